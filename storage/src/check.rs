@@ -1,0 +1,211 @@
+//! Verifying a directory offline.
+
+use std::fmt;
+
+use crate::configuration;
+use crate::disk::Disk;
+use crate::log;
+use crate::meta::{self, Found, Meta};
+use crate::storage::{choose_meta, names};
+
+/// What [`check`] found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Everything wrong, one line each, with file, offset and index where there are any. Empty: a
+    /// server can open this directory and every entry in it can be read.
+    pub problems: Vec<String>,
+    /// What the next open will mend, and other things worth knowing; not wrong.
+    pub notes: Vec<String>,
+    /// The segments of the log, oldest first.
+    pub segments: Vec<SegmentReport>,
+    /// Entries whose checksums were verified.
+    pub entries: u64,
+    /// Bytes of data in them.
+    pub bytes: u64,
+    /// The first index of the log; 0 when it is empty.
+    pub first: u64,
+    /// The last index of the log; 0 when it is empty.
+    pub last: u64,
+    /// The meta record, if one can be read.
+    pub meta: Option<Meta>,
+    /// Size of the configuration in bytes, if it can be read.
+    pub configuration: Option<usize>,
+}
+
+/// One segment in a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentReport {
+    /// Its file.
+    pub name: String,
+    /// Its first index.
+    pub first: u64,
+    /// Its last index in the log.
+    pub last: u64,
+    /// Entries verified.
+    pub entries: u64,
+    /// Bytes of data in them.
+    pub bytes: u64,
+    /// Whether it is sealed.
+    pub sealed: bool,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            writeln!(
+                f,
+                "{}: {} entries ({} to {}), {} bytes{}",
+                segment.name,
+                segment.entries,
+                segment.first,
+                segment.last,
+                segment.bytes,
+                if segment.sealed { ", sealed" } else { "" }
+            )?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        for problem in &self.problems {
+            writeln!(f, "PROBLEM: {problem}")?;
+        }
+        write!(
+            f,
+            "{} entries, {} bytes, {}",
+            self.entries,
+            self.bytes,
+            if self.is_sound() {
+                "sound"
+            } else {
+                "NOT sound"
+            }
+        )
+    }
+}
+
+/// Verifies everything in a directory: meta, configuration, and every checksum of the log. Reads
+/// only, so it may be run on a disk opened for reading only. While a server uses the directory, it
+/// may report what is merely half written.
+pub fn check<D: Disk>(disk: &D) -> Report {
+    let mut report = Report::default();
+    let names = match names(disk) {
+        Ok(names) => names,
+        Err(error) => {
+            report.problems.push(error.to_string());
+            // A foreign file does not keep the others from being checked.
+            match disk.list() {
+                Ok(names) => names,
+                Err(_) => return report,
+            }
+        }
+    };
+    check_meta(disk, &names, &mut report);
+    match configuration::read(disk, &names) {
+        Ok(data) => report.configuration = Some(data.len()),
+        Err(error) => report.problems.push(error.to_string()),
+    }
+    check_log(disk, &names, &mut report);
+    report
+}
+
+fn check_meta<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
+    let survey = match meta::survey(disk, names) {
+        Ok(survey) => survey,
+        Err(error) => {
+            report.problems.push(error.to_string());
+            return;
+        }
+    };
+    match choose_meta(&survey, names, 0) {
+        Err(error) => report.problems.push(error.to_string()),
+        Ok((_, true)) => report.notes.push("an empty directory".to_owned()),
+        Ok((record, false)) => report.meta = Some(record.meta),
+    }
+    for (copy, name) in survey.copies.iter().zip(meta::NAMES) {
+        if matches!(copy, Found::Blank | Found::Damaged) && survey.best.is_some() {
+            report.notes.push(format!(
+                "{name} is missing or damaged; the next open mends it from the other copy"
+            ));
+        }
+    }
+}
+
+fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
+    let plan = match log::inspect(disk, names) {
+        Ok(plan) => plan,
+        Err(error) => {
+            report.problems.push(error.to_string());
+            log_piecemeal(disk, names, report);
+            return;
+        }
+    };
+    if plan.torn {
+        report
+            .notes
+            .push("the log has a torn tail; the next open cuts it".to_owned());
+    }
+    for name in plan.beyond.iter().chain(&plan.dead) {
+        report.notes.push(format!(
+            "{name} is unused or replaced; the next open deletes it"
+        ));
+    }
+    for part in &plan.parts {
+        let (walk, problem) = log::verify(part);
+        if let Some(problem) = problem {
+            report.problems.push(problem.to_string());
+        }
+        let entries = walk.offsets.len() as u64;
+        report.entries += entries;
+        report.bytes += walk.data;
+        report.segments.push(SegmentReport {
+            name: part.file.name.clone(),
+            first: part.file.header.first,
+            last: part.last,
+            entries,
+            bytes: walk.data,
+            sealed: part.file.header.sealed,
+        });
+    }
+    if report.segments.last().is_some_and(|s| s.last > 0) {
+        report.first = report.segments[0].first;
+        report.last = report.segments.last().map_or(0, |s| s.last);
+    }
+}
+
+/// When the log as a whole makes no sense: what each file by itself still tells.
+fn log_piecemeal<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
+    let mut problems = Vec::new();
+    for name in names.iter().filter(|name| log::parse(name).is_some()) {
+        match log::inspect_alone(disk, name) {
+            Err(problem) => problems.push(problem),
+            Ok(None) => {}
+            Ok(Some(alone)) => {
+                let entries = alone.walk.offsets.len() as u64;
+                report.entries += entries;
+                report.bytes += alone.walk.data;
+                problems.extend(alone.problem);
+                report.segments.push(SegmentReport {
+                    name: name.clone(),
+                    first: alone.first,
+                    last: alone.first + entries - 1,
+                    entries,
+                    bytes: alone.walk.data,
+                    sealed: alone.sealed,
+                });
+            }
+        }
+    }
+    for problem in problems {
+        let line = problem.to_string();
+        if !report.problems.contains(&line) {
+            report.problems.push(line);
+        }
+    }
+}

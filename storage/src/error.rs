@@ -1,0 +1,115 @@
+//! What can go wrong, and what to do about it.
+
+use std::io;
+
+/// Bytes on the disk that were whole once and are not any more. Never the work of a power cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{file} is damaged at offset {offset} (log index {index}): {reason}; \
+     nothing was changed: check the disk, then rejoin this server with an empty directory"
+)]
+pub struct Corrupt {
+    /// The file's name in the data directory.
+    pub file: String,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// The log index concerned; 0 when it is not about an entry.
+    pub index: u64,
+    /// What is wrong there.
+    pub reason: &'static str,
+}
+
+/// Why a data directory could not be opened. Nothing in it was changed, except after
+/// [`OpenError::Io`], which may come in the middle of a repair that the next open goes on with.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Flushed bytes are gone or changed.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// A file that this crate never makes.
+    #[error("{name} does not belong into a data directory: move it elsewhere and start again")]
+    Foreign {
+        /// The file's name.
+        name: String,
+    },
+    /// A file of a later version of this crate.
+    #[error("{file} has format version {found}, this program knows {known}: start a newer version")]
+    FutureFormat {
+        /// The file's name.
+        file: String,
+        /// The version it has.
+        found: u16,
+        /// The highest version known here.
+        known: u16,
+    },
+    /// Both copies of the meta file are gone or damaged: the server no longer knows for whom it
+    /// voted, so it must not vote as the same server again.
+    #[error(
+        "meta-0 and meta-1 are both lost: empty this directory and rejoin the cluster as a new server"
+    )]
+    MetaLost,
+    /// The options make no sense.
+    #[error("segment size {size}: choose a multiple of 4096 from 4096 to {most} bytes")]
+    SegmentSize {
+        /// The size asked for, in bytes.
+        size: u32,
+        /// The largest allowed.
+        most: u32,
+    },
+    /// The system refused.
+    #[error("cannot {action} {file}: {source}; mend that and start again")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file's name, or `the data directory`.
+        file: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn io(action: &'static str, file: &str, source: io::Error) -> OpenError {
+        OpenError::Io {
+            action,
+            file: file.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn directory(action: &'static str, source: io::Error) -> OpenError {
+        OpenError::io(action, "the data directory", source)
+    }
+}
+
+/// Why an append or a truncation was not done. Nothing changed, and it can be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The entry does not fit a segment.
+    #[error("an entry of {bytes} bytes of data is too large: at most {most}")]
+    TooLarge {
+        /// Its data, in bytes.
+        bytes: usize,
+        /// The most that fits, in bytes.
+        most: usize,
+    },
+    /// There is no room for the next segment.
+    #[error("no room for the next log segment: {0}")]
+    Full(io::Error),
+    /// The next segment could not be created for another reason.
+    #[error("cannot create the next log segment: {0}")]
+    Disk(io::Error),
+    /// A flush failed earlier: what the log holds is no longer known to be on the disk, so nothing
+    /// more is written. The process must end.
+    #[error("an earlier flush failed: stop this server and check its disk")]
+    Failed,
+}
+
+impl AppendError {
+    pub(crate) fn create(error: io::Error) -> AppendError {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::Full(error),
+            _ => AppendError::Disk(error),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A directory of a real file system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, fstatvfs};
+
+use crate::disk::{Disk, DiskFile, Flush};
+use crate::mapping::Mapping;
+
+/// The lock file's name. It holds nothing; the lock on it says that a server uses the directory.
+const LOCK: &str = "LOCK";
+
+/// Why a directory could not be taken into use.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Another process holds the directory's lock.
+    #[error(
+        "{} is already in use by another server: stop that server or choose another directory",
+        path.display()
+    )]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot use {} as a data directory: {source}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    /// Open on the directory itself, for syncing it.
+    directory: File,
+    /// Held, never read: closing it gives the lock up. `None` when opened for reading only.
+    lock: Option<File>,
+}
+
+/// A [`Disk`] in a directory of a file system. The directory is locked for the life of its clones
+/// and of nothing else (mapped files may outlive them).
+///
+/// The file system must give `fallocate` real blocks that later writes use (ext4, XFS): on one that
+/// copies on write, a full disk can still surprise a mapped write.
+#[derive(Debug, Clone)]
+pub struct FileDisk {
+    shared: Arc<Shared>,
+}
+
+impl FileDisk {
+    /// Takes `dir` into use, creating it (and its parents) if missing, and locks it.
+    ///
+    /// # Errors
+    /// [`DirectoryError::InUse`] when another process (or another `FileDisk` of this one) has it.
+    pub fn open(dir: impl AsRef<Path>) -> Result<FileDisk, DirectoryError> {
+        let path = dir.as_ref();
+        let io = |source| DirectoryError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        create_directory(path).map_err(io)?;
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK))
+            .map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(DirectoryError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+        let directory = File::open(path).map_err(io)?;
+        Ok(FileDisk {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                directory,
+                lock: Some(lock),
+            }),
+        })
+    }
+
+    /// Opens `dir` for reading only: takes no lock, writes nothing, and every operation that would
+    /// change something fails. For an offline check; of a directory in use it may show a state in
+    /// the middle of a change.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Io`] when the directory is missing or cannot be read.
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<FileDisk, DirectoryError> {
+        let path = dir.as_ref();
+        let directory = File::open(path)
+            .and_then(|file| {
+                if file.metadata()?.is_dir() {
+                    Ok(file)
+                } else {
+                    Err(io::Error::from(io::ErrorKind::NotADirectory))
+                }
+            })
+            .map_err(|source| DirectoryError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
+        Ok(FileDisk {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                directory,
+                lock: None,
+            }),
+        })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        if self.shared.lock.is_some() {
+            Ok(())
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the directory was opened for reading only",
+            ))
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.shared.path.join(name)
+    }
+}
+
+/// Creates a directory and its missing parents, each durable in its parent.
+fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_directory(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
+}
+
+impl Disk for FileDisk {
+    type File = MappedFile;
+
+    fn create(&self, name: &str, len: u64) -> io::Result<MappedFile> {
+        self.writable()?;
+        let path = self.file(name);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        // Never by writing zeros: that leaves large folios in the page cache, and flushing one
+        // page then writes a mebibyte.
+        let made = fallocate(&file, FallocateFlags::empty(), 0, len)
+            .map_err(io::Error::from)
+            .and_then(|()| Mapping::new(&file, true));
+        match made {
+            Ok(mapping) => Ok(MappedFile {
+                file: Arc::new(file),
+                mapping,
+            }),
+            Err(error) => {
+                // The first error is the one that matters; a file left behind is deleted at open.
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&self, name: &str) -> io::Result<MappedFile> {
+        let writable = self.shared.lock.is_some();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(writable)
+            .open(self.file(name))?;
+        // After a failed flush the page cache shows bytes that are not on the disk, marked clean.
+        // Write out what is dirty, then forget the cache, so that the disk itself is read.
+        if writable {
+            file.sync_data()?;
+        }
+        fadvise(&file, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
+        let mapping = Mapping::new(&file, writable)?;
+        Ok(MappedFile {
+            file: Arc::new(file),
+            mapping,
+        })
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.shared.path)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name != LOCK {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.writable()?;
+        fs::remove_file(self.file(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.writable()?;
+        fs::rename(self.file(from), self.file(to))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.writable()?;
+        self.shared.directory.sync_all()
+    }
+
+    fn available(&self) -> io::Result<u64> {
+        let stat = fstatvfs(&self.shared.directory).map_err(io::Error::from)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// A file of a [`FileDisk`].
+#[derive(Debug)]
+pub struct MappedFile {
+    file: Arc<File>,
+    mapping: Mapping,
+}
+
+impl DiskFile for MappedFile {
+    type Flush = FileFlush;
+
+    fn len(&self) -> u64 {
+        self.mapping.bytes().len() as u64
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.mapping.bytes()
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        let bytes = self
+            .mapping
+            .bytes_mut()
+            .expect("a file opened for reading only is not written");
+        let start = usize::try_from(offset).expect("an offset inside a mapping fits memory");
+        bytes[start..start + data.len()].copy_from_slice(data);
+    }
+
+    fn flusher(&self, _range: Range<u64>) -> FileFlush {
+        // One fdatasync writes every dirty page of the file, those dirtied through the mapping
+        // included; it costs what one msync costs, however many ranges are dirty.
+        FileFlush {
+            file: Arc::clone(&self.file),
+        }
+    }
+}
+
+/// Makes a [`MappedFile`] durable.
+#[derive(Debug)]
+pub struct FileFlush {
+    file: Arc<File>,
+}
+
+impl Flush for FileFlush {
+    fn run(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}

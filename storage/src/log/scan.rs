@@ -1,0 +1,428 @@
+//! Reading a log directory: what is the log, what is a torn tail, what is damage.
+//!
+//! Changes nothing; [`super::open`] carries out the [`Plan`].
+//!
+//! # Which segments are the log
+//! The used segment with the highest id, and from it down along `prev`. Why nothing replaced comes
+//! back, whichever pages survive:
+//!
+//! * A header's `(id, first)` with what it leads back to names one state that the log really had:
+//!   segments are only appended to, so entry `first - 1` of `prev` is the same in all states that
+//!   contain this header.
+//! * Let F be the last flush that was reported. Its active segment's header, and all it leads back
+//!   to, is on the disk, and no file of it is deleted before a later active segment is equally
+//!   durable. So the highest used id whose chain is whole is F's or a later one: a state the log
+//!   had at or after F. Whatever was truncated before F is in none of those.
+//! * A chain is broken when a segment on it is missing or unused on the disk. If a power cut did
+//!   that, no flush was reported since that segment was begun, and the broken chain's top was
+//!   begun later still: dropping the top (and looking at the next lower id) loses nothing that
+//!   was reported.
+//!
+//! # Tail or damage
+//! At a bad place with index i, the log is cut if nothing recorded that i was flushed, else it is
+//! damaged. Records are the marks in the headers and in every valid entry header behind the place:
+//! in the same file and in all files with a higher id. A mark m in a segment speaks of the chain of
+//! *that* segment, so for the file with the bad place it counts at most up to the index before the
+//! first one of the segment that follows that file in that chain.
+
+use crate::bytes::{at, is_zero, narrow};
+use crate::disk::{Disk, DiskFile};
+use crate::entry::{self, Bad};
+use crate::error::{Corrupt, OpenError};
+use crate::log::header::{self, SegmentHeader};
+use crate::log::table::Table;
+
+/// A segment file with a valid header.
+pub(crate) struct File<F> {
+    pub(crate) name: String,
+    pub(crate) file: F,
+    pub(crate) header: SegmentHeader,
+}
+
+impl<F: DiskFile> File<F> {
+    fn corrupt(&self, offset: u32, index: u64, reason: &'static str) -> OpenError {
+        OpenError::Corrupt(Corrupt {
+            file: self.name.clone(),
+            offset: u64::from(offset),
+            index,
+            reason,
+        })
+    }
+
+    /// The highest mark in this file's header and entries from `from` on.
+    fn marks(&self, from: u32) -> u64 {
+        let found = entry::highest_mark(self.file.bytes(), from, self.header.salt);
+        found.max(self.header.mark)
+    }
+}
+
+/// What a walk over a segment's entries found.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// Where each good entry lies.
+    pub(crate) offsets: Vec<u32>,
+    /// First index and term of each run of equal terms.
+    pub(crate) runs: Vec<(u64, u64)>,
+    /// Where the next entry would begin.
+    pub(crate) end: u32,
+    /// Bytes of data in all entries.
+    pub(crate) data: u64,
+    /// Why it ended there.
+    pub(crate) bad: Option<Bad>,
+}
+
+/// Reads and checks the entries of a segment from its first, until index `to` or a bad place.
+fn walk(bytes: &[u8], header: &SegmentHeader, to: u64) -> Walk {
+    let mut walk = Walk {
+        end: narrow(header::HEADER),
+        ..Walk::default()
+    };
+    let mut index = header.first;
+    while index <= to {
+        let (head, entry) = match entry::read(bytes, walk.end, header.salt) {
+            Ok(found) => found,
+            Err(bad) => {
+                walk.bad = Some(bad);
+                break;
+            }
+        };
+        let term = walk.runs.last().map_or(0, |run| run.1);
+        if head.index != index || head.term < term {
+            walk.bad = Some(Bad::Order);
+            break;
+        }
+        if walk.runs.is_empty() || head.term != term {
+            walk.runs.push((index, head.term));
+        }
+        walk.offsets.push(walk.end);
+        walk.data += entry.data.len() as u64;
+        walk.end += narrow(entry::footprint(entry.data.len()));
+        index += 1;
+    }
+    walk
+}
+
+/// How a segment of the log was read.
+pub(crate) enum Content {
+    /// From its table; entries are checked when they are read.
+    Sealed(Table),
+    /// By walking over all its entries.
+    Walked(Walk),
+}
+
+/// A segment of the log.
+pub(crate) struct Part<F> {
+    pub(crate) file: File<F>,
+    /// The last index that is in the log; `first - 1` when there is none.
+    pub(crate) last: u64,
+    pub(crate) content: Content,
+}
+
+/// What an open has to do.
+pub(crate) struct Plan<F> {
+    /// The log, oldest first. Empty when no segment was ever used (or all are gone).
+    pub(crate) parts: Vec<Part<F>>,
+    /// Segments above the log's end, to be deleted one by one in this order.
+    pub(crate) beyond: Vec<String>,
+    /// Where the last part has bytes that are not zero behind its last entry.
+    pub(crate) cut: Option<u32>,
+    /// Why the log was cut there rather than ended there; for the record.
+    pub(crate) torn: bool,
+    /// Segments that a later one replaced, and unused ones: to be deleted when the log is durable.
+    pub(crate) dead: Vec<String>,
+    /// An id no file has or had.
+    pub(crate) next_id: u32,
+}
+
+/// Reads the headers of all segments and decides. Reads the entries of sealed segments only when
+/// it has to look for marks.
+pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::File>, OpenError> {
+    let mut used: Vec<File<D::File>> = Vec::new();
+    let mut unused: Vec<File<D::File>> = Vec::new();
+    let mut dead = Vec::new();
+    let mut next_id = 1;
+    for name in names {
+        let Some((id, _)) = header::parse(name) else {
+            continue;
+        };
+        if used.last().is_some_and(|file| file.header.id == id) {
+            return Err(OpenError::Foreign { name: name.clone() });
+        }
+        next_id = next_id.max(id.saturating_add(1));
+        let file = disk
+            .open(name)
+            .map_err(|source| OpenError::io("open", name, source))?;
+        match SegmentHeader::decode(name, file.bytes())? {
+            None => dead.push(name.clone()),
+            Some(header) => {
+                let list = if header.first == 0 {
+                    dead.push(name.clone());
+                    &mut unused
+                } else {
+                    &mut used
+                };
+                list.push(File {
+                    name: name.clone(),
+                    file,
+                    header,
+                });
+            }
+        }
+    }
+    let mut plan = Plan {
+        parts: Vec::new(),
+        beyond: Vec::new(),
+        cut: None,
+        torn: false,
+        dead,
+        next_id,
+    };
+    // Marks of what was dropped from the top.
+    let mut floor = 0;
+    let chain = loop {
+        let Some(top) = used.last() else {
+            return Ok(plan);
+        };
+        match chain_of(&used, top) {
+            Ok(chain) => break chain,
+            Err((missing, first)) => {
+                let above = used.iter().filter(|file| file.header.id > missing);
+                let marks = above.map(|file| file.marks(0)).max().unwrap_or(0);
+                floor = floor.max(marks);
+                if floor >= first {
+                    return Err(OpenError::Corrupt(Corrupt {
+                        file: header::name(missing, header::VERSION),
+                        offset: 0,
+                        index: first,
+                        reason: "the segment is missing",
+                    }));
+                }
+                plan.torn = true;
+                plan.beyond.extend(used.pop().map(|file| file.name));
+            }
+        }
+    };
+    read_chain(used, &unused, &chain, floor, &mut plan)?;
+    Ok(plan)
+}
+
+/// The places in `used` of the segments that `top` leads back to, oldest first; or id and first
+/// index of one that is not there.
+fn chain_of<F>(used: &[File<F>], top: &File<F>) -> Result<Vec<u32>, (u32, u64)> {
+    let mut chain = vec![top.header.id];
+    let mut above = &top.header;
+    while above.prev != 0 {
+        let first = above.prev_first();
+        let found = used
+            .binary_search_by_key(&above.prev, |file| file.header.id)
+            .ok()
+            .map(|i| &used[i].header)
+            .filter(|header| header.first == first);
+        match found {
+            Some(header) => above = header,
+            None => return Err((above.prev, first)),
+        }
+        chain.push(above.id);
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+/// Reads the segments of a whole chain and finds where the log ends.
+fn read_chain<F: DiskFile>(
+    used: Vec<File<F>>,
+    unused: &[File<F>],
+    chain: &[u32],
+    floor: u64,
+    plan: &mut Plan<F>,
+) -> Result<(), OpenError> {
+    let mut contents = Vec::new();
+    let mut term = 0;
+    for (i, id) in chain.iter().enumerate() {
+        let file = find(&used, *id);
+        let bound = chain.get(i + 1).map(|next| find(&used, *next).header.first);
+        let (content, last) = read_segment(file, bound)?;
+        let runs = match &content {
+            Content::Sealed(table) => &table.runs,
+            Content::Walked(walk) => &walk.runs,
+        };
+        // Both checked by themselves: only a wrong program writes terms that fall.
+        if runs.first().is_some_and(|run| run.1 < term) {
+            return Err(file.corrupt(
+                0,
+                file.header.first,
+                "terms fall from one segment to the next",
+            ));
+        }
+        let within = runs.iter().rev().find(|run| run.0 <= last);
+        term = within.map_or(term, |run| run.1);
+        let Content::Walked(walk) = &content else {
+            contents.push((content, last));
+            continue;
+        };
+        let reached = bound.is_some_and(|bound| last + 1 == bound);
+        let rest = &file.file.bytes()[at(walk.end)..];
+        let above = unused.iter().filter(|other| other.header.id > *id);
+        let silent = above
+            .map(|other| &other.file.bytes()[header::HEADER..])
+            .all(is_zero);
+        let recorded = file.header.mark.max(floor);
+        let clean = bound.is_none() && is_zero(rest) && silent && last >= recorded;
+        let (bad, end) = (walk.bad.unwrap_or(Bad::Nothing), walk.end);
+        if !reached && !clean {
+            let marks = marks_above(&used, unused, file, end, floor);
+            if last < marks {
+                return Err(file.corrupt(end, last + 1, bad.text()));
+            }
+            plan.torn |= bound.is_some() || !is_zero(rest);
+            plan.cut = (!is_zero(rest)).then_some(end);
+        }
+        contents.push((content, last));
+        if !reached {
+            break;
+        }
+    }
+    let kept = &chain[..contents.len()];
+    let end = kept.last().copied().unwrap_or(0);
+    let mut parts = contents.into_iter();
+    for file in used.into_iter().rev() {
+        if file.header.id > end {
+            plan.beyond.push(file.name);
+        } else if !kept.contains(&file.header.id) {
+            plan.dead.push(file.name);
+        } else if let Some((content, last)) = parts.next_back() {
+            plan.parts.push(Part {
+                file,
+                last,
+                content,
+            });
+        }
+    }
+    plan.parts.reverse();
+    Ok(())
+}
+
+fn find<F>(used: &[File<F>], id: u32) -> &File<F> {
+    let i = used.partition_point(|file| file.header.id < id);
+    &used[i]
+}
+
+/// Reads one segment of the log, of which entries below `bound` count, and its last index.
+fn read_segment<F: DiskFile>(
+    file: &File<F>,
+    bound: Option<u64>,
+) -> Result<(Content, u64), OpenError> {
+    let (bytes, header) = (file.file.bytes(), &file.header);
+    if !header.sealed {
+        let walk = walk(bytes, header, bound.map_or(u64::MAX, |bound| bound - 1));
+        let last = header.first + walk.offsets.len() as u64 - 1;
+        return Ok((Content::Walked(walk), last));
+    }
+    let table = Table::read(bytes, header.first, header.salt)
+        .map_err(|reason| file.corrupt(header.size, header.first, reason))?;
+    let last = header.first + u64::from(table.count) - 1;
+    if last != header.mark {
+        return Err(file.corrupt(0, header.first, "header and index table differ"));
+    }
+    // It was sealed after the next segment was durable.
+    let Some(bound) = bound else {
+        return Err(file.corrupt(0, last + 1, "the segment after this one is missing"));
+    };
+    if last + 1 < bound {
+        return Err(file.corrupt(0, last + 1, "the segment ends before the next one begins"));
+    }
+    Ok((Content::Sealed(table), bound - 1))
+}
+
+/// Through which index of `file`'s entries something behind `offset` says the log was flushed.
+fn marks_above<F: DiskFile>(
+    used: &[File<F>],
+    unused: &[File<F>],
+    file: &File<F>,
+    offset: u32,
+    floor: u64,
+) -> u64 {
+    let mut highest = floor.max(file.marks(offset));
+    for other in used.iter().filter(|o| o.header.id > file.header.id) {
+        highest = highest.max(other.marks(0).min(reach(used, other, file.header.id)));
+    }
+    // A segment whose use did not reach the disk says nothing about its chain. If that was a power
+    // cut, its marks are from before it was used, and true of every state since.
+    for other in unused.iter().filter(|o| o.header.id > file.header.id) {
+        highest = highest.max(other.marks(0));
+    }
+    highest
+}
+
+/// The last index of segment `id` that is in the chain of `other`; no limit when that is unknown.
+fn reach<F>(used: &[File<F>], other: &File<F>, id: u32) -> u64 {
+    let mut above = &other.header;
+    while above.prev > id {
+        match used.binary_search_by_key(&above.prev, |file| file.header.id) {
+            Ok(i) => above = &used[i].header,
+            Err(_) => return u64::MAX,
+        }
+    }
+    if above.prev == id {
+        above.first - 1
+    } else {
+        u64::MAX
+    }
+}
+
+/// Checks every entry of a segment, for the offline check.
+pub(crate) fn verify<F: DiskFile>(part: &Part<F>) -> (Walk, Option<Corrupt>) {
+    let walk = walk(part.file.file.bytes(), &part.file.header, part.last);
+    let index = part.file.header.first + walk.offsets.len() as u64;
+    let problem = walk.bad.filter(|_| index <= part.last).map(|bad| Corrupt {
+        file: part.file.name.clone(),
+        offset: u64::from(walk.end),
+        index,
+        reason: bad.text(),
+    });
+    (walk, problem)
+}
+
+/// What one file says by itself, for the offline check of a log that makes no sense as a whole.
+pub(crate) struct Alone {
+    pub(crate) first: u64,
+    pub(crate) sealed: bool,
+    pub(crate) walk: Walk,
+    pub(crate) problem: Option<OpenError>,
+}
+
+/// Checks one file by itself; `None` when it is unused.
+pub(crate) fn inspect_alone<D: Disk>(disk: &D, name: &str) -> Result<Option<Alone>, OpenError> {
+    let file = disk
+        .open(name)
+        .map_err(|source| OpenError::io("open", name, source))?;
+    let header = match SegmentHeader::decode(name, file.bytes())? {
+        Some(header) if header.first > 0 => header,
+        _ => return Ok(None),
+    };
+    let file = File {
+        name: name.to_owned(),
+        file,
+        header,
+    };
+    let header = &file.header;
+    let to = if header.sealed { header.mark } else { u64::MAX };
+    let walk = walk(file.file.bytes(), header, to);
+    let index = header.first + walk.offsets.len() as u64;
+    let mut problem = None;
+    if let Some(bad) = walk.bad
+        && index <= file.marks(walk.end)
+    {
+        problem = Some(file.corrupt(walk.end, index, bad.text()));
+    } else if header.sealed
+        && let Err(reason) = Table::read(file.file.bytes(), header.first, header.salt)
+    {
+        problem = Some(file.corrupt(header.size, header.first, reason));
+    }
+    Ok(Some(Alone {
+        first: header.first,
+        sealed: header.sealed,
+        walk,
+        problem,
+    }))
+}

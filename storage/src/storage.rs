@@ -1,0 +1,460 @@
+//! One server's durable state: log, meta, configuration.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::configuration;
+use crate::disk::Disk;
+use crate::entry::{Entry, EntryRef};
+use crate::error::{AppendError, Corrupt, OpenError};
+use crate::job::{FlushJob, Persisted, PrepareJob, Prepared};
+use crate::log::{self, Log, Make, SegmentInfo};
+use crate::meta::{self, Meta, MetaFiles, Record};
+
+/// The smallest segment.
+pub const MIN_SEGMENT: u32 = 4096;
+/// The largest segment. Offsets are 32 bits, and a whole segment is mapped at once.
+pub const MAX_SEGMENT: u32 = 1 << 30;
+/// The size of a segment when nothing else is said: 32 MiB.
+pub const DEFAULT_SEGMENT: u32 = 32 << 20;
+
+/// How a [`Storage`] works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Size of the log segments made from now on, in bytes: a multiple of 4096 between
+    /// [`MIN_SEGMENT`] and [`MAX_SEGMENT`]. Existing segments keep theirs. It bounds an entry, see
+    /// [`Options::max_entry`], so it should be the same on all servers.
+    pub segment_size: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_size: DEFAULT_SEGMENT,
+        }
+    }
+}
+
+impl Options {
+    /// The most bytes of data that an entry may have: a segment less its header, the entry's
+    /// header and its share of the index table.
+    pub fn max_entry(&self) -> usize {
+        log::max_entry(self.segment_size)
+    }
+
+    fn check(&self) -> Result<(), OpenError> {
+        let size = self.segment_size;
+        if !(MIN_SEGMENT..=MAX_SEGMENT).contains(&size) || !size.is_multiple_of(4096) {
+            return Err(OpenError::SegmentSize {
+                size,
+                most: MAX_SEGMENT,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What an open takes from outside, since this crate has no clock and no randomness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed {
+    /// Random; becomes the identity of a directory that is made by this open.
+    pub identity: u64,
+    /// Random and not known to clients: what makes checksums in the log unforgeable by values.
+    pub salt: u32,
+    /// Wall time, in milliseconds; noted in new segments.
+    pub now_ms: u64,
+}
+
+/// What an open found and did; for the server's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The directory was new.
+    pub fresh: bool,
+    /// The log was cut after its last whole entry, as a power cut leaves it.
+    pub torn: bool,
+    /// Names of deleted segments that were beyond the cut.
+    pub beyond: Vec<String>,
+    /// Names of deleted segments that were unused or replaced.
+    pub dead: Vec<String>,
+    /// The meta file was there and the log was not.
+    pub log_lost: bool,
+}
+
+/// Log, meta and configuration of one directory.
+///
+/// Everything is written in memory at once. [`Storage::flush`] takes what is not yet durable into a
+/// job that runs on any thread; [`Storage::persisted`] is told of its success. Nothing here blocks
+/// on the disk except [`Storage::open`], and the creation of a segment that was not prepared.
+pub struct Storage<D: Disk> {
+    disk: D,
+    options: Options,
+    log: Log<D>,
+    record: Record,
+    /// With the flush job while it is out.
+    meta_files: Option<MetaFiles<D::File>>,
+    meta_dirty: bool,
+    configuration: Vec<u8>,
+    configuration_dirty: bool,
+    /// The last write.
+    sequence: u64,
+    /// The last write that is durable.
+    durable: u64,
+    /// A flush job is out.
+    flushing: bool,
+    failed: Arc<AtomicBool>,
+    opened: Opened,
+}
+
+impl<D: Disk> std::fmt::Debug for Storage<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Storage")
+            .field("last_index", &self.last_index())
+            .field("durable_index", &self.durable_index())
+            .field("meta", &self.record.meta)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which files are there, after refusing those that do not belong.
+pub(crate) fn names<D: Disk>(disk: &D) -> Result<Vec<String>, OpenError> {
+    let names = disk
+        .list()
+        .map_err(|source| OpenError::directory("list", source))?;
+    for name in &names {
+        let known = log::parse(name).is_some()
+            || meta::NAMES.contains(&name.as_str())
+            || name == configuration::NAME
+            || name == configuration::TEMPORARY;
+        if !known {
+            return Err(OpenError::Foreign { name: name.clone() });
+        }
+    }
+    Ok(names)
+}
+
+/// The record that both meta files are to hold, and whether the directory is new.
+pub(crate) fn choose_meta(
+    survey: &meta::Survey,
+    names: &[String],
+    identity: u64,
+) -> Result<(Record, bool), OpenError> {
+    if let Some(record) = &survey.best {
+        return Ok((record.clone(), false));
+    }
+    // Meta is made, durably, before anything else is.
+    let others = names
+        .iter()
+        .any(|name| log::parse(name).is_some() || name == configuration::NAME);
+    if others || survey.damaged() {
+        return Err(OpenError::MetaLost);
+    }
+    let record = Record {
+        counter: 1,
+        born: false,
+        meta: Meta {
+            identity,
+            ..Meta::default()
+        },
+    };
+    Ok((record, true))
+}
+
+impl<D: Disk> Storage<D> {
+    /// Opens a directory, making its files when it is empty, repairing what a power cut leaves, and
+    /// refusing what only damage explains. On return everything found is durable.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Everything is judged before anything is changed.
+    pub fn open(disk: D, options: Options, seed: Seed) -> Result<Storage<D>, OpenError> {
+        options.check()?;
+        let names = names(&disk)?;
+        let survey = meta::survey(&disk, &names)?;
+        let (mut record, fresh) = choose_meta(&survey, &names, seed.identity)?;
+        let configuration = configuration::read(&disk, &names)?;
+        let plan = log::inspect(&disk, &names)?;
+
+        let mut opened = Opened {
+            fresh,
+            torn: plan.torn,
+            beyond: plan.beyond.clone(),
+            dead: plan.dead.clone(),
+            log_lost: false,
+        };
+        if plan.parts.is_empty() && record.born {
+            // Noted before a new log is begun, which would hide it.
+            opened.log_lost = true;
+            record.counter += 1;
+            record.meta.lost = true;
+        }
+        let io = |source| OpenError::io("write", "the meta files", source);
+        let mut files = MetaFiles::settle(&disk, &names, &survey, &record).map_err(io)?;
+        if names.iter().any(|name| name == configuration::TEMPORARY) {
+            disk.remove(configuration::TEMPORARY)
+                .map_err(|source| OpenError::io("delete", configuration::TEMPORARY, source))?;
+        }
+        let make = Make {
+            size: options.segment_size,
+            salt: seed.salt,
+            now: seed.now_ms,
+        };
+        let log = if plan.parts.is_empty() {
+            log::fresh(&disk, make, &plan)?
+        } else {
+            log::found(&disk, make, plan)?
+        };
+        if !record.born {
+            record.counter += 1;
+            record.born = true;
+            files.save(&record).map_err(io)?;
+        }
+        Ok(Storage {
+            failed: log.failed(),
+            disk,
+            options,
+            log,
+            record,
+            meta_files: Some(files),
+            meta_dirty: false,
+            configuration,
+            configuration_dirty: false,
+            sequence: 0,
+            durable: 0,
+            flushing: false,
+            opened,
+        })
+    }
+
+    /// What the open found and did.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// Whether the open found a meta file but no log. `meta().lost` is then set, durably.
+    pub fn log_lost(&self) -> bool {
+        self.opened.log_lost
+    }
+
+    /// Whether a flush has failed. Then nothing is appended, flushed or called durable any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// What it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The disk it lives on.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// Bytes that can still be allocated on the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn available(&self) -> io::Result<u64> {
+        self.disk.available()
+    }
+
+    /// The meta record, as last set.
+    pub fn meta(&self) -> &Meta {
+        &self.record.meta
+    }
+
+    /// Replaces the meta record: in memory now, on the disk with the flush that covers this write.
+    pub fn set_meta(&mut self, meta: Meta) {
+        if self.record.meta != meta {
+            self.record.meta = meta;
+            self.record.counter += 1;
+            self.meta_dirty = true;
+            self.sequence += 1;
+        }
+    }
+
+    /// The configuration, as last set; empty when none ever was.
+    pub fn configuration(&self) -> &[u8] {
+        &self.configuration
+    }
+
+    /// Replaces the configuration: in memory now, on the disk with the flush that covers this
+    /// write. Its size is bounded by the caller.
+    pub fn set_configuration(&mut self, configuration: Vec<u8>) {
+        self.configuration = configuration;
+        self.configuration_dirty = true;
+        self.sequence += 1;
+    }
+
+    /// The lowest index in the log; 1 when it is empty.
+    pub fn first_index(&self) -> u64 {
+        self.log.first_index()
+    }
+
+    /// The highest index in the log; 0 when it is empty.
+    pub fn last_index(&self) -> u64 {
+        self.log.last_index()
+    }
+
+    /// The term of the last entry; 0 when there is none.
+    pub fn last_term(&self) -> u64 {
+        self.log.last_term()
+    }
+
+    /// The term of the entry at `index`; 0 for index 0, `None` outside the log.
+    pub fn term(&self, index: u64) -> Option<u64> {
+        self.log.term(index)
+    }
+
+    /// The first index in the log of the run of equal terms that `index` is in; 0 when `index` is
+    /// not in the log.
+    pub fn term_start(&self, index: u64) -> u64 {
+        self.log.term_start(index).unwrap_or(0)
+    }
+
+    /// Appends an entry, in memory.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`], [`AppendError::Full`] or [`AppendError::Disk`] when the next
+    /// segment was needed and could not be made, [`AppendError::Failed`]. Nothing has changed then.
+    ///
+    /// # Panics
+    /// When its index is not the last one plus 1, or its term is below the last one: a mistake of
+    /// the caller that would break the log.
+    pub fn append(&mut self, entry: &Entry) -> Result<(), AppendError> {
+        self.log.append(entry)?;
+        self.sequence += 1;
+        Ok(())
+    }
+
+    /// Drops every entry above `last`, in memory: the log goes on in a new segment. Does nothing
+    /// when there is none.
+    ///
+    /// # Errors
+    /// As [`Storage::append`]; nothing has changed then.
+    pub fn truncate(&mut self, last: u64) -> Result<(), AppendError> {
+        if self.log.truncate(last)? {
+            self.sequence += 1;
+        }
+        Ok(())
+    }
+
+    /// The entry at `index`, its checksum verified; `None` outside the log.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when its bytes have changed since they were written.
+    pub fn get(&self, index: u64) -> Result<Option<EntryRef<'_>>, Corrupt> {
+        self.log.get(index)
+    }
+
+    /// Entries from `from` on without a gap: at most `max_count`, and at most `max_bytes` of data
+    /// and headers (64 bytes each), but at least one if there is one and `max_count` is not 0.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when the bytes of one have changed since they were written.
+    pub fn entries(
+        &self,
+        from: u64,
+        max_count: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Entry>, Corrupt> {
+        let mut out = Vec::new();
+        let mut bytes = 0_usize;
+        let mut index = from;
+        while out.len() < max_count {
+            let Some(entry) = self.get(index)? else {
+                break;
+            };
+            bytes = bytes.saturating_add(crate::entry::HEADER + entry.data.len());
+            if bytes > max_bytes && !out.is_empty() {
+                break;
+            }
+            out.push(entry.to_owned());
+            index += 1;
+        }
+        Ok(out)
+    }
+
+    /// The number of the last write. Every append, truncation, and change of meta or configuration
+    /// has a number of its own, for the life of this value.
+    pub fn write_sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Every write up to this number is durable. What the open found has number 0.
+    pub fn durable_sequence(&self) -> u64 {
+        self.durable
+    }
+
+    /// Every entry up to this index, as it is now in the log, is durable.
+    pub fn durable_index(&self) -> u64 {
+        self.log.durable_index()
+    }
+
+    /// A job that makes every write so far durable; `None` when all are, while another job is out,
+    /// and after a flush has failed.
+    pub fn flush(&mut self) -> Option<FlushJob<D>> {
+        if self.flushing || self.sequence == self.durable || self.has_failed() {
+            return None;
+        }
+        let meta = if self.meta_dirty {
+            let files = self.meta_files.take()?;
+            self.meta_dirty = false;
+            Some((files, self.record.clone()))
+        } else {
+            None
+        };
+        let configuration =
+            std::mem::take(&mut self.configuration_dirty).then(|| self.configuration.clone());
+        self.flushing = true;
+        Some(FlushJob {
+            disk: self.disk.clone(),
+            sequence: self.sequence,
+            log: self.log.capture(),
+            meta,
+            configuration,
+            failed: Arc::clone(&self.failed),
+        })
+    }
+
+    /// The flush job that was out has succeeded.
+    ///
+    /// # Panics
+    /// When no job is out.
+    pub fn persisted(&mut self, persisted: Persisted<D>) {
+        assert!(self.flushing, "a flush that nobody asked for");
+        self.flushing = false;
+        self.durable = persisted.sequence;
+        if persisted.meta.is_some() {
+            self.meta_files = persisted.meta;
+        }
+        self.log.persisted();
+    }
+
+    /// A job that creates the next segment, when the active one is half full and there is none yet.
+    pub fn prepare(&mut self) -> Option<PrepareJob<D>> {
+        self.log.prepare()
+    }
+
+    /// What became of the prepare job that was out. An error is not fatal: the next segment is
+    /// tried again later, and at the latest by the append that needs it.
+    pub fn prepared(&mut self, result: io::Result<Prepared<D>>) {
+        self.log.prepared(result);
+    }
+
+    /// Records that everything is durable, when it is and nothing on the disk says so yet. Returns
+    /// whether there is now something to flush. To be called when there is nothing else to do.
+    pub fn mark_idle(&mut self) -> bool {
+        let idle = !self.flushing && self.sequence == self.durable && !self.has_failed();
+        if idle && self.log.mark_idle() {
+            self.sequence += 1;
+            return true;
+        }
+        false
+    }
+
+    /// The segments of the log, oldest first.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.log.segments()
+    }
+}
