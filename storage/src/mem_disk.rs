@@ -230,8 +230,9 @@ impl MemDisk {
 
     /// A power cut. Of every page, a random point of its undurable writes survives, in torn pages
     /// another point for each sector of 512 bytes. Of the directory changes not synced, a random
-    /// number is kept in order, and of the creations after those each one or not. Old handles do
-    /// nothing from now on; the fault of [`MemDisk::cut_after`] and failing flushes end.
+    /// number is kept in order, and of the creations and removals after those each one or not (more
+    /// than a journaling file system may do). Old handles do nothing from now on; the fault of
+    /// [`MemDisk::cut_after`] and failing flushes end.
     pub fn crash(&self, rng: &mut impl FnMut() -> u64) {
         let mut inner = self.lock();
         let inner = &mut *inner;
@@ -241,7 +242,8 @@ impl MemDisk {
         for (i, change) in changes.iter().enumerate() {
             let free = match change {
                 Change::Create(name, _) => !names.contains_key(name),
-                _ => false,
+                Change::Remove(_) => true,
+                Change::Rename(..) => false,
             };
             if i < keep || free && rng().is_multiple_of(2) {
                 change.apply(&mut names);
