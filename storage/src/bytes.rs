@@ -47,9 +47,7 @@ static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// Whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    bytes
-        .chunks(PAGE)
-        .all(|chunk| chunk == &ZEROS[..chunk.len()])
+    bytes.chunks(PAGE).all(|chunk| chunk == &ZEROS[..chunk.len()])
 }
 
 /// The places of `bytes` (in pieces of at most a page) that are not zero yet: offset and length.

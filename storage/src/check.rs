@@ -81,11 +81,7 @@ impl fmt::Display for Report {
             "{} entries, {} bytes, {}",
             self.entries,
             self.bytes,
-            if self.is_sound() {
-                "sound"
-            } else {
-                "NOT sound"
-            }
+            if self.is_sound() { "sound" } else { "NOT sound" }
         )
     }
 }
@@ -130,9 +126,7 @@ fn check_meta<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
     }
     for (copy, name) in survey.copies.iter().zip(meta::NAMES) {
         if matches!(copy, Found::Blank | Found::Damaged) && survey.best.is_some() {
-            report.notes.push(format!(
-                "{name} is missing or damaged; the next open mends it from the other copy"
-            ));
+            report.notes.push(format!("{name} is missing or damaged; the next open mends it from the other copy"));
         }
     }
 }
@@ -147,14 +141,10 @@ fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
         }
     };
     if plan.torn {
-        report
-            .notes
-            .push("the log has a torn tail; the next open cuts it".to_owned());
+        report.notes.push("the log has a torn tail; the next open cuts it".to_owned());
     }
     for name in plan.beyond.iter().chain(&plan.dead) {
-        report.notes.push(format!(
-            "{name} is unused or replaced; the next open deletes it"
-        ));
+        report.notes.push(format!("{name} is unused or replaced; the next open deletes it"));
     }
     for part in &plan.parts {
         let (walk, problem) = log::verify(part);

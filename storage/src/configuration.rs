@@ -49,21 +49,12 @@ pub(crate) fn read<D: Disk>(disk: &D, names: &[String]) -> Result<Vec<u8>, OpenE
     if !names.iter().any(|name| name == NAME) {
         return Ok(Vec::new());
     }
-    let file = disk
-        .open(NAME)
-        .map_err(|source| OpenError::io("open", NAME, source))?;
+    let file = disk.open(NAME).map_err(|source| OpenError::io("open", NAME, source))?;
     decode(file.bytes())
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<u8>, OpenError> {
-    let corrupt = |reason| {
-        OpenError::Corrupt(Corrupt {
-            file: NAME.to_owned(),
-            offset: 0,
-            index: 0,
-            reason,
-        })
-    };
+    let corrupt = |reason| OpenError::Corrupt(Corrupt { file: NAME.to_owned(), offset: 0, index: 0, reason });
     if bytes.len() < HEADER || bytes[..8] != MAGIC[..] {
         return Err(corrupt("not a configuration"));
     }
@@ -74,11 +65,7 @@ fn decode(bytes: &[u8]) -> Result<Vec<u8>, OpenError> {
     }
     let format = u16_at(bytes, 8);
     if format > FORMAT {
-        return Err(OpenError::FutureFormat {
-            file: NAME.to_owned(),
-            found: format,
-            known: FORMAT,
-        });
+        return Err(OpenError::FutureFormat { file: NAME.to_owned(), found: format, known: FORMAT });
     }
     if u64_at(bytes, 16) != (bytes.len() - HEADER) as u64 {
         return Err(corrupt("wrong length"));

@@ -129,11 +129,7 @@ pub(crate) fn footprint(data: usize) -> usize {
 /// The header for `entry` at `offset` of a segment with this salt.
 pub(crate) fn encode(entry: &Entry, mark: u64, salt: u32, offset: u32) -> [u8; HEADER] {
     let mut out = [0; HEADER];
-    put(
-        &mut out,
-        0,
-        &narrow(HEADER + entry.data.len()).to_le_bytes(),
-    );
+    put(&mut out, 0, &narrow(HEADER + entry.data.len()).to_le_bytes());
     put(&mut out, 8, &entry.index.to_le_bytes());
     put(&mut out, 16, &entry.term.to_le_bytes());
     put(&mut out, 24, &entry.time.to_le_bytes());
@@ -171,12 +167,7 @@ pub(crate) fn header(bytes: &[u8], offset: u32, salt: u32) -> Result<Header, Bad
     if u32_at(rest, 4) != header_crc(rest, salt, offset) {
         return Err(Bad::Header);
     }
-    Ok(Header {
-        length,
-        index: u64_at(rest, 8),
-        term: u64_at(rest, 16),
-        mark: u64_at(rest, 48),
-    })
+    Ok(Header { length, index: u64_at(rest, 8), term: u64_at(rest, 16), mark: u64_at(rest, 48) })
 }
 
 /// Reads and checks the whole entry at `offset` of a segment's `bytes`.
@@ -220,16 +211,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Entry {
-        Entry {
-            index: 7,
-            term: 3,
-            time: 11,
-            session: 13,
-            sequence: 17,
-            kind: 2,
-            mode: 5,
-            data: b"value".to_vec(),
-        }
+        Entry { index: 7, term: 3, time: 11, session: 13, sequence: 17, kind: 2, mode: 5, data: b"value".to_vec() }
     }
 
     fn place(entry: &Entry, offset: u32, salt: u32) -> Vec<u8> {

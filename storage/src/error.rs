@@ -44,9 +44,7 @@ pub enum OpenError {
     },
     /// Both copies of the meta file are gone or damaged: the server no longer knows for whom it
     /// voted, so it must not vote as the same server again.
-    #[error(
-        "meta-0 and meta-1 are both lost: empty this directory and rejoin the cluster as a new server"
-    )]
+    #[error("meta-0 and meta-1 are both lost: empty this directory and rejoin the cluster as a new server")]
     MetaLost,
     /// The options make no sense.
     #[error("segment size {size}: choose a multiple of 4096 from 4096 to {most} bytes")]
@@ -70,11 +68,7 @@ pub enum OpenError {
 
 impl OpenError {
     pub(crate) fn io(action: &'static str, file: &str, source: io::Error) -> OpenError {
-        OpenError::Io {
-            action,
-            file: file.to_owned(),
-            source,
-        }
+        OpenError::Io { action, file: file.to_owned(), source }
     }
 
     pub(crate) fn directory(action: &'static str, source: io::Error) -> OpenError {

@@ -62,35 +62,19 @@ impl FileDisk {
     /// [`DirectoryError::InUse`] when another process (or another `FileDisk` of this one) has it.
     pub fn open(dir: impl AsRef<Path>) -> Result<FileDisk, DirectoryError> {
         let path = dir.as_ref();
-        let io = |source| DirectoryError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| DirectoryError::Io { path: path.to_owned(), source };
         create_directory(path).map_err(io)?;
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path.join(LOCK))
-            .map_err(io)?;
+        let lock =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(LOCK)).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(DirectoryError::InUse {
-                    path: path.to_owned(),
-                });
+                return Err(DirectoryError::InUse { path: path.to_owned() });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let directory = File::open(path).map_err(io)?;
-        Ok(FileDisk {
-            shared: Arc::new(Shared {
-                path: path.to_owned(),
-                directory,
-                lock: Some(lock),
-            }),
-        })
+        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, lock: Some(lock) }) })
     }
 
     /// Opens `dir` for reading only: takes no lock, writes nothing, and every operation that would
@@ -103,23 +87,10 @@ impl FileDisk {
         let path = dir.as_ref();
         let directory = File::open(path)
             .and_then(|file| {
-                if file.metadata()?.is_dir() {
-                    Ok(file)
-                } else {
-                    Err(io::Error::from(io::ErrorKind::NotADirectory))
-                }
+                if file.metadata()?.is_dir() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
             })
-            .map_err(|source| DirectoryError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
-        Ok(FileDisk {
-            shared: Arc::new(Shared {
-                path: path.to_owned(),
-                directory,
-                lock: None,
-            }),
-        })
+            .map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
+        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, lock: None }) })
     }
 
     /// The directory.
@@ -131,10 +102,7 @@ impl FileDisk {
         if self.shared.lock.is_some() {
             Ok(())
         } else {
-            Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "the directory was opened for reading only",
-            ))
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory was opened for reading only"))
         }
     }
 
@@ -166,21 +134,14 @@ impl Disk for FileDisk {
     fn create(&self, name: &str, len: u64) -> io::Result<MappedFile> {
         self.writable()?;
         let path = self.file(name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         // Never by writing zeros: that leaves large folios in the page cache, and flushing one
         // page then writes a mebibyte.
         let made = fallocate(&file, FallocateFlags::empty(), 0, len)
             .map_err(io::Error::from)
             .and_then(|()| Mapping::new(&file, true));
         match made {
-            Ok(mapping) => Ok(MappedFile {
-                file: Arc::new(file),
-                mapping,
-            }),
+            Ok(mapping) => Ok(MappedFile { file: Arc::new(file), mapping }),
             Err(error) => {
                 // The first error is the one that matters; a file left behind is deleted at open.
                 let _ = fs::remove_file(&path);
@@ -191,10 +152,7 @@ impl Disk for FileDisk {
 
     fn open(&self, name: &str) -> io::Result<MappedFile> {
         let writable = self.shared.lock.is_some();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(writable)
-            .open(self.file(name))?;
+        let file = OpenOptions::new().read(true).write(writable).open(self.file(name))?;
         // After a failed flush the page cache shows bytes that are not on the disk, marked clean.
         // Write out what is dirty, then forget the cache, so that the disk itself is read.
         if writable {
@@ -202,10 +160,7 @@ impl Disk for FileDisk {
         }
         fadvise(&file, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
         let mapping = Mapping::new(&file, writable)?;
-        Ok(MappedFile {
-            file: Arc::new(file),
-            mapping,
-        })
+        Ok(MappedFile { file: Arc::new(file), mapping })
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -260,10 +215,7 @@ impl DiskFile for MappedFile {
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) {
-        let bytes = self
-            .mapping
-            .bytes_mut()
-            .expect("a file opened for reading only is not written");
+        let bytes = self.mapping.bytes_mut().expect("a file opened for reading only is not written");
         let start = usize::try_from(offset).expect("an offset inside a mapping fits memory");
         bytes[start..start + data.len()].copy_from_slice(data);
     }
@@ -271,9 +223,7 @@ impl DiskFile for MappedFile {
     fn flusher(&self, _range: Range<u64>) -> FileFlush {
         // One fdatasync writes every dirty page of the file, those dirtied through the mapping
         // included; it costs what one msync costs, however many ranges are dirty.
-        FileFlush {
-            file: Arc::clone(&self.file),
-        }
+        FileFlush { file: Arc::clone(&self.file) }
     }
 }
 

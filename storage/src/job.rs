@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::configuration;
 use crate::disk::{Disk, DiskFile, Flush};
-use crate::log::{Capture, NewHeader, create_segment};
+use crate::log::{Capture, SegmentHeader, create_segment};
 use crate::meta::{MetaFiles, Record};
 
 /// Makes everything durable that was written before [`Storage::flush`](crate::Storage::flush)
@@ -38,17 +38,13 @@ impl<D: Disk> Persisted<D> {
 
 impl<D: Disk> std::fmt::Debug for Persisted<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Persisted")
-            .field("sequence", &self.sequence)
-            .finish_non_exhaustive()
+        f.debug_struct("Persisted").field("sequence", &self.sequence).finish_non_exhaustive()
     }
 }
 
 impl<D: Disk> std::fmt::Debug for FlushJob<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FlushJob")
-            .field("sequence", &self.sequence)
-            .finish_non_exhaustive()
+        f.debug_struct("FlushJob").field("sequence", &self.sequence).finish_non_exhaustive()
     }
 }
 
@@ -98,10 +94,7 @@ impl<D: Disk> FlushJob<D> {
             }
             self.disk.sync_dir()?;
         }
-        Ok(Persisted {
-            sequence: self.sequence,
-            meta,
-        })
+        Ok(Persisted { sequence: self.sequence, meta })
     }
 }
 
@@ -109,33 +102,29 @@ impl<D: Disk> FlushJob<D> {
 pub struct PrepareJob<D: Disk> {
     disk: D,
     name: String,
-    header: NewHeader,
+    header: SegmentHeader,
 }
 
 /// A segment created ahead; give it to [`Storage::prepared`](crate::Storage::prepared).
 pub struct Prepared<D: Disk> {
     pub(crate) file: D::File,
-    pub(crate) header: NewHeader,
+    pub(crate) header: SegmentHeader,
 }
 
 impl<D: Disk> std::fmt::Debug for PrepareJob<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PrepareJob")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("PrepareJob").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl<D: Disk> std::fmt::Debug for Prepared<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared")
-            .field("header", &self.header)
-            .finish_non_exhaustive()
+        f.debug_struct("Prepared").field("header", &self.header).finish_non_exhaustive()
     }
 }
 
 impl<D: Disk> PrepareJob<D> {
-    pub(crate) fn new(disk: D, name: String, header: NewHeader) -> PrepareJob<D> {
+    pub(crate) fn new(disk: D, name: String, header: SegmentHeader) -> PrepareJob<D> {
         PrepareJob { disk, name, header }
     }
 
@@ -151,10 +140,7 @@ impl<D: Disk> PrepareJob<D> {
             Ok(file)
         });
         match made {
-            Ok(file) => Ok(Prepared {
-                file,
-                header: self.header,
-            }),
+            Ok(file) => Ok(Prepared { file, header: self.header }),
             Err(error) => {
                 // Gives its room back. If that fails too, the next open deletes it.
                 let _ = self.disk.remove(&self.name);

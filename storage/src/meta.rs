@@ -145,9 +145,7 @@ pub(crate) fn read<D: Disk>(disk: &D, names: &[String], name: &str) -> Result<Fo
     if !names.iter().any(|n| n == name) {
         return Ok(Found::Blank);
     }
-    let file = disk
-        .open(name)
-        .map_err(|source| OpenError::io("open", name, source))?;
+    let file = disk.open(name).map_err(|source| OpenError::io("open", name, source))?;
     Ok(Record::decode(file.bytes()))
 }
 
@@ -174,11 +172,7 @@ pub(crate) fn survey<D: Disk>(disk: &D, names: &[String]) -> Result<Survey, Open
     for (copy, name) in copies.iter().zip(NAMES) {
         match copy {
             Found::Future(found) => {
-                return Err(OpenError::FutureFormat {
-                    file: name.to_owned(),
-                    found: *found,
-                    known: FORMAT,
-                });
+                return Err(OpenError::FutureFormat { file: name.to_owned(), found: *found, known: FORMAT });
             }
             Found::Good(record) if best.as_ref().is_none_or(|b| b.counter < record.counter) => {
                 best = Some(record.clone());

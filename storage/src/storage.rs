@@ -30,9 +30,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            segment_size: DEFAULT_SEGMENT,
-        }
+        Options { segment_size: DEFAULT_SEGMENT }
     }
 }
 
@@ -46,10 +44,7 @@ impl Options {
     fn check(&self) -> Result<(), OpenError> {
         let size = self.segment_size;
         if !(MIN_SEGMENT..=MAX_SEGMENT).contains(&size) || !size.is_multiple_of(4096) {
-            return Err(OpenError::SegmentSize {
-                size,
-                most: MAX_SEGMENT,
-            });
+            return Err(OpenError::SegmentSize { size, most: MAX_SEGMENT });
         }
         Ok(())
     }
@@ -118,9 +113,7 @@ impl<D: Disk> std::fmt::Debug for Storage<D> {
 
 /// Which files are there, after refusing those that do not belong.
 pub(crate) fn names<D: Disk>(disk: &D) -> Result<Vec<String>, OpenError> {
-    let names = disk
-        .list()
-        .map_err(|source| OpenError::directory("list", source))?;
+    let names = disk.list().map_err(|source| OpenError::directory("list", source))?;
     for name in &names {
         let known = log::parse(name).is_some()
             || meta::NAMES.contains(&name.as_str())
@@ -134,29 +127,16 @@ pub(crate) fn names<D: Disk>(disk: &D) -> Result<Vec<String>, OpenError> {
 }
 
 /// The record that both meta files are to hold, and whether the directory is new.
-pub(crate) fn choose_meta(
-    survey: &meta::Survey,
-    names: &[String],
-    identity: u64,
-) -> Result<(Record, bool), OpenError> {
+pub(crate) fn choose_meta(survey: &meta::Survey, names: &[String], identity: u64) -> Result<(Record, bool), OpenError> {
     if let Some(record) = &survey.best {
         return Ok((record.clone(), false));
     }
     // Meta is made, durably, before anything else is.
-    let others = names
-        .iter()
-        .any(|name| log::parse(name).is_some() || name == configuration::NAME);
+    let others = names.iter().any(|name| log::parse(name).is_some() || name == configuration::NAME);
     if others || survey.damaged() {
         return Err(OpenError::MetaLost);
     }
-    let record = Record {
-        counter: 1,
-        born: false,
-        meta: Meta {
-            identity,
-            ..Meta::default()
-        },
-    };
+    let record = Record { counter: 1, born: false, meta: Meta { identity, ..Meta::default() } };
     Ok((record, true))
 }
 
@@ -174,13 +154,8 @@ impl<D: Disk> Storage<D> {
         let configuration = configuration::read(&disk, &names)?;
         let plan = log::inspect(&disk, &names)?;
 
-        let mut opened = Opened {
-            fresh,
-            torn: plan.torn,
-            beyond: plan.beyond.clone(),
-            dead: plan.dead.clone(),
-            log_lost: false,
-        };
+        let mut opened =
+            Opened { fresh, torn: plan.torn, beyond: plan.beyond.clone(), dead: plan.dead.clone(), log_lost: false };
         if plan.parts.is_empty() && record.born {
             // Noted before a new log is begun, which would hide it.
             opened.log_lost = true;
@@ -193,16 +168,8 @@ impl<D: Disk> Storage<D> {
             disk.remove(configuration::TEMPORARY)
                 .map_err(|source| OpenError::io("delete", configuration::TEMPORARY, source))?;
         }
-        let make = Make {
-            size: options.segment_size,
-            salt: seed.salt,
-            now: seed.now_ms,
-        };
-        let log = if plan.parts.is_empty() {
-            log::fresh(&disk, make, &plan)?
-        } else {
-            log::found(&disk, make, plan)?
-        };
+        let make = Make { size: options.segment_size, salt: seed.salt, now: seed.now_ms };
+        let log = if plan.parts.is_empty() { log::fresh(&disk, make, &plan)? } else { log::found(&disk, make, plan)? };
         if !record.born {
             record.counter += 1;
             record.born = true;
@@ -352,12 +319,7 @@ impl<D: Disk> Storage<D> {
     ///
     /// # Errors
     /// [`Corrupt`] when the bytes of one have changed since they were written.
-    pub fn entries(
-        &self,
-        from: u64,
-        max_count: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<Entry>, Corrupt> {
+    pub fn entries(&self, from: u64, max_count: usize, max_bytes: usize) -> Result<Vec<Entry>, Corrupt> {
         let mut out = Vec::new();
         let mut bytes = 0_usize;
         let mut index = from;
@@ -404,8 +366,7 @@ impl<D: Disk> Storage<D> {
         } else {
             None
         };
-        let configuration =
-            std::mem::take(&mut self.configuration_dirty).then(|| self.configuration.clone());
+        let configuration = std::mem::take(&mut self.configuration_dirty).then(|| self.configuration.clone());
         self.flushing = true;
         Some(FlushJob {
             disk: self.disk.clone(),

@@ -1,39 +1,11 @@
 //! What a storage promises, on a real directory and on the simulated disk alike.
 // A test that fails says so by panicking, and its small numbers are its own.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::cast_possible_truncation)]
 
 mod common;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use common::{Rng, all, assert_log, entry, flush, open, options, settle, try_open};
-use copycat_storage::{
-    AppendError, DirectoryError, Disk, Entry, FileDisk, MemDisk, Meta, OpenError, check,
-};
-
-/// A directory that is removed when the test is over.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Directory {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("copycat-storage-{}-{number}", std::process::id());
-        Directory(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use common::{Directory, Rng, all, assert_log, entry, fill, flush, open, options, settle, try_open};
+use copycat_storage::{AppendError, Disk, Entry, Meta, OpenError, check};
 
 /// Runs one test on both disks.
 macro_rules! on_both {
@@ -80,40 +52,15 @@ fn a_new_directory_is_empty<D: Disk>(disk: &D) {
     assert!(storage.opened().fresh);
     assert_eq!(storage.meta().identity, 42);
     assert_eq!(storage.configuration(), b"");
-    assert_eq!(
-        (storage.write_sequence(), storage.durable_sequence()),
-        (0, 0)
-    );
+    assert_eq!((storage.write_sequence(), storage.durable_sequence()), (0, 0));
     drop(storage);
     let storage = open(disk, 4096);
     assert_log(&storage, &[]);
     assert!(!storage.opened().fresh);
     assert!(!storage.log_lost());
-    assert_eq!(
-        storage.meta(),
-        &Meta {
-            identity: 42,
-            ..Meta::default()
-        }
-    );
+    assert_eq!(storage.meta(), &Meta { identity: 42, ..Meta::default() });
     let names = disk.list().unwrap();
     assert_eq!(names, ["0000000001-0001.log", "meta-0", "meta-1"]);
-}
-
-/// Appends until the log is `last` long; returns what it should hold.
-fn fill<D: Disk>(
-    storage: &mut copycat_storage::Storage<D>,
-    log: &mut Vec<Entry>,
-    last: u64,
-    term: u64,
-    size: usize,
-) {
-    for index in log.len() as u64 + 1..=last {
-        let byte = u8::try_from(index % 251).unwrap();
-        let entry = entry(index, term, &vec![byte; size]);
-        storage.append(&entry).unwrap();
-        log.push(entry);
-    }
 }
 
 fn rolls_with_every_number_of_entries_a_segment<D: Disk>(disk: &D) {
@@ -127,11 +74,7 @@ fn rolls_with_every_number_of_entries_a_segment<D: Disk>(disk: &D) {
             fill(&mut storage, &mut log, last, term, size);
             assert_log(&storage, &log);
         }
-        let counts: Vec<u64> = storage
-            .segments()
-            .iter()
-            .map(|s| s.last + 1 - s.first)
-            .collect();
+        let counts: Vec<u64> = storage.segments().iter().map(|s| s.last + 1 - s.first).collect();
         assert!(counts.iter().all(|n| *n <= per as u64), "{per}: {counts:?}");
         assert!(counts.contains(&(per as u64)), "{per}: {counts:?}");
         // Once as a killed process leaves it, once flushed, once sealed.
@@ -182,11 +125,7 @@ fn truncates_anywhere<D: Disk>(disk: &D) {
             let storage = open(disk, 4096);
             assert_log(&storage, &log);
             let names = disk.list().unwrap();
-            assert_eq!(
-                names.len(),
-                storage.segments().len() + 2,
-                "nothing dead stays"
-            );
+            assert_eq!(names.len(), storage.segments().len() + 2, "nothing dead stays");
         }
     }
 }
@@ -257,12 +196,8 @@ fn refuses_what_is_too_large<D: Disk>(disk: &D) {
     let mut storage = open(disk, 4096);
     let most = options(4096).max_entry();
     let sequence = storage.write_sequence();
-    let error = storage
-        .append(&entry(1, 1, &vec![1; most + 1]))
-        .unwrap_err();
-    assert!(
-        matches!(error, AppendError::TooLarge { bytes, most: m } if bytes == most + 1 && m == most)
-    );
+    let error = storage.append(&entry(1, 1, &vec![1; most + 1])).unwrap_err();
+    assert!(matches!(error, AppendError::TooLarge { bytes, most: m } if bytes == most + 1 && m == most));
     assert_eq!(storage.write_sequence(), sequence);
     let mut log = Vec::new();
     fill(&mut storage, &mut log, 3, 1, most);
@@ -279,11 +214,7 @@ fn keeps_empty_values<D: Disk>(disk: &D) {
     let mut storage = open(disk, 4096);
     let mut log = Vec::new();
     for index in 1..200 {
-        let entry = Entry {
-            index,
-            term: index / 50,
-            ..Entry::default()
-        };
+        let entry = Entry { index, term: index / 50, ..Entry::default() };
         storage.append(&entry).unwrap();
         log.push(entry);
     }
@@ -305,11 +236,7 @@ fn prepares_ahead<D: Disk>(disk: &D) {
     assert!(storage.prepare().is_none(), "there is one");
     let files = disk.list().unwrap().len();
     fill(&mut storage, &mut log, 30, 1, 100);
-    assert_eq!(
-        disk.list().unwrap().len(),
-        files,
-        "the prepared one was used"
-    );
+    assert_eq!(disk.list().unwrap().len(), files, "the prepared one was used");
     assert_eq!(storage.segments().len(), 2);
     drop(storage);
     let mut storage = open(disk, 4096);
@@ -378,10 +305,7 @@ fn meta_and_configuration_last<D: Disk>(disk: &D) {
     let mut storage = open(disk, 4096);
     storage.set_meta(meta.clone());
     storage.set_configuration(b"three servers".to_vec());
-    assert_eq!(
-        (storage.write_sequence(), storage.durable_sequence()),
-        (2, 0)
-    );
+    assert_eq!((storage.write_sequence(), storage.durable_sequence()), (2, 0));
     assert_eq!(storage.meta(), &meta);
     storage.set_meta(meta.clone());
     assert_eq!(storage.write_sequence(), 2, "the same again is no write");
@@ -406,10 +330,7 @@ fn durable_index_and_sequence<D: Disk>(disk: &D) {
     let mut log = Vec::new();
     assert!(storage.flush().is_none());
     fill(&mut storage, &mut log, 10, 1, 100);
-    assert_eq!(
-        (storage.durable_index(), storage.durable_sequence()),
-        (0, 0)
-    );
+    assert_eq!((storage.durable_index(), storage.durable_sequence()), (0, 0));
     let job = storage.flush().unwrap();
     assert_eq!(job.sequence(), 10);
     assert!(storage.flush().is_none(), "one at a time");
@@ -422,17 +343,10 @@ fn durable_index_and_sequence<D: Disk>(disk: &D) {
     assert_eq!(persisted.sequence(), 10);
     storage.persisted(persisted);
     assert_eq!(storage.durable_sequence(), 10);
-    assert_eq!(
-        storage.durable_index(),
-        6,
-        "7 to 9 are others than those flushed"
-    );
+    assert_eq!(storage.durable_index(), 6, "7 to 9 are others than those flushed");
     assert!(!storage.mark_idle());
     flush(&mut storage);
-    assert_eq!(
-        (storage.durable_index(), storage.durable_sequence()),
-        (9, 16)
-    );
+    assert_eq!((storage.durable_index(), storage.durable_sequence()), (9, 16));
     storage.truncate(4).unwrap();
     assert_eq!(storage.durable_index(), 4);
 }
@@ -520,134 +434,8 @@ fn foreign_files_are_refused<D: Disk>(disk: &D) {
     drop(open(disk, 4096));
     drop(disk.create("notes.txt", 16).unwrap());
     let error = try_open(disk, 4096, 1).unwrap_err();
-    assert!(
-        matches!(&error, OpenError::Foreign { name } if name == "notes.txt"),
-        "{error}"
-    );
+    assert!(matches!(&error, OpenError::Foreign { name } if name == "notes.txt"), "{error}");
     assert!(!check(disk).is_sound());
     disk.remove("notes.txt").unwrap();
     drop(open(disk, 4096));
-}
-
-#[test]
-#[should_panic(expected = "appended index 3 after index 1")]
-fn a_gap_is_the_callers_mistake() {
-    let mut storage = open(&MemDisk::new(), 4096);
-    storage.append(&entry(1, 1, b"")).unwrap();
-    let _ = storage.append(&entry(3, 1, b""));
-}
-
-#[test]
-#[should_panic(expected = "appended term 1 after term 2")]
-fn a_falling_term_is_the_callers_mistake() {
-    let mut storage = open(&MemDisk::new(), 4096);
-    storage.append(&entry(1, 2, b"")).unwrap();
-    let _ = storage.append(&entry(2, 1, b""));
-}
-
-#[test]
-fn a_full_disk_is_an_error_and_not_the_end() {
-    let disk = MemDisk::new();
-    let mut storage = open(&disk, 4096);
-    let mut log = Vec::new();
-    fill(&mut storage, &mut log, 15, 1, 100);
-    disk.set_capacity(Some(4096 + 1024));
-    assert_eq!(storage.available().unwrap(), 0);
-    let failed = storage.prepare().unwrap().run();
-    storage.prepared(failed);
-    assert!(storage.prepare().is_none(), "not tried again at once");
-    let error = loop {
-        let index = log.len() as u64 + 1;
-        let entry = entry(index, 1, &[1; 100]);
-        match storage.append(&entry) {
-            Ok(()) => log.push(entry),
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(error, AppendError::Full(_)), "{error}");
-    assert!(matches!(storage.truncate(3), Err(AppendError::Full(_))));
-    assert_log(&storage, &log);
-    settle(&mut storage);
-    disk.set_capacity(Some(4096 * 3));
-    let last = log.len() as u64 + 1;
-    fill(&mut storage, &mut log, last, 1, 100);
-    assert_log(&storage, &log);
-}
-
-#[test]
-fn a_failed_flush_is_the_end() {
-    for fault in 0..3 {
-        let disk = MemDisk::new();
-        let mut storage = open(&disk, 4096);
-        let mut log = Vec::new();
-        fill(&mut storage, &mut log, 5, 1, 100);
-        flush(&mut storage);
-        match fault {
-            0 => fill(&mut storage, &mut log, 6, 1, 100),
-            1 => storage.set_meta(Meta {
-                term: 9,
-                ..storage.meta().clone()
-            }),
-            _ => storage.set_configuration(vec![1]),
-        }
-        disk.fail_flushes(1);
-        assert!(storage.flush().unwrap().run().is_err());
-        assert!(storage.has_failed());
-        // The disk works again, but what it lost nobody knows.
-        assert!(storage.flush().is_none());
-        assert!(!storage.mark_idle());
-        assert!(storage.prepare().is_none());
-        let next = entry(storage.last_index() + 1, 1, b"");
-        assert!(matches!(storage.append(&next), Err(AppendError::Failed)));
-        assert!(matches!(storage.truncate(1), Err(AppendError::Failed)));
-        assert_eq!(
-            (storage.durable_index(), storage.durable_sequence()),
-            (5, 5)
-        );
-        disk.restart();
-        let storage = open(&disk, 4096);
-        assert_eq!(all(&storage), log[..5]);
-        assert_eq!(storage.meta().term, 0);
-        assert_eq!(storage.configuration(), b"");
-    }
-}
-
-#[test]
-fn a_directory_belongs_to_one_server() {
-    let directory = Directory::new();
-    let path = directory.0.join("made").join("with parents");
-    let disk = FileDisk::open(&path).unwrap();
-    let error = FileDisk::open(&path).unwrap_err();
-    assert!(matches!(error, DirectoryError::InUse { .. }));
-    assert!(
-        error
-            .to_string()
-            .contains("already in use by another server"),
-        "{error}"
-    );
-    let clone = disk.clone();
-    drop(disk);
-    assert!(FileDisk::open(&path).is_err());
-    drop(clone);
-    drop(open(&FileDisk::open(&path).unwrap(), 4096));
-
-    let reader = FileDisk::open_read_only(&path).unwrap();
-    assert!(check(&reader).is_sound());
-    assert!(reader.create("x", 1).is_err() && reader.sync_dir().is_err());
-    assert!(reader.remove("meta-0").is_err() && reader.rename("meta-0", "x").is_err());
-    assert!(reader.available().unwrap() > 0);
-    assert_eq!(reader.list().unwrap().len(), 3);
-    assert!(FileDisk::open_read_only(directory.0.join("none")).is_err());
-}
-
-#[test]
-fn segments_have_real_blocks() {
-    use std::os::unix::fs::MetadataExt;
-    let directory = Directory::new();
-    let disk = FileDisk::open(&directory.0).unwrap();
-    drop(disk.create("file", 1 << 20).unwrap());
-    let meta = std::fs::metadata(directory.0.join("file")).unwrap();
-    assert_eq!(meta.len(), 1 << 20);
-    assert!(meta.blocks() * 512 >= 1 << 20);
-    assert!(disk.create("file", 10).is_err());
 }

@@ -1,20 +1,13 @@
 //! Crash images: power cuts at any moment of a random life, and what must be true after each.
 // A test that fails says so by panicking, and its small numbers are its own.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::cast_possible_truncation)]
 
 mod common;
 
 use std::ops::AddAssign;
 
 use common::{Rng, all, assert_log, entry, try_open};
-use copycat_storage::{
-    Disk, Entry, FlushJob, MemDisk, Meta, OpenError, PrepareJob, Storage, check,
-};
+use copycat_storage::{Disk, Entry, FlushJob, MemDisk, Meta, OpenError, PrepareJob, Storage, check};
 
 /// A state the log grew to, until a truncation or the present.
 #[derive(Clone, Debug)]
@@ -47,15 +40,8 @@ impl Model {
     /// A directory that does not exist yet.
     fn nothing() -> Model {
         Model {
-            branches: vec![Branch {
-                log: Vec::new(),
-                cut: 0,
-                floor: 0,
-            }],
-            metas: vec![Meta {
-                identity: 42,
-                ..Meta::default()
-            }],
+            branches: vec![Branch { log: Vec::new(), cut: 0, floor: 0 }],
+            metas: vec![Meta { identity: 42, ..Meta::default() }],
             configurations: vec![Vec::new()],
         }
     }
@@ -64,11 +50,7 @@ impl Model {
     fn settled(storage: &Storage<MemDisk>) -> Model {
         let log = all(storage);
         Model {
-            branches: vec![Branch {
-                cut: log.len(),
-                floor: log.len(),
-                log,
-            }],
+            branches: vec![Branch { cut: log.len(), floor: log.len(), log }],
             metas: vec![storage.meta().clone()],
             configurations: vec![storage.configuration().to_vec()],
         }
@@ -81,11 +63,7 @@ impl Model {
     fn truncate(&mut self, last: usize) {
         let now = self.present();
         if last < now.log.len() {
-            self.branches.push(Branch {
-                log: now.log[..last].to_vec(),
-                cut: last,
-                floor: now.floor.min(last),
-            });
+            self.branches.push(Branch { log: now.log[..last].to_vec(), cut: last, floor: now.floor.min(last) });
         }
     }
 
@@ -127,18 +105,9 @@ impl Model {
         stats.undone_truncations += u64::from(place + 1 < self.branches.len());
         stats.lost_suffixes += u64::from(found.len() < self.branches[place].log.len());
         assert_log(storage, &found);
-        assert!(
-            self.metas.contains(storage.meta()),
-            "{:?} is none of {:?}",
-            storage.meta(),
-            self.metas
-        );
+        assert!(self.metas.contains(storage.meta()), "{:?} is none of {:?}", storage.meta(), self.metas);
         stats.old_metas += u64::from(self.metas.last() != Some(storage.meta()));
-        assert!(
-            self.configurations
-                .iter()
-                .any(|c| c == storage.configuration())
-        );
+        assert!(self.configurations.iter().any(|c| c == storage.configuration()));
         assert!(!storage.log_lost());
     }
 }
@@ -293,11 +262,7 @@ impl Life {
 
     fn append(&mut self, storage: &mut Storage<MemDisk>) {
         let most = storage.options().max_entry() as u64;
-        let len = if self.rng.one_in(self.habits.large) {
-            self.rng.below(most + 1)
-        } else {
-            self.rng.below(150)
-        };
+        let len = if self.rng.one_in(self.habits.large) { self.rng.below(most + 1) } else { self.rng.below(150) };
         self.made += 1;
         let mut entry = entry(storage.last_index() + 1, self.term, &[]);
         entry.time = self.made;
@@ -485,9 +450,7 @@ fn the_same_seed_lives_the_same_life() {
     let image = |seed| {
         let (disk, _) = Life::new(seed).run(GENERATIONS);
         let names = disk.list().unwrap();
-        let files = names
-            .into_iter()
-            .map(|name| (disk.get(&name).unwrap(), name));
+        let files = names.into_iter().map(|name| (disk.get(&name).unwrap(), name));
         files.collect::<Vec<_>>()
     };
     for seed in 0..20 {

@@ -1,11 +1,6 @@
 //! Damage that no power cut explains: it must be told, never taken for the end of the log.
 // A test that fails says so by panicking, and its small numbers are its own.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::cast_possible_truncation
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::cast_possible_truncation)]
 
 mod common;
 
@@ -42,21 +37,16 @@ fn build(marked: bool) -> (MemDisk, Vec<Entry>) {
     let disk = MemDisk::new();
     let mut storage = open(&disk, 4096);
     storage.set_configuration(b"a configuration".to_vec());
-    storage.set_meta(Meta {
-        server: 2,
-        term: 5,
-        vote: 1,
-        ..storage.meta().clone()
-    });
+    storage.set_meta(Meta { server: 2, term: 5, vote: 1, ..storage.meta().clone() });
     let mut log = Vec::new();
     for i in 0..29_u8 {
-        append(&mut storage, &mut log, 1, &vec![i; 300]);
+        append(&mut storage, &mut log, 1, &[i; 300]);
         flush(&mut storage);
     }
     storage.truncate(25).unwrap();
     log.truncate(25);
     for i in 0..8_u8 {
-        append(&mut storage, &mut log, 5, &vec![i; 150]);
+        append(&mut storage, &mut log, 5, &[i; 150]);
     }
     settle(&mut storage);
     // A spare, and an unmarked last entry.
@@ -172,30 +162,13 @@ fn a_missing_segment_is_damage_wherever_it_was() {
         let name = format!("{:010}-{:04}.log", segment.id, segment.version);
         let mut less = whole.clone();
         less.retain(|(file, _)| *file != name);
-        assert_eq!(
-            outcome(&less, &log, &name),
-            Outcome::Refused,
-            "{name} missing"
-        );
+        assert_eq!(outcome(&less, &log, &name), Outcome::Refused, "{name} missing");
         let mut blank = whole.clone();
         blank.iter_mut().find(|(file, _)| *file == name).unwrap().1 = vec![0; 4096];
-        assert_eq!(
-            outcome(&blank, &log, &name),
-            Outcome::Refused,
-            "{name} zeroed"
-        );
+        assert_eq!(outcome(&blank, &log, &name), Outcome::Refused, "{name} zeroed");
         let mut short = whole.clone();
-        short
-            .iter_mut()
-            .find(|(file, _)| *file == name)
-            .unwrap()
-            .1
-            .truncate(2048);
-        assert_eq!(
-            outcome(&short, &log, &name),
-            Outcome::Refused,
-            "{name} cut short"
-        );
+        short.iter_mut().find(|(file, _)| *file == name).unwrap().1.truncate(2048);
+        assert_eq!(outcome(&short, &log, &name), Outcome::Refused, "{name} cut short");
     }
 }
 
@@ -230,25 +203,18 @@ fn opening_does_not_read_sealed_entries() {
     for _ in 0..100 {
         for _ in 0..2_000 {
             last += 1;
-            storage
-                .append(&entry(last, 1 + last / 50_000, b"value"))
-                .unwrap();
+            storage.append(&entry(last, 1 + last / 50_000, b"value")).unwrap();
         }
         flush(&mut storage);
     }
     assert_eq!(last, 200_000);
     settle(&mut storage);
-    let sealed: Vec<_> = storage
-        .segments()
-        .into_iter()
-        .filter(|s| s.sealed)
-        .collect();
+    let sealed: Vec<_> = storage.segments().into_iter().filter(|s| s.sealed).collect();
     assert!(sealed.len() > 100);
     drop(storage);
     for segment in &sealed {
         let name = format!("{:010}-{:04}.log", segment.id, segment.version);
-        disk.corrupt(&name, u64::from(segment.bytes) - 9, 1)
-            .unwrap();
+        disk.corrupt(&name, u64::from(segment.bytes) - 9, 1).unwrap();
     }
     let storage = open(&disk, size);
     assert_eq!(storage.last_index(), 200_000);
@@ -278,8 +244,7 @@ fn a_value_cannot_pass_as_an_entry() {
     append(&mut storage, &mut log, 1, b"third");
     drop(storage);
     // The second one's header is torn: what follows must not be taken for entries.
-    disk.corrupt("0000000001-0001.log", 64 + 72 + 8, 0xFF)
-        .unwrap();
+    disk.corrupt("0000000001-0001.log", 64 + 72 + 8, 0xFF).unwrap();
     let mut storage = try_open(&disk, 16_384, 5).unwrap();
     log.truncate(1);
     assert_log(&storage, &log);
@@ -300,8 +265,7 @@ fn a_cut_tail_does_not_come_back() {
         append(&mut storage, &mut log, 1, &[i; 64]);
     }
     drop(storage);
-    disk.corrupt("0000000001-0001.log", 64 + 128 * 3 + 70, 1)
-        .unwrap();
+    disk.corrupt("0000000001-0001.log", 64 + 128 * 3 + 70, 1).unwrap();
     let mut storage = open(&disk, 4096);
     log.truncate(3);
     assert_log(&storage, &log);
@@ -364,26 +328,17 @@ fn a_lost_log_is_noticed_and_remembered() {
 
 #[test]
 fn later_formats_are_told_from_damage() {
-    for (name, at) in [
-        ("meta-0", 8),
-        ("configuration", 8),
-        ("0000000001-0001.log", 8),
-    ] {
+    for (name, at) in [("meta-0", 8), ("configuration", 8), ("0000000001-0001.log", 8)] {
         let (disk, _) = build(true);
         let mut bytes = disk.get(name).unwrap();
         bytes[at] = 9;
         bytes[12..16].fill(0);
-        let covered = if name.ends_with(".log") {
-            64
-        } else {
-            bytes.len()
-        };
+        let covered = if name.ends_with(".log") { 64 } else { bytes.len() };
         let crc = crc32c::crc32c(&bytes[..covered]);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         disk.put(name, &bytes);
         let error = try_open(&disk, 4096, 1).unwrap_err();
-        let future =
-            matches!(&error, OpenError::FutureFormat { file, found: 9, .. } if file == name);
+        let future = matches!(&error, OpenError::FutureFormat { file, found: 9, .. } if file == name);
         assert!(future, "{error}");
     }
 }
@@ -392,4 +347,39 @@ fn later_formats_are_told_from_damage() {
 fn all_of_the_built_log_is_read() {
     let (disk, log) = build(false);
     assert_eq!(all(&open(&disk, 4096)), log);
+}
+
+#[test]
+fn marks_count_even_in_a_segment_whose_header_was_lost() {
+    let disk = MemDisk::new();
+    let mut storage = open(&disk, 4096);
+    let mut log = Vec::new();
+    for i in 0..8_u8 {
+        append(&mut storage, &mut log, 1, &[i; 300]);
+    }
+    flush(&mut storage);
+    let prepared = storage.prepare().unwrap().run();
+    storage.prepared(prepared);
+    let name = "0000000002-0001.log";
+    let unused = disk.get(name).unwrap();
+    while storage.segments().len() == 1 {
+        flush(&mut storage);
+        append(&mut storage, &mut log, 1, &[9; 300]);
+    }
+    drop(storage);
+    // The new segment's first sector stays as it was; the rest of it reaches the disk.
+    let mut bytes = disk.get(name).unwrap();
+    bytes[..64].copy_from_slice(&unused[..64]);
+    disk.put(name, &bytes);
+    let (last, rest) = (log.len() as u64, image(&disk));
+    log.pop();
+    let whole = restore(&rest);
+    assert_log(&open(&whole, 4096), &log);
+    // But what it says was flushed was flushed.
+    let damaged = restore(&rest);
+    let inside = 64 + (last - 2) * 368 + 100;
+    damaged.corrupt("0000000001-0001.log", inside, 1).unwrap();
+    let error = try_open(&damaged, 4096, 1).unwrap_err();
+    let told = matches!(&error, OpenError::Corrupt(corrupt) if corrupt.index == last - 1);
+    assert!(told, "{error}");
 }

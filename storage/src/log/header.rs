@@ -70,14 +70,7 @@ impl SegmentHeader {
     /// Reads the header of the file `name`. `None` when nothing was ever written there: a
     /// creation that a power cut interrupted.
     pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<Option<SegmentHeader>, OpenError> {
-        let corrupt = |reason| {
-            OpenError::Corrupt(Corrupt {
-                file: name.to_owned(),
-                offset: 0,
-                index: 0,
-                reason,
-            })
-        };
+        let corrupt = |reason| OpenError::Corrupt(Corrupt { file: name.to_owned(), offset: 0, index: 0, reason });
         let raw = &bytes[..HEADER.min(bytes.len())];
         if is_zero(raw) {
             return Ok(None);
@@ -154,13 +147,7 @@ mod tests {
     fn names_go_both_ways() {
         assert_eq!(name(12, 1), "0000000012-0001.log");
         assert_eq!(parse("0000000012-0001.log"), Some((12, 1)));
-        for wrong in [
-            "12-1.log",
-            "0000000012-0001",
-            "0000000000-0001.log",
-            "x",
-            "+000000012-0001.log",
-        ] {
+        for wrong in ["12-1.log", "0000000012-0001", "0000000000-0001.log", "x", "+000000012-0001.log"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }
@@ -182,10 +169,7 @@ mod tests {
         let file = name(3, 1);
         let mut bytes = vec![0; 4096];
         put(&mut bytes, 0, &header.encode());
-        assert_eq!(
-            SegmentHeader::decode(&file, &bytes).unwrap(),
-            Some(header.clone())
-        );
+        assert_eq!(SegmentHeader::decode(&file, &bytes).unwrap(), Some(header.clone()));
         for bit in 0..HEADER * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);

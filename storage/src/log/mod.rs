@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use segment::SegmentInfo;
 
-pub(crate) use header::parse;
+pub(crate) use header::{SegmentHeader, parse};
 pub(crate) use open::{found, fresh};
 pub(crate) use scan::{inspect, inspect_alone, verify};
 
@@ -27,7 +27,6 @@ use crate::disk::{Disk, DiskFile};
 use crate::entry::{self, Entry, EntryRef};
 use crate::error::{AppendError, Corrupt};
 use crate::job::{PrepareJob, Prepared};
-use header::SegmentHeader;
 use segment::{Segment, write_new_header};
 
 /// What new segments are made with.
@@ -161,19 +160,11 @@ impl<D: Disk> Log<D> {
             entry.index,
             self.last_index()
         );
-        assert!(
-            entry.term >= self.last_term(),
-            "appended term {} after term {}",
-            entry.term,
-            self.last_term()
-        );
+        assert!(entry.term >= self.last_term(), "appended term {} after term {}", entry.term, self.last_term());
         self.check()?;
         let most = max_entry(self.make.size);
         if entry.data.len() > most {
-            return Err(AppendError::TooLarge {
-                bytes: entry.data.len(),
-                most,
-            });
+            return Err(AppendError::TooLarge { bytes: entry.data.len(), most });
         }
         if !self.active().fits(entry.data.len()) {
             self.roll()?;
@@ -192,11 +183,7 @@ impl<D: Disk> Log<D> {
     fn roll(&mut self) -> Result<(), AppendError> {
         // An active segment without an entry is one that an earlier open made with a smaller
         // size. No chain may lead through an empty segment, so it is replaced.
-        let keep = if self.active().count() == 0 {
-            self.segments.len() - 1
-        } else {
-            self.segments.len()
-        };
+        let keep = if self.active().count() == 0 { self.segments.len() - 1 } else { self.segments.len() };
         self.start_segment(keep, self.last_index())
     }
 
@@ -232,10 +219,7 @@ impl<D: Disk> Log<D> {
                 self.next_id += 1;
                 let file = self
                     .disk
-                    .create(
-                        &header::name(header.id, header.version),
-                        u64::from(header.size),
-                    )
+                    .create(&header::name(header.id, header.version), u64::from(header.size))
                     .map_err(AppendError::create)?;
                 self.unsynced = true;
                 (file, header)
@@ -309,11 +293,7 @@ impl<D: Disk> Log<D> {
         let flushers = self.segments.iter_mut().filter_map(Segment::capture);
         let flushers = flushers.collect();
         self.in_flight = Some(self.last_index());
-        Capture {
-            flushers,
-            sync_dir: std::mem::take(&mut self.unsynced),
-            remove: std::mem::take(&mut self.dead),
-        }
+        Capture { flushers, sync_dir: std::mem::take(&mut self.unsynced), remove: std::mem::take(&mut self.dead) }
     }
 
     fn runs_between(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
@@ -342,14 +322,11 @@ impl<D: Disk> Log<D> {
         self.preparing = true;
         let header = self.make.header(self.next_id);
         self.next_id += 1;
-        Some(PrepareJob::new(
-            self.disk.clone(),
-            header::name(header.id, header.version),
-            header,
-        ))
+        Some(PrepareJob::new(self.disk.clone(), header::name(header.id, header.version), header))
     }
 
-    /// Returns the name of a file to delete when it came too late to be used.
+    /// Takes what became of the prepare job; a segment that came too late is deleted with the next
+    /// flush.
     pub(crate) fn prepared(&mut self, result: std::io::Result<Prepared<D>>) {
         self.preparing = false;
         match result {
@@ -376,14 +353,8 @@ impl<D: Disk> Log<D> {
 }
 
 /// Creates the file of a segment with `header`, which is written but not flushed.
-pub(crate) fn create_segment<D: Disk>(
-    disk: &D,
-    name: &str,
-    header: &SegmentHeader,
-) -> std::io::Result<D::File> {
+pub(crate) fn create_segment<D: Disk>(disk: &D, name: &str, header: &SegmentHeader) -> std::io::Result<D::File> {
     let mut file = disk.create(name, u64::from(header.size))?;
     write_new_header(&mut file, header);
     Ok(file)
 }
-
-pub(crate) use header::SegmentHeader as NewHeader;

@@ -15,18 +15,12 @@ use crate::log::{Log, Make, create_segment};
 ///
 /// Cut at any point, the next open decides the same again: each step leaves a directory that leads
 /// to the same log, and takes away none of the records that would make it damage.
-pub(crate) fn found<D: Disk>(
-    disk: &D,
-    make: Make,
-    plan: Plan<D::File>,
-) -> Result<Log<D>, OpenError> {
+pub(crate) fn found<D: Disk>(disk: &D, make: Make, plan: Plan<D::File>) -> Result<Log<D>, OpenError> {
     // Highest first and synced one by one: at every moment the rest is a chain with its top cut
     // off, never one with a hole.
     for name in &plan.beyond {
-        disk.remove(name)
-            .map_err(|source| OpenError::io("delete", name, source))?;
-        disk.sync_dir()
-            .map_err(|source| OpenError::directory("sync", source))?;
+        disk.remove(name).map_err(|source| OpenError::io("delete", name, source))?;
+        disk.sync_dir().map_err(|source| OpenError::directory("sync", source))?;
     }
     let mut segments = Vec::new();
     let mut runs: Vec<(u64, u64)> = Vec::new();
@@ -49,9 +43,7 @@ pub(crate) fn found<D: Disk>(
             }
             Content::Walked(walk) => {
                 // A killed process leaves pages that only the system's memory has.
-                file.flusher(0..file.len())
-                    .run()
-                    .map_err(|source| OpenError::io("flush", &name, source))?;
+                file.flusher(0..file.len()).run().map_err(|source| OpenError::io("flush", &name, source))?;
                 (Places::Offsets(walk.offsets), walk.end, walk.runs)
             }
         };
@@ -61,27 +53,15 @@ pub(crate) fn found<D: Disk>(
                 runs.push(*run);
             }
         }
-        segments.push(Segment::found(
-            file,
-            part.file.header,
-            part.last,
-            end,
-            places,
-            own.len(),
-        ));
+        segments.push(Segment::found(file, part.file.header, part.last, end, places, own.len()));
     }
-    disk.sync_dir()
-        .map_err(|source| OpenError::directory("sync", source))?;
+    disk.sync_dir().map_err(|source| OpenError::directory("sync", source))?;
     remove(disk, &plan.dead)?;
     Ok(log(disk, make, segments, runs, plan.next_id))
 }
 
 /// Starts a log at index 1, durably.
-pub(crate) fn fresh<D: Disk>(
-    disk: &D,
-    make: Make,
-    plan: &Plan<D::File>,
-) -> Result<Log<D>, OpenError> {
+pub(crate) fn fresh<D: Disk>(disk: &D, make: Make, plan: &Plan<D::File>) -> Result<Log<D>, OpenError> {
     remove(disk, &plan.beyond)?;
     remove(disk, &plan.dead)?;
     let mut header = make.header(plan.next_id);
@@ -90,8 +70,7 @@ pub(crate) fn fresh<D: Disk>(
     let file = create_segment(disk, &name, &header)
         .and_then(|file| file.flusher(0..file.len()).run().map(|()| file))
         .map_err(|source| OpenError::io("create", &name, source))?;
-    disk.sync_dir()
-        .map_err(|source| OpenError::directory("sync", source))?;
+    disk.sync_dir().map_err(|source| OpenError::directory("sync", source))?;
     let places = Places::Offsets(Vec::new());
     let end = crate::bytes::narrow(header::HEADER);
     let segment = Segment::found(file, header, 0, end, places, 0);
@@ -104,20 +83,12 @@ fn remove<D: Disk>(disk: &D, names: &[String]) -> Result<(), OpenError> {
         return Ok(());
     }
     for name in names {
-        disk.remove(name)
-            .map_err(|source| OpenError::io("delete", name, source))?;
+        disk.remove(name).map_err(|source| OpenError::io("delete", name, source))?;
     }
-    disk.sync_dir()
-        .map_err(|source| OpenError::directory("sync", source))
+    disk.sync_dir().map_err(|source| OpenError::directory("sync", source))
 }
 
-fn log<D: Disk>(
-    disk: &D,
-    make: Make,
-    segments: Vec<Segment<D::File>>,
-    runs: Vec<(u64, u64)>,
-    next_id: u32,
-) -> Log<D> {
+fn log<D: Disk>(disk: &D, make: Make, segments: Vec<Segment<D::File>>, runs: Vec<(u64, u64)>, next_id: u32) -> Log<D> {
     let active = segments.last().expect("a log has a segment");
     let (durable, prepare_at) = (active.last, active.header.size / 2);
     Log {

@@ -21,9 +21,11 @@
 //! # Tail or damage
 //! At a bad place with index i, the log is cut if nothing recorded that i was flushed, else it is
 //! damaged. Records are the marks in the headers and in every valid entry header behind the place:
-//! in the same file and in all files with a higher id. A mark m in a segment speaks of the chain of
-//! *that* segment, so for the file with the bad place it counts at most up to the index before the
-//! first one of the segment that follows that file in that chain.
+//! in the same file and in all files with a higher id. A mark speaks of the log of the time when it
+//! was written. The file with the bad place was part of that log too (it is part of the present
+//! one, and what leaves the log never returns), with at least those of its entries that count now
+//! (only a truncation *into* it changes what follows it, and leaves less of it). So a mark at or
+//! above i, even in a segment that was replaced since, means that this very entry was flushed.
 
 use crate::bytes::{at, is_zero, narrow};
 use crate::disk::{Disk, DiskFile};
@@ -41,12 +43,7 @@ pub(crate) struct File<F> {
 
 impl<F: DiskFile> File<F> {
     fn corrupt(&self, offset: u32, index: u64, reason: &'static str) -> OpenError {
-        OpenError::Corrupt(Corrupt {
-            file: self.name.clone(),
-            offset: u64::from(offset),
-            index,
-            reason,
-        })
+        OpenError::Corrupt(Corrupt { file: self.name.clone(), offset: u64::from(offset), index, reason })
     }
 
     /// The highest mark in this file's header and entries from `from` on.
@@ -73,10 +70,7 @@ pub(crate) struct Walk {
 
 /// Reads and checks the entries of a segment from its first, until index `to` or a bad place.
 fn walk(bytes: &[u8], header: &SegmentHeader, to: u64) -> Walk {
-    let mut walk = Walk {
-        end: narrow(header::HEADER),
-        ..Walk::default()
-    };
+    let mut walk = Walk { end: narrow(header::HEADER), ..Walk::default() };
     let mut index = header.first;
     while index <= to {
         let (head, entry) = match entry::read(bytes, walk.end, header.salt) {
@@ -149,9 +143,7 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
             return Err(OpenError::Foreign { name: name.clone() });
         }
         next_id = next_id.max(id.saturating_add(1));
-        let file = disk
-            .open(name)
-            .map_err(|source| OpenError::io("open", name, source))?;
+        let file = disk.open(name).map_err(|source| OpenError::io("open", name, source))?;
         match SegmentHeader::decode(name, file.bytes())? {
             None => dead.push(name.clone()),
             Some(header) => {
@@ -161,22 +153,11 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
                 } else {
                     &mut used
                 };
-                list.push(File {
-                    name: name.clone(),
-                    file,
-                    header,
-                });
+                list.push(File { name: name.clone(), file, header });
             }
         }
     }
-    let mut plan = Plan {
-        parts: Vec::new(),
-        beyond: Vec::new(),
-        cut: None,
-        torn: false,
-        dead,
-        next_id,
-    };
+    let mut plan = Plan { parts: Vec::new(), beyond: Vec::new(), cut: None, torn: false, dead, next_id };
     // Marks of what was dropped from the top.
     let mut floor = 0;
     let chain = loop {
@@ -248,11 +229,7 @@ fn read_chain<F: DiskFile>(
         };
         // Both checked by themselves: only a wrong program writes terms that fall.
         if runs.first().is_some_and(|run| run.1 < term) {
-            return Err(file.corrupt(
-                0,
-                file.header.first,
-                "terms fall from one segment to the next",
-            ));
+            return Err(file.corrupt(0, file.header.first, "terms fall from one segment to the next"));
         }
         let within = runs.iter().rev().find(|run| run.0 <= last);
         term = within.map_or(term, |run| run.1);
@@ -263,9 +240,7 @@ fn read_chain<F: DiskFile>(
         let reached = bound.is_some_and(|bound| last + 1 == bound);
         let rest = &file.file.bytes()[at(walk.end)..];
         let above = unused.iter().filter(|other| other.header.id > *id);
-        let silent = above
-            .map(|other| &other.file.bytes()[header::HEADER..])
-            .all(is_zero);
+        let silent = above.map(|other| &other.file.bytes()[header::HEADER..]).all(is_zero);
         let recorded = file.header.mark.max(floor);
         let clean = bound.is_none() && is_zero(rest) && silent && last >= recorded;
         let (bad, end) = (walk.bad.unwrap_or(Bad::Nothing), walk.end);
@@ -291,11 +266,7 @@ fn read_chain<F: DiskFile>(
         } else if !kept.contains(&file.header.id) {
             plan.dead.push(file.name);
         } else if let Some((content, last)) = parts.next_back() {
-            plan.parts.push(Part {
-                file,
-                last,
-                content,
-            });
+            plan.parts.push(Part { file, last, content });
         }
     }
     plan.parts.reverse();
@@ -308,10 +279,7 @@ fn find<F>(used: &[File<F>], id: u32) -> &File<F> {
 }
 
 /// Reads one segment of the log, of which entries below `bound` count, and its last index.
-fn read_segment<F: DiskFile>(
-    file: &File<F>,
-    bound: Option<u64>,
-) -> Result<(Content, u64), OpenError> {
+fn read_segment<F: DiskFile>(file: &File<F>, bound: Option<u64>) -> Result<(Content, u64), OpenError> {
     let (bytes, header) = (file.file.bytes(), &file.header);
     if !header.sealed {
         let walk = walk(bytes, header, bound.map_or(u64::MAX, |bound| bound - 1));
@@ -335,16 +303,10 @@ fn read_segment<F: DiskFile>(
 }
 
 /// Through which index of `file`'s entries something behind `offset` says the log was flushed.
-fn marks_above<F: DiskFile>(
-    used: &[File<F>],
-    unused: &[File<F>],
-    file: &File<F>,
-    offset: u32,
-    floor: u64,
-) -> u64 {
+fn marks_above<F: DiskFile>(used: &[File<F>], unused: &[File<F>], file: &File<F>, offset: u32, floor: u64) -> u64 {
     let mut highest = floor.max(file.marks(offset));
     for other in used.iter().filter(|o| o.header.id > file.header.id) {
-        highest = highest.max(other.marks(0).min(reach(used, other, file.header.id)));
+        highest = highest.max(other.marks(0));
     }
     // A segment whose use did not reach the disk says nothing about its chain. If that was a power
     // cut, its marks are from before it was used, and true of every state since.
@@ -352,22 +314,6 @@ fn marks_above<F: DiskFile>(
         highest = highest.max(other.marks(0));
     }
     highest
-}
-
-/// The last index of segment `id` that is in the chain of `other`; no limit when that is unknown.
-fn reach<F>(used: &[File<F>], other: &File<F>, id: u32) -> u64 {
-    let mut above = &other.header;
-    while above.prev > id {
-        match used.binary_search_by_key(&above.prev, |file| file.header.id) {
-            Ok(i) => above = &used[i].header,
-            Err(_) => return u64::MAX,
-        }
-    }
-    if above.prev == id {
-        above.first - 1
-    } else {
-        u64::MAX
-    }
 }
 
 /// Checks every entry of a segment, for the offline check.
@@ -393,18 +339,12 @@ pub(crate) struct Alone {
 
 /// Checks one file by itself; `None` when it is unused.
 pub(crate) fn inspect_alone<D: Disk>(disk: &D, name: &str) -> Result<Option<Alone>, OpenError> {
-    let file = disk
-        .open(name)
-        .map_err(|source| OpenError::io("open", name, source))?;
+    let file = disk.open(name).map_err(|source| OpenError::io("open", name, source))?;
     let header = match SegmentHeader::decode(name, file.bytes())? {
         Some(header) if header.first > 0 => header,
         _ => return Ok(None),
     };
-    let file = File {
-        name: name.to_owned(),
-        file,
-        header,
-    };
+    let file = File { name: name.to_owned(), file, header };
     let header = &file.header;
     let to = if header.sealed { header.mark } else { u64::MAX };
     let walk = walk(file.file.bytes(), header, to);
@@ -419,10 +359,5 @@ pub(crate) fn inspect_alone<D: Disk>(disk: &D, name: &str) -> Result<Option<Alon
     {
         problem = Some(file.corrupt(header.size, header.first, reason));
     }
-    Ok(Some(Alone {
-        first: header.first,
-        sealed: header.sealed,
-        walk,
-        problem,
-    }))
+    Ok(Some(Alone { first: header.first, sealed: header.sealed, walk, problem }))
 }

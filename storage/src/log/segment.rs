@@ -87,17 +87,7 @@ impl<F: DiskFile> Segment<F> {
         places: Places,
         runs: usize,
     ) -> Segment<F> {
-        Segment {
-            file,
-            header,
-            last,
-            end,
-            runs,
-            places,
-            tabled: None,
-            dirty: None,
-            lazy: false,
-        }
+        Segment { file, header, last, end, runs, places, tabled: None, dirty: None, lazy: false }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -124,8 +114,7 @@ impl<F: DiskFile> Segment<F> {
             Places::Offsets(offsets) => offsets.len(),
             Places::Table(_) => return false,
         };
-        at(self.end) + entry::footprint(data) + table::footprint(written + 1, self.runs + 1)
-            <= at(self.header.size)
+        at(self.end) + entry::footprint(data) + table::footprint(written + 1, self.runs + 1) <= at(self.header.size)
     }
 
     /// Writes an entry for which [`Segment::fits`] holds.
@@ -172,12 +161,7 @@ impl<F: DiskFile> Segment<F> {
         let bytes = table::encode(offsets, runs, self.end, self.header.salt);
         let start = self.header.size - narrow(bytes.len());
         debug_assert!(start >= self.end, "room for the table was kept");
-        self.tabled = Some(Table {
-            start,
-            count: narrow(offsets.len()),
-            end: self.end,
-            runs: runs.to_vec(),
-        });
+        self.tabled = Some(Table { start, count: narrow(offsets.len()), end: self.end, runs: runs.to_vec() });
         self.write(start, &bytes);
     }
 
@@ -212,10 +196,7 @@ impl<F: DiskFile> Segment<F> {
             (Some(range), None) | (None, Some(range)) => range,
             (None, None) => return None,
         };
-        Some(
-            self.file
-                .flusher(u64::from(range.start)..u64::from(range.end)),
-        )
+        Some(self.file.flusher(u64::from(range.start)..u64::from(range.end)))
     }
 
     fn offset(&self, index: u64) -> Option<u32> {
@@ -225,8 +206,9 @@ impl<F: DiskFile> Segment<F> {
         let position = narrow64(index - self.first());
         match &self.places {
             Places::Offsets(offsets) => offsets.get(position).copied(),
-            Places::Table(table) => (position < at(table.count))
-                .then(|| table.offset(self.file.bytes(), narrow(position))),
+            Places::Table(table) => {
+                (position < at(table.count)).then(|| table.offset(self.file.bytes(), narrow(position)))
+            }
         }
     }
 
@@ -235,14 +217,8 @@ impl<F: DiskFile> Segment<F> {
         let Some(offset) = self.offset(index) else {
             return Ok(None);
         };
-        let corrupt = |bad: Bad| Corrupt {
-            file: self.name(),
-            offset: u64::from(offset),
-            index,
-            reason: bad.text(),
-        };
-        let (_, entry) =
-            entry::read(self.file.bytes(), offset, self.header.salt).map_err(corrupt)?;
+        let corrupt = |bad: Bad| Corrupt { file: self.name(), offset: u64::from(offset), index, reason: bad.text() };
+        let (_, entry) = entry::read(self.file.bytes(), offset, self.header.salt).map_err(corrupt)?;
         if entry.index != index {
             return Err(corrupt(Bad::Order));
         }

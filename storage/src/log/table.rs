@@ -68,28 +68,18 @@ impl Table {
         if raw[..8] != MAGIC[..] || count > bytes.len() || runs > count || count == 0 {
             return Err(damaged);
         }
-        let start = bytes
-            .len()
-            .checked_sub(footprint(count, runs))
-            .ok_or(damaged)?;
+        let start = bytes.len().checked_sub(footprint(count, runs)).ok_or(damaged)?;
         let table = &bytes[start..];
         if u32_at(raw, 20) != crc(table, salt) {
             return Err(damaged);
         }
         let at_run = align8(4 * count);
-        let list: Vec<(u64, u64)> = (0..runs)
-            .map(|i| at_run + 16 * i)
-            .map(|place| (u64_at(table, place), u64_at(table, place + 8)))
-            .collect();
+        let list: Vec<(u64, u64)> =
+            (0..runs).map(|i| at_run + 16 * i).map(|place| (u64_at(table, place), u64_at(table, place + 8))).collect();
         if list.first().map(|run| run.0) != Some(first) {
             return Err("the segment's index table belongs elsewhere");
         }
-        Ok(Table {
-            start: narrow(start),
-            count: narrow(count),
-            end: u32_at(raw, 16),
-            runs: list,
-        })
+        Ok(Table { start: narrow(start), count: narrow(count), end: u32_at(raw, 16), runs: list })
     }
 
     /// Where entry number `position` (from 0) of the segment lies.

@@ -1,6 +1,9 @@
 //! What the tests of this crate share.
 #![allow(dead_code, unreachable_pub)] // each test binary uses some of it
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use copycat_storage::{Disk, Entry, OpenError, Options, Seed, Storage};
 
 /// A small random number generator whose numbers follow from its seed.
@@ -45,11 +48,7 @@ pub fn options(segment_size: u32) -> Options {
 }
 
 pub fn try_open<D: Disk>(disk: &D, segment_size: u32, salt: u32) -> Result<Storage<D>, OpenError> {
-    let seed = Seed {
-        identity: 42,
-        salt,
-        now_ms: 1_000,
-    };
+    let seed = Seed { identity: 42, salt, now_ms: 1_000 };
     Storage::open(disk.clone(), options(segment_size), seed)
 }
 
@@ -76,9 +75,7 @@ pub fn settle<D: Disk>(storage: &mut Storage<D>) {
 }
 
 pub fn all<D: Disk>(storage: &Storage<D>) -> Vec<Entry> {
-    storage
-        .entries(storage.first_index(), usize::MAX, usize::MAX)
-        .expect("every entry is whole")
+    storage.entries(storage.first_index(), usize::MAX, usize::MAX).expect("every entry is whole")
 }
 
 /// Everything the storage says about its log agrees with `log`.
@@ -106,4 +103,32 @@ pub fn assert_log<D: Disk>(storage: &Storage<D>, log: &[Entry]) {
         assert!(pair[0].id < pair[1].id);
     }
     assert_eq!(segments.last().expect("one").last, log.len() as u64);
+}
+
+/// A directory that is removed when the test is over.
+pub struct Directory(pub PathBuf);
+
+impl Directory {
+    pub fn new() -> Directory {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("copycat-storage-{}-{number}", std::process::id());
+        Directory(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Appends until the log is `last` long; returns what it should hold.
+pub fn fill<D: Disk>(storage: &mut Storage<D>, log: &mut Vec<Entry>, last: u64, term: u64, size: usize) {
+    for index in log.len() as u64 + 1..=last {
+        let byte = u8::try_from(index % 251).unwrap();
+        let entry = entry(index, term, &vec![byte; size]);
+        storage.append(&entry).unwrap();
+        log.push(entry);
+    }
 }

@@ -2,40 +2,15 @@
 //!
 //! Deterministic: it draws no randomness of its own and iterates ordered maps only.
 
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Disk, DiskFile, Flush};
-
-/// What the system writes and flushes as one.
-const PAGE: usize = 4096;
-/// What the device writes as one.
-const SECTOR: usize = 512;
-
-/// A write to one page that is not durable.
-#[derive(Debug)]
-struct Write {
-    /// Number of the write, rising over the whole disk.
-    number: u64,
-    /// Where in the page.
-    at: usize,
-    data: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Node {
-    /// What a process sees.
-    current: Vec<u8>,
-    /// What is on the medium.
-    durable: Vec<u8>,
-    /// Writes since, by page.
-    journal: BTreeMap<usize, Vec<Write>>,
-    /// Pages that the system took for clean because a flush of them *failed*: a later flush does
-    /// not write them, although they are not durable.
-    forgotten: BTreeSet<usize>,
-}
+use node::{Node, PAGE};
 
 /// A change of the directory that is not durable.
 #[derive(Clone, Debug)]
@@ -113,95 +88,12 @@ impl Inner {
     }
 
     fn used(&self) -> u64 {
-        self.names
-            .values()
-            .filter_map(|id| self.nodes.get(id))
-            .map(|node| node.current.len() as u64)
-            .sum()
+        self.names.values().filter_map(|id| self.nodes.get(id)).map(|node| node.current.len() as u64).sum()
     }
 
     fn drop_unnamed(&mut self) {
         let named: BTreeSet<u64> = self.names.values().copied().collect();
         self.nodes.retain(|id, _| named.contains(id));
-    }
-}
-
-impl Node {
-    fn new(len: usize) -> Node {
-        Node {
-            current: vec![0; len],
-            durable: vec![0; len],
-            journal: BTreeMap::new(),
-            forgotten: BTreeSet::new(),
-        }
-    }
-
-    fn write(&mut self, number: u64, offset: usize, data: &[u8]) {
-        self.current[offset..offset + data.len()].copy_from_slice(data);
-        let mut done = 0;
-        while done < data.len() {
-            let (page, at) = ((offset + done) / PAGE, (offset + done) % PAGE);
-            let len = (PAGE - at).min(data.len() - done);
-            self.forgotten.remove(&page);
-            self.journal.entry(page).or_default().push(Write {
-                number,
-                at,
-                data: data[done..done + len].to_vec(),
-            });
-            done += len;
-        }
-    }
-
-    /// Makes the writes to a page up to a number durable.
-    fn settle(&mut self, page: usize, number: u64) {
-        if self.forgotten.contains(&page) {
-            return;
-        }
-        let Some(writes) = self.journal.get_mut(&page) else {
-            return;
-        };
-        let count = writes.partition_point(|write| write.number <= number);
-        for write in writes.drain(..count) {
-            let start = page * PAGE + write.at;
-            self.durable[start..start + write.data.len()].copy_from_slice(&write.data);
-        }
-        if writes.is_empty() {
-            self.journal.remove(&page);
-        }
-    }
-
-    /// Chooses what a power cut leaves of each page. Returns torn pages and lost writes.
-    fn crash(&mut self, rng: &mut impl FnMut() -> u64) -> (u64, u64) {
-        let (mut torn, mut lost) = (0, 0);
-        for (page, writes) in std::mem::take(&mut self.journal) {
-            let choices = writes.len() as u64 + 1;
-            let whole = rng() % choices;
-            let tear = rng().is_multiple_of(2);
-            let mut different = false;
-            for sector in 0..PAGE / SECTOR {
-                let keep = if tear { rng() % choices } else { whole };
-                let range = sector * SECTOR..(sector + 1) * SECTOR;
-                for (i, write) in writes.iter().enumerate() {
-                    let from = write.at.max(range.start);
-                    let to = (write.at + write.data.len()).min(range.end);
-                    if from >= to {
-                        continue;
-                    }
-                    if (i as u64) < keep {
-                        let data = &write.data[from - write.at..to - write.at];
-                        let start = page * PAGE + from;
-                        self.durable[start..start + data.len()].copy_from_slice(data);
-                    } else {
-                        lost += 1;
-                    }
-                }
-                different |= keep != whole;
-            }
-            torn += u64::from(different);
-        }
-        self.forgotten.clear();
-        self.current = self.durable.clone();
-        (torn, lost)
     }
 }
 
@@ -339,33 +231,14 @@ impl MemDisk {
     /// An independent copy of the whole disk, faults included. Handles stay with the original.
     pub fn fork(&self) -> MemDisk {
         let inner = self.lock();
-        let nodes = inner.nodes.iter().map(|(id, node)| {
-            let journal = node.journal.iter().map(|(page, writes)| {
-                let copy = |write: &Write| Write {
-                    number: write.number,
-                    at: write.at,
-                    data: write.data.clone(),
-                };
-                (*page, writes.iter().map(copy).collect())
-            });
-            let copy = Node {
-                current: node.current.clone(),
-                durable: node.durable.clone(),
-                journal: journal.collect(),
-                forgotten: node.forgotten.clone(),
-            };
-            (*id, copy)
-        });
         let copy = Inner {
-            nodes: nodes.collect(),
+            nodes: inner.nodes.clone(),
             names: inner.names.clone(),
             durable_names: inner.durable_names.clone(),
             changes: inner.changes.clone(),
             ..*inner
         };
-        MemDisk {
-            inner: Arc::new(Mutex::new(copy)),
-        }
+        MemDisk { inner: Arc::new(Mutex::new(copy)) }
     }
 
     /// What the crashes so far did: pages torn, writes lost (by sector), directory changes undone.
@@ -409,12 +282,7 @@ impl Disk for MemDisk {
         inner.nodes.insert(id, Node::new(size));
         inner.names.insert(name.to_owned(), id);
         inner.changes.push(Change::Create(name.to_owned(), id));
-        Ok(MemFile {
-            disk: self.clone(),
-            id,
-            life: inner.life,
-            bytes: vec![0; size],
-        })
+        Ok(MemFile { disk: self.clone(), id, life: inner.life, bytes: vec![0; size] })
     }
 
     fn open(&self, name: &str) -> io::Result<MemFile> {
@@ -428,12 +296,7 @@ impl Disk for MemDisk {
             node.current[range.clone()].copy_from_slice(&node.durable[range]);
             node.journal.remove(&page);
         }
-        Ok(MemFile {
-            disk: self.clone(),
-            id,
-            life,
-            bytes: node.current.clone(),
-        })
+        Ok(MemFile { disk: self.clone(), id, life, bytes: node.current.clone() })
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -457,9 +320,7 @@ impl Disk for MemDisk {
         inner.change()?;
         inner.names.remove(from);
         inner.names.insert(to.to_owned(), id);
-        inner
-            .changes
-            .push(Change::Rename(from.to_owned(), to.to_owned()));
+        inner.changes.push(Change::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
