@@ -1,0 +1,67 @@
+# `make test` checks everything and needs nothing but the Rust toolchain.
+# Nothing here but `fix` and `tools` changes a file outside of target/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# How many simulated runs `campaign` makes, and how long each is.
+SEEDS ?= 10000
+STEPS ?= 10000
+
+.PHONY: help run test verify unit simulate cluster campaign bench fix tools
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+run: ## a cluster of three in one process, at http://127.0.0.1:8700
+	@$(CARGO) run --release -- dev
+
+test: verify unit simulate cluster ## everything: verify, unit tests, simulator, real processes
+	@echo "make test: all passed"
+
+verify: ## format, lints, docs, dependencies; writes nothing
+	@$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features planted-bugs -- -D warnings
+	$(CARGO) check --lib --no-default-features
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+	.ci/no-tokio
+	if $(CARGO) deny --version >/dev/null 2>&1; then
+		$(CARGO) deny --all-features check
+	else
+		echo "skipped: cargo-deny not installed (make tools)"
+	fi
+
+unit: ## unit, contract, golden and crash-image tests
+	@$(CARGO) test --release --workspace --lib --bins
+	$(CARGO) test --release --workspace --doc
+	$(CARGO) test --release --package copycat-storage --package copycat-http --package copycat-testkit --tests
+	for test in $$(find tests -mindepth 1 -maxdepth 1 \( -name '*.rs' -o -exec test -f {}/main.rs \; \) -print | sort); do
+		name=$$(basename "$$test" .rs)
+		case "$$name" in simulation | cluster) continue ;; esac
+		$(CARGO) test --release --test "$$name"
+	done
+
+simulate: ## the simulator and its planted bugs; COPYCAT_SIM_SEED=n replays one run
+	@$(CARGO) test --release --features planted-bugs --test simulation
+
+cluster: ## three real processes: kills, pauses, cut connections
+	@$(CARGO) test --release --test cluster -- --nocapture
+
+campaign: ## the long versions: SEEDS=10000 simulated runs, longer cluster tests
+	@export COPYCAT_TEST_LONG=1 COPYCAT_SIM_SEEDS=$(SEEDS) COPYCAT_SIM_STEPS=$(STEPS)
+	$(CARGO) test --release --features planted-bugs --test simulation -- --nocapture
+	$(CARGO) test --release --test cluster -- --nocapture
+
+bench: ## benchmarks
+	@$(CARGO) bench --workspace
+
+fix: ## formats, and mends what the lints can mend
+	@$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --features planted-bugs --fix --allow-dirty --allow-staged
+
+tools: ## installs what `verify` uses beyond the toolchain
+	@$(CARGO) install --locked cargo-deny
