@@ -1,0 +1,102 @@
+//! The shapes of `/v1/cluster`, `/v1/server`, `/livez` and `/readyz`.
+
+use serde::Serialize;
+
+/// `GET /v1/cluster`
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterView {
+    /// 32 hexadecimal digits; `null` until the first leader has drawn it.
+    pub cluster_id: Option<String>,
+    /// This server's term.
+    pub term: u64,
+    /// Who leads it.
+    pub leader: Option<u64>,
+    /// The index that a change of the configuration must name.
+    pub configuration_index: u64,
+    /// The members, by id.
+    pub members: Vec<MemberView>,
+}
+
+/// A member.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberView {
+    /// Its number.
+    pub id: u64,
+    /// `active`, `passive` or `reserve`.
+    #[serde(rename = "type")]
+    pub member_type: &'static str,
+    /// `available` or `unavailable`.
+    pub status: &'static str,
+    /// Its HTTP address, `null` until it is known.
+    pub http: Option<String>,
+    /// Its peer address.
+    pub peer: String,
+    /// Durable there through this index; known by the leader only.
+    pub match_index: Option<u64>,
+    /// How many entries it lacks; known by the leader only.
+    pub lag: Option<u64>,
+}
+
+/// `GET /v1/server`
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerView {
+    /// Its number.
+    pub id: u64,
+    /// The identity of its data directory, 16 hexadecimal digits.
+    pub identity: String,
+    /// `leader`, `follower` or `candidate`.
+    pub role: &'static str,
+    /// The version of the program.
+    pub version: &'static str,
+    /// Since it was started.
+    pub uptime_ms: u64,
+    /// Its term.
+    pub term: u64,
+    /// For whom it voted in it.
+    pub vote: Option<u64>,
+    /// Who leads it.
+    pub leader: Option<u64>,
+    /// Committed through this index.
+    pub commit_index: u64,
+    /// Applied through this index.
+    pub applied_index: u64,
+    /// Log time, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// A checksum of all that was applied, 8 hexadecimal digits: equal on all servers at an equal applied index.
+    pub digest: String,
+    /// It lost its log and is getting it back.
+    pub log_lost: bool,
+    /// Its log.
+    pub log: LogView,
+    /// Resident memory in bytes; `null` where the system does not tell.
+    pub memory_bytes: Option<u64>,
+}
+
+/// A server's log.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogView {
+    /// The first index in it.
+    pub first_index: u64,
+    /// The last.
+    pub last_index: u64,
+    /// Durable through this index.
+    pub durable_index: u64,
+    /// How many files it has.
+    pub segments: usize,
+    /// How many bytes they have.
+    pub bytes: u64,
+    /// How many entries the state machine holds.
+    pub live: usize,
+}
+
+/// What must hold for a server to be ready: each by name.
+#[derive(Clone, Debug, Default)]
+pub struct Checks(pub Vec<(&'static str, Result<(), String>)>);
+
+impl Checks {
+    /// Whether all hold.
+    #[must_use]
+    pub fn pass(&self) -> bool {
+        self.0.iter().all(|(_, check)| check.is_ok())
+    }
+}
