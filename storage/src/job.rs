@@ -16,6 +16,7 @@ pub struct FlushJob<D: Disk> {
     pub(crate) disk: D,
     pub(crate) sequence: u64,
     pub(crate) log: Capture<D>,
+    pub(crate) whole: bool,
     pub(crate) meta: Option<(MetaFiles<D::File>, Record)>,
     pub(crate) configuration: Option<Vec<u8>>,
     pub(crate) failed: Arc<AtomicBool>,
@@ -26,6 +27,7 @@ pub struct FlushJob<D: Disk> {
 #[must_use = "the storage does not know of the flush before `persisted` is called"]
 pub struct Persisted<D: Disk> {
     pub(crate) sequence: u64,
+    pub(crate) whole: bool,
     pub(crate) meta: Option<MetaFiles<D::File>>,
 }
 
@@ -52,6 +54,16 @@ impl<D: Disk> FlushJob<D> {
     /// Every write up to this number will be durable after it.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// Whether running it asks nothing of the disk.
+    pub fn is_instant(&self) -> bool {
+        let log = &self.log;
+        self.meta.is_none()
+            && self.configuration.is_none()
+            && log.flushers.is_empty()
+            && !log.sync_dir
+            && log.remove.is_empty()
     }
 
     /// Does it, and blocks until it is done. For any thread.
@@ -94,7 +106,7 @@ impl<D: Disk> FlushJob<D> {
             }
             self.disk.sync_dir()?;
         }
-        Ok(Persisted { sequence: self.sequence, meta })
+        Ok(Persisted { sequence: self.sequence, whole: self.whole, meta })
     }
 }
 

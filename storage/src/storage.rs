@@ -93,8 +93,11 @@ pub struct Storage<D: Disk> {
     configuration_dirty: bool,
     /// The last write.
     sequence: u64,
-    /// The last write that is durable.
+    /// The last write that counts as durable.
     durable: u64,
+    /// The last write that a flush of everything has covered: below `durable` only after
+    /// [`Storage::flush_promises`].
+    flushed: u64,
     /// A flush job is out.
     flushing: bool,
     failed: Arc<AtomicBool>,
@@ -187,6 +190,7 @@ impl<D: Disk> Storage<D> {
             configuration_dirty: false,
             sequence: 0,
             durable: 0,
+            flushed: 0,
             flushing: false,
             opened,
         })
@@ -343,20 +347,43 @@ impl<D: Disk> Storage<D> {
         self.sequence
     }
 
-    /// Every write up to this number is durable. What the open found has number 0.
+    /// Every write up to this number counts as durable. What the open found has number 0.
     pub fn durable_sequence(&self) -> u64 {
         self.durable
     }
 
-    /// Every entry up to this index, as it is now in the log, is durable.
+    /// Every entry up to this index, as it is now in the log, counts as durable: it is, unless
+    /// [`Storage::flush_promises`] is used.
     pub fn durable_index(&self) -> u64 {
         self.log.durable_index()
+    }
+
+    /// Whether every write so far is durable, whatever counts as such.
+    pub fn is_flushed(&self) -> bool {
+        self.flushed == self.sequence
     }
 
     /// A job that makes every write so far durable; `None` when all are, while another job is out,
     /// and after a flush has failed.
     pub fn flush(&mut self) -> Option<FlushJob<D>> {
-        if self.flushing || self.sequence == self.durable || self.has_failed() {
+        if self.flushed == self.sequence {
+            return None;
+        }
+        self.job(true)
+    }
+
+    /// As [`Storage::flush`], but entries count as durable though they are only in memory: for
+    /// those who trade a power loss for speed. Meta and configuration are flushed all the same.
+    /// What the log itself records of its durability comes from real flushes only.
+    pub fn flush_promises(&mut self) -> Option<FlushJob<D>> {
+        if self.durable == self.sequence {
+            return None;
+        }
+        self.job(false)
+    }
+
+    fn job(&mut self, log: bool) -> Option<FlushJob<D>> {
+        if self.flushing || self.has_failed() {
             return None;
         }
         let meta = if self.meta_dirty {
@@ -371,7 +398,8 @@ impl<D: Disk> Storage<D> {
         Some(FlushJob {
             disk: self.disk.clone(),
             sequence: self.sequence,
-            log: self.log.capture(),
+            log: if log { self.log.capture() } else { self.log.promise() },
+            whole: log,
             meta,
             configuration,
             failed: Arc::clone(&self.failed),
@@ -389,7 +417,12 @@ impl<D: Disk> Storage<D> {
         if persisted.meta.is_some() {
             self.meta_files = persisted.meta;
         }
-        self.log.persisted();
+        if persisted.whole {
+            self.flushed = persisted.sequence;
+            self.log.persisted();
+        } else {
+            self.log.promised();
+        }
     }
 
     /// A job that creates the next segment, when the active one is half full and there is none yet.
@@ -406,7 +439,7 @@ impl<D: Disk> Storage<D> {
     /// Records that everything is durable, when it is and nothing on the disk says so yet. Returns
     /// whether there is now something to flush. To be called when there is nothing else to do.
     pub fn mark_idle(&mut self) -> bool {
-        let idle = !self.flushing && self.sequence == self.durable && !self.has_failed();
+        let idle = !self.flushing && self.sequence == self.flushed && !self.has_failed();
         if idle && self.log.mark_idle() {
             self.sequence += 1;
             return true;

@@ -91,6 +91,9 @@ pub(crate) struct Log<D: Disk> {
     durable: u64,
     /// What `durable` becomes when the flush that is out succeeds.
     in_flight: Option<u64>,
+    /// Everything up to this index may be acknowledged: `durable`, or above it when the caller
+    /// does not wait for flushes.
+    acknowledged: u64,
     /// A flush failed.
     failed: Arc<AtomicBool>,
 }
@@ -121,7 +124,7 @@ impl<D: Disk> Log<D> {
     }
 
     pub(crate) fn durable_index(&self) -> u64 {
-        self.durable
+        self.acknowledged.max(self.durable)
     }
 
     pub(crate) fn term(&self, index: u64) -> Option<u64> {
@@ -245,6 +248,7 @@ impl<D: Disk> Log<D> {
         let runs = self.runs.partition_point(|run| run.0 <= last);
         self.runs.truncate(runs);
         self.durable = self.durable.min(last);
+        self.acknowledged = self.acknowledged.min(last);
         self.in_flight = self.in_flight.map(|index| index.min(last));
     }
 
@@ -294,6 +298,19 @@ impl<D: Disk> Log<D> {
         let flushers = flushers.collect();
         self.in_flight = Some(self.last_index());
         Capture { flushers, sync_dir: std::mem::take(&mut self.unsynced), remove: std::mem::take(&mut self.dead) }
+    }
+
+    /// A capture of nothing: what is written stays to be captured.
+    pub(crate) fn promise(&mut self) -> Capture<D> {
+        self.in_flight = Some(self.last_index());
+        Capture { flushers: Vec::new(), sync_dir: false, remove: Vec::new() }
+    }
+
+    /// The job of the last promise has run.
+    pub(crate) fn promised(&mut self) {
+        if let Some(index) = self.in_flight.take() {
+            self.acknowledged = self.acknowledged.max(index);
+        }
     }
 
     fn runs_between(&self, first: u64, last: u64) -> Vec<(u64, u64)> {

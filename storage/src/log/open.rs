@@ -104,6 +104,7 @@ fn log<D: Disk>(disk: &D, make: Make, segments: Vec<Segment<D::File>>, runs: Vec
         unsynced: false,
         durable,
         in_flight: None,
+        acknowledged: 0,
         failed: Arc::new(AtomicBool::new(false)),
     }
 }

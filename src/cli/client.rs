@@ -1,0 +1,134 @@
+//! HTTP calls to a cluster: the next endpoint is tried when one cannot be reached.
+
+use super::{Failure, Target};
+use serde_json::Value;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// A little more than the longest request a server takes.
+const TIMEOUT: Duration = Duration::from_secs(65);
+/// The largest answer that is read.
+const ANSWER_LIMIT: u64 = 64 * 1024 * 1024;
+
+pub(super) struct Client {
+    agent: ureq::Agent,
+    endpoints: Vec<String>,
+}
+
+pub(super) struct Call<'a> {
+    pub(super) method: &'a str,
+    pub(super) path: &'a str,
+    /// Parameters, not yet encoded.
+    pub(super) query: Vec<(&'a str, Vec<u8>)>,
+    pub(super) headers: Vec<(&'a str, String)>,
+    pub(super) body: Option<Vec<u8>>,
+}
+
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: ureq::http::HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Result<Value, Failure> {
+        serde_json::from_slice(&self.body).map_err(|e| Failure::new(format!("the server's answer is no JSON: {e}")))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|v| v.to_str().ok())
+    }
+
+    /// The problem in this answer as a failure, with the exit code that the help names.
+    pub(super) fn failure(&self) -> Failure {
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let text = |field: &str| problem.get(field).and_then(Value::as_str).unwrap_or_default();
+        let code = match (text("code"), text("outcome")) {
+            ("key_not_found", _) => 3,
+            ("version_mismatch", _) => 4,
+            (_, "unknown") => 5,
+            _ => 1,
+        };
+        let detail = if text("detail").is_empty() { text("title") } else { text("detail") };
+        Failure::with_code(format!("{} {}: {detail}", self.status, text("code")), code)
+    }
+}
+
+fn encode(bytes: &[u8]) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    bytes.iter().map(|&b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+impl Client {
+    pub(super) fn new(target: &Target) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(2)))
+            .timeout_global(Some(TIMEOUT))
+            .build();
+        let trim = |e: &String| {
+            let e = e.trim_end_matches('/');
+            if e.contains("://") { e.to_string() } else { format!("http://{e}") }
+        };
+        Self { agent: config.into(), endpoints: target.endpoints.iter().map(trim).collect() }
+    }
+
+    /// Makes a call. Only a server that could not be reached at all is followed by the next one: a command whose answer
+    /// was lost must not be sent twice.
+    pub(super) fn call(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let mut last = String::new();
+        for endpoint in &self.endpoints {
+            match self.try_one(endpoint, call) {
+                Ok(answer) => return Ok(answer),
+                Err(e) if never_sent(&e) => last = format!("{endpoint}: {e}"),
+                Err(e) if call.method == "GET" => last = format!("{endpoint}: {e}"),
+                Err(e) => {
+                    let text = format!("{endpoint}: {e}; whether the command was carried out is unknown");
+                    return Err(Failure::with_code(text, 5));
+                }
+            }
+        }
+        Err(Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?")))
+    }
+
+    fn try_one(&self, endpoint: &str, call: &Call<'_>) -> Result<Answer, ureq::Error> {
+        let mut url = format!("{endpoint}{}", call.path);
+        for (i, (name, value)) in call.query.iter().enumerate() {
+            url.push(if i == 0 { '?' } else { '&' });
+            url.push_str(name);
+            url.push('=');
+            url.push_str(&encode(value));
+        }
+        let mut request = ureq::http::Request::builder().method(call.method).uri(url);
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
+        let response = match &call.body {
+            Some(body) => self.agent.run(request.body(body.as_slice())?),
+            None => self.agent.run(request.body(())?),
+        }?;
+        let (parts, mut body) = response.into_parts();
+        let body = body.with_config().limit(ANSWER_LIMIT).read_to_vec()?;
+        Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+}
+
+fn never_sent(e: &ureq::Error) -> bool {
+    match e {
+        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound | ureq::Error::BadUri(_) => true,
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        ureq::Error::Io(e) => e.kind() == ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_any_bytes_survive_a_url() {
+        assert_eq!(encode(b"a/b-c"), "a/b-c");
+        assert_eq!(encode("ä &=?#%".as_bytes()), "%C3%A4%20%26%3D%3F%23%25");
+    }
+}

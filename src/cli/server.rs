@@ -1,0 +1,149 @@
+//! `copycat server`
+
+use super::{Failure, duration, signals, start_logging};
+use clap::Args;
+use copycat::server::{Durability, Options};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Args)]
+#[command(
+    after_help = "Example, the first of three servers:\n  copycat server --id 1 --data /var/lib/copycat \\\n    \
+--http 127.0.0.1:8700 --peer 127.0.0.1:9700 \\\n    --bootstrap 1=127.0.0.1:9700,2=127.0.0.1:9701,3=127.0.0.1:9702"
+)]
+pub(super) struct Server {
+    /// This server's number in the cluster, from 1, never used again for another
+    #[arg(long, env = "COPYCAT_ID", value_parser = clap::value_parser!(u64).range(1..))]
+    id: u64,
+    /// Its data directory
+    #[arg(long, env = "COPYCAT_DATA")]
+    data: PathBuf,
+    /// Where it serves HTTP
+    #[arg(long, env = "COPYCAT_HTTP", value_name = "ADDR")]
+    http: String,
+    /// Where its peers reach it
+    #[arg(long, env = "COPYCAT_PEER", value_name = "ADDR")]
+    peer: String,
+    /// All initial members and their peer addresses, the same list on each
+    #[arg(long, env = "COPYCAT_BOOTSTRAP", value_name = "1=ADDR,2=ADDR,…", value_parser = bootstrap)]
+    bootstrap: Members,
+    /// The HTTP address that other servers tell clients [default: that of --http]
+    #[arg(long, env = "COPYCAT_ADVERTISE_HTTP", value_name = "ADDR")]
+    advertise_http: Option<String>,
+    #[command(flatten)]
+    tuning: Tuning,
+}
+
+/// What `server` and `dev` share.
+#[derive(Args)]
+pub(super) struct Tuning {
+    /// When a write counts as durable: always, interval=100ms, never
+    #[arg(long, env = "COPYCAT_DURABILITY", default_value = "always", value_parser = durability)]
+    durability: Durability,
+    /// How long a follower waits for its leader before it asks for votes: this long to twice this long
+    #[arg(long, env = "COPYCAT_ELECTION_TIMEOUT", default_value = "500ms", value_parser = election_timeout)]
+    election_timeout: Duration,
+    /// The size of a log file in bytes
+    #[arg(long, env = "COPYCAT_SEGMENT_SIZE", default_value_t = copycat_storage::Options::default().segment_size,
+          value_parser = clap::value_parser!(u32).range(2 * 1024 * 1024..=1024 * 1024 * 1024))]
+    segment_size: u32,
+    /// A host name that HTTP requests may name, besides this server's addresses
+    #[arg(long, env = "COPYCAT_ALLOW_HOST", value_delimiter = ',')]
+    allow_host: Vec<String>,
+    /// Listen on addresses that other machines reach, without encryption or passwords
+    #[arg(long, env = "COPYCAT_INSECURE")]
+    insecure: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Members(Vec<(u64, String)>);
+
+fn bootstrap(text: &str) -> Result<Members, String> {
+    let mut members: Vec<(u64, String)> = Vec::new();
+    for item in text.split(',').map(str::trim).filter(|i| !i.is_empty()) {
+        let (id, address) = item.split_once('=').ok_or_else(|| format!("{item:?} is not ID=HOST:PORT"))?;
+        let id = id.parse().ok().filter(|&id| id > 0).ok_or_else(|| format!("{id:?} is no server number from 1"))?;
+        if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+            return Err(format!("{address:?} is not HOST:PORT"));
+        }
+        if members.iter().any(|(other, at)| *other == id || at == address) {
+            return Err(format!("{item:?} repeats a number or an address"));
+        }
+        members.push((id, address.to_string()));
+    }
+    if members.is_empty() {
+        return Err("it lists no server".into());
+    }
+    Ok(Members(members))
+}
+
+fn durability(text: &str) -> Result<Durability, String> {
+    match text.split_once('=') {
+        None if text == "always" => Ok(Durability::Always),
+        None if text == "never" => Ok(Durability::Never),
+        Some(("interval", interval)) => duration(interval).map(Durability::Interval),
+        _ => Err("write always, interval=100ms or never".into()),
+    }
+}
+
+fn election_timeout(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|t| {
+        let sane = Duration::from_millis(50)..=Duration::from_secs(60);
+        if sane.contains(&t) { Ok(t) } else { Err("give 50ms to 60s".into()) }
+    })
+}
+
+impl Tuning {
+    pub(super) fn apply(&self, options: &mut Options) -> Result<(), Failure> {
+        options.durability = self.durability;
+        options.election_timeout = self.election_timeout;
+        options.segment_size = self.segment_size;
+        options.allow_hosts.clone_from(&self.allow_host);
+        for (flag, address) in [("--http", &options.http), ("--peer", &options.peer)] {
+            let mut found = address.to_socket_addrs().into_iter().flatten();
+            if !self.insecure && found.any(|a: SocketAddr| !a.ip().is_loopback()) {
+                return Err(Failure::new(format!(
+                    "{flag} {address} is reachable from other machines, and neither encryption nor passwords are \
+                     built yet: use a loopback address, or say --insecure"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Server {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        start_logging();
+        let mut options = Options::new(self.id, self.data, self.http, self.peer, self.bootstrap.0);
+        options.advertise_http = self.advertise_http;
+        self.tuning.apply(&mut options)?;
+        let server = copycat::server::Server::start(options)?;
+        tracing::info!("server {} serves http://{}", self.id, server.http());
+        signals::stop_on_signal(vec![server.stopper()])?;
+        Ok(server.wait()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bootstrap_list_names_each_server_once() {
+        let list = bootstrap("1=a:1, 2=[::1]:2").map(|m| m.0);
+        assert_eq!(list, Ok(vec![(1, "a:1".to_string()), (2, "[::1]:2".to_string())]));
+        for bad in ["", "1", "0=a:1", "x=a:1", "1=a", "1=:5", "1=a:99999", "1=a:1,1=b:1", "1=a:1,2=a:1"] {
+            assert!(bootstrap(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durability_is_spelled_as_documented() {
+        assert_eq!(durability("always"), Ok(Durability::Always));
+        assert_eq!(durability("interval=100ms"), Ok(Durability::Interval(Duration::from_millis(100))));
+        assert_eq!(durability("never"), Ok(Durability::Never));
+        assert!(durability("sometimes").is_err() && durability("interval").is_err());
+    }
+}

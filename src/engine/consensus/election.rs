@@ -1,0 +1,190 @@
+//! Elections: the poll (pre-vote), the vote, and what may be granted.
+
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
+use super::{Engine, RoleState, StateMachine, promises::Promise};
+use crate::engine::message::Message;
+use crate::engine::types::{Index, Now, Role, ServerId, Term};
+use copycat_storage::Disk;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How a candidate asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Whether it would get votes: nothing has changed yet.
+    Poll,
+    /// For votes, in a term of its own.
+    Vote,
+}
+
+/// A server that wants to lead. In the phase `Vote` it has voted for itself in its current term.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) phase: Phase,
+    pub(super) granted: BTreeSet<ServerId>,
+    pub(super) deadline: Duration,
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// Whether this server may vote and be elected at all.
+    fn has_vote(&self) -> bool {
+        let lost = self.storage.meta().lost && !planted!(self.options, LostLogVotes);
+        self.configuration().is_voter(self.id) && !lost
+    }
+
+    /// Whether a leader was heard within T; a leader hears itself while a quorum hears it.
+    fn hears_leader(&self, now: Now) -> bool {
+        if planted!(self.options, LeaseFromReceipt) {
+            return false;
+        }
+        match &self.role {
+            RoleState::Leader(_) => self.quorum_heard(now),
+            _ => self.heard.is_some_and(|at| now.monotonic < at + self.options.election_timeout),
+        }
+    }
+
+    /// Whether a log that ends so holds everything this one may have helped to commit (Raft paper, 5.4.1).
+    fn is_up_to_date(&self, last_index: Index, last_term: Term) -> bool {
+        (last_term, last_index) >= (self.storage.last_term(), self.storage.last_index())
+    }
+
+    pub(super) fn start_poll(&mut self, now: Now, reason: &'static str) {
+        if !self.has_vote() {
+            let deadline = now.monotonic + self.election_delay();
+            if let RoleState::Follower(f) = &mut self.role {
+                f.deadline = deadline;
+            }
+            return;
+        }
+        let first = self.role() != Role::Candidate;
+        // A poll disturbs nobody, so it is repeated sooner than an election would be.
+        let deadline = now.monotonic + self.election_delay() / 4;
+        self.leader = None;
+        self.role =
+            RoleState::Candidate(Candidate { phase: Phase::Poll, granted: BTreeSet::from([self.id]), deadline });
+        if first {
+            self.tell_role(reason);
+        }
+        if self.majority() == 1 {
+            return self.start_vote(now, false);
+        }
+        let message = Message::Poll {
+            term: self.term() + 1,
+            last_index: self.storage.last_index(),
+            last_term: self.storage.last_term(),
+        };
+        self.send_to_voters(&message);
+    }
+
+    fn send_to_voters(&mut self, message: &Message) {
+        let voters: Vec<ServerId> = self.configuration().voters().filter(|&v| v != self.id).collect();
+        for to in voters {
+            self.send(to, message.clone());
+        }
+    }
+
+    /// Begins a term. The requests leave at once; the own vote counts when it is durable.
+    fn start_vote(&mut self, now: Now, transfer: bool) {
+        let term = self.term() + 1;
+        self.set_vote(term, self.id);
+        let deadline = now.monotonic + self.election_delay();
+        self.role = RoleState::Candidate(Candidate { phase: Phase::Vote, granted: BTreeSet::new(), deadline });
+        self.leader = None;
+        self.promises.add(self.term_sequence, term, Promise::OwnVote);
+        let message = Message::Vote {
+            term,
+            last_index: self.storage.last_index(),
+            last_term: self.storage.last_term(),
+            transfer,
+        };
+        self.send_to_voters(&message);
+    }
+
+    pub(super) fn on_poll(&mut self, now: Now, from: ServerId, term: Term, last_index: Index, last_term: Term) {
+        let granted = term > self.term()
+            && self.has_vote()
+            && !self.hears_leader(now)
+            && self.is_up_to_date(last_index, last_term);
+        // Refused with the own term, so that one that is behind in terms catches up (etcd #8243, #8501).
+        let term = if granted { term } else { self.term() };
+        self.promise(from, Message::PollReply { term, granted });
+    }
+
+    pub(super) fn on_poll_granted(&mut self, now: Now, from: ServerId, term: Term) {
+        let expected = self.term() + 1;
+        let majority = self.majority();
+        if let RoleState::Candidate(c) = &mut self.role
+            && c.phase == Phase::Poll
+            && term == expected
+        {
+            c.granted.insert(from);
+            if c.granted.len() >= majority {
+                self.start_vote(now, false);
+            }
+        }
+    }
+
+    pub(super) fn on_vote(
+        &mut self,
+        now: Now,
+        from: ServerId,
+        term: Term,
+        last_index: Index,
+        last_term: Term,
+        transfer: bool,
+    ) {
+        let heard = !transfer && self.hears_leader(now);
+        if term < self.term() || heard {
+            return self.promise(from, Message::VoteReply { term: self.term(), granted: false });
+        }
+        if term > self.term() {
+            self.adopt_term(now, term);
+        }
+        let vote = self.storage.meta().vote;
+        let granted = (vote == 0 || vote == from) && self.has_vote() && self.is_up_to_date(last_index, last_term);
+        if granted && vote == 0 {
+            self.set_vote(term, from);
+            let deadline = now.monotonic + self.election_delay();
+            if let RoleState::Follower(f) = &mut self.role {
+                f.deadline = deadline;
+            }
+        }
+        self.promise(from, Message::VoteReply { term: self.term(), granted });
+    }
+
+    pub(super) fn on_vote_granted(&mut self, now: Now, from: ServerId) {
+        let majority = self.majority();
+        if !self.configuration().is_voter(from) {
+            return;
+        }
+        if let RoleState::Candidate(c) = &mut self.role
+            && c.phase == Phase::Vote
+        {
+            c.granted.insert(from);
+            if c.granted.len() >= majority {
+                self.become_leader(now);
+            }
+        }
+    }
+
+    pub(super) fn on_timeout_now(&mut self, now: Now, from: ServerId) {
+        if self.leader == Some(from) && self.has_vote() {
+            self.start_vote(now, true);
+        }
+    }
+
+    /// A server that lost its log counts again once it durably holds what the leader had when it heard of the loss.
+    pub(super) fn recover_lost_log(&mut self) {
+        if let RoleState::Follower(f) = &self.role
+            && let Some(index) = f.recover_to
+            && self.storage.meta().lost
+            && f.verified.min(self.storage.durable_index()) >= index
+        {
+            let mut meta = self.storage.meta().clone();
+            meta.lost = false;
+            self.storage.set_meta(meta);
+            self.term_sequence = self.storage.write_sequence();
+        }
+    }
+}

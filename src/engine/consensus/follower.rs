@@ -1,0 +1,198 @@
+//! Following: appends from the leader, and the replies that their durability permits.
+
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
+use super::{Engine, Event, Fatal, Kind, Output, RoleState, StateMachine, decode};
+use crate::engine::message::{AppendOutcome, Message, WireEntry};
+use crate::engine::types::{Index, Now, ServerId, Term};
+use copycat_storage::{AppendError, Disk, Entry};
+use std::time::Duration;
+
+/// Invariant: the log equals the current leader's through `verified`; the leader was told of durable matches through
+/// `told` only.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) deadline: Duration,
+    pub(super) verified: Index,
+    pub(super) told: Index,
+    pub(super) round: u64,
+    pub(super) round_told: u64,
+    pub(super) wants_told: Index,
+    /// The leader's commit index, which may be above what is here.
+    pub(super) leader_commit: Index,
+    pub(super) recover_to: Option<Index>,
+    lost_told: bool,
+}
+
+impl Follower {
+    pub(super) fn new(deadline: Duration) -> Self {
+        Self {
+            deadline,
+            verified: 0,
+            told: 0,
+            round: 0,
+            round_told: 0,
+            wants_told: 0,
+            leader_commit: 0,
+            recover_to: None,
+            lost_told: false,
+        }
+    }
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    #[allow(clippy::too_many_arguments)] // the fields of one message
+    pub(super) fn on_append(
+        &mut self,
+        now: Now,
+        from: ServerId,
+        (previous_index, previous_term): (Index, Term),
+        entries: Vec<WireEntry>,
+        commit: Index,
+        round: u64,
+        recover_to: Option<Index>,
+    ) -> Result<(), Fatal> {
+        self.follow(now, from);
+        let last = self.storage.last_index();
+        // At or below the commit index the logs agree by definition.
+        let agrees = previous_index <= self.commit || self.storage.term(previous_index) == Some(previous_term);
+        if previous_index > last || !agrees {
+            let (term, index) = if previous_index > last {
+                (0, last + 1)
+            } else {
+                let term = self.storage.term(previous_index).unwrap_or(0);
+                (term, self.storage.term_start(previous_index).max(self.commit + 1))
+            };
+            self.learn_commit(commit);
+            self.reject_append(from, previous_index, term, index);
+            return Ok(());
+        }
+        let arrived = previous_index + entries.len() as u64;
+        let stored = self.store(now, from, previous_index, entries)?;
+        if planted!(self.options, TruncateWithoutConflict) && stored < self.storage.last_index() && stored > self.commit
+        {
+            self.cut(stored)?;
+        }
+        self.learn_commit(commit);
+        let clamp = if planted!(self.options, CommitNotClamped) { self.storage.last_index() } else { stored };
+        if commit.min(clamp) > self.commit {
+            self.set_commit(commit.min(clamp));
+        }
+        let RoleState::Follower(f) = &mut self.role else { unreachable!("`follow` made it one") };
+        f.verified = f.verified.max(stored.min(arrived));
+        f.round = f.round.max(round);
+        f.recover_to = recover_to;
+        self.recover_lost_log();
+        Ok(())
+    }
+
+    /// Hears the leader of the current term.
+    fn follow(&mut self, now: Now, from: ServerId) {
+        assert!(
+            !matches!(self.role, RoleState::Leader(_)),
+            "members {} and {from} both lead term {}",
+            self.id,
+            self.term()
+        );
+        if !matches!(self.role, RoleState::Follower(_)) {
+            self.become_follower(now, "another member leads the term");
+        }
+        if self.leader.is_none() {
+            self.leader = Some(from);
+            self.outputs.push(Output::Event(Event::Leader { leader: from, term: self.term() }));
+        }
+        self.heard = Some(now.monotonic);
+        let deadline = now.monotonic + self.election_delay();
+        if let RoleState::Follower(f) = &mut self.role {
+            f.deadline = deadline;
+        }
+    }
+
+    fn learn_commit(&mut self, commit: Index) {
+        self.reads.learn(commit);
+        if let RoleState::Follower(f) = &mut self.role {
+            f.leader_commit = f.leader_commit.max(commit);
+        }
+    }
+
+    /// Stores what is not yet here, and cuts the log only at a real conflict. Returns through which index the log now
+    /// equals the leader's.
+    fn store(&mut self, now: Now, from: ServerId, previous: Index, entries: Vec<WireEntry>) -> Result<Index, Fatal> {
+        let mut through = previous;
+        for entry in entries {
+            let index = entry.index;
+            assert_eq!(index, through + 1, "an append carries a contiguous run");
+            let have = self.storage.term(index);
+            if index > self.commit && have != Some(entry.term) {
+                if have.is_some() && !self.cut(index - 1)? {
+                    return Ok(through);
+                }
+                let configuration = if entry.kind == Kind::Configuration as u8 {
+                    Some(decode(&entry.data).map_err(|e| Fatal::Configuration(index, e))?)
+                } else {
+                    None
+                };
+                let time = entry.time;
+                match self.storage.append(&Entry::from(entry)) {
+                    Ok(()) => {}
+                    // No room: what fits is acknowledged, the rest is asked for again.
+                    Err(AppendError::Full(_)) => return Ok(through),
+                    Err(e) => return Err(e.into()),
+                }
+                self.clock.note(time, now);
+                if let Some(configuration) = configuration {
+                    self.remember_configuration(index, configuration);
+                }
+            } else if have.is_some() && have != Some(entry.term) {
+                return Err(Fatal::CommittedConflict { leader: from, index, commit: self.commit });
+            }
+            through = index;
+        }
+        Ok(through)
+    }
+
+    /// Drops the entries above `last`, and what hangs on them. Returns false, having done nothing, if the disk has no
+    /// room for it.
+    fn cut(&mut self, last: Index) -> Result<bool, Fatal> {
+        assert!(last >= self.commit, "cut at {last} below the commit index {}", self.commit);
+        match self.storage.truncate(last) {
+            Ok(()) => {}
+            Err(AppendError::Full(_)) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        }
+        if self.configurations.roll_back(last) {
+            let bytes = super::encode(self.configurations.current());
+            self.storage.set_configuration(bytes);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn reject_append(&mut self, to: ServerId, previous_index: Index, term: Term, index: Index) {
+        let (round, wants) = match &self.role {
+            RoleState::Follower(f) => (f.round, self.reads.wants()),
+            _ => (0, 0),
+        };
+        let outcome = AppendOutcome::Rejected { previous_index, conflict_term: term, conflict_index: index };
+        let lost = self.storage.meta().lost;
+        self.promise(to, Message::AppendReply { term: self.term(), round, outcome, wants, lost });
+    }
+
+    /// Tells the leader what has become durable, what round it was heard in, and what waits here.
+    pub(super) fn acknowledge(&mut self) {
+        let Some(leader) = self.leader else { return };
+        let term_durable = self.storage.durable_sequence() >= self.term_sequence;
+        let memory = planted!(self.options, AcknowledgeBeforeDurable);
+        let durable = if memory { self.storage.last_index() } else { self.durable_index() };
+        let (term, wants, lost) = (self.term(), self.reads.wants(), self.storage.meta().lost);
+        let RoleState::Follower(f) = &mut self.role else { return };
+        let matched = f.verified.min(durable);
+        let news = matched > f.told || f.round > f.round_told || wants > f.wants_told || lost != f.lost_told;
+        if !news || !(term_durable || memory) {
+            return;
+        }
+        (f.told, f.round_told, f.wants_told, f.lost_told) = (matched, f.round, wants, lost);
+        let outcome = AppendOutcome::Matched(matched);
+        let message = Message::AppendReply { term, round: f.round, outcome, wants, lost };
+        self.send(leader, message);
+    }
+}

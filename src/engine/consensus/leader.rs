@@ -1,0 +1,452 @@
+//! Leading: replication, commit, rounds of heartbeats, the lease, and handing the office over.
+
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
+use super::progress::{Mode, Progress};
+use super::quorum::{majority, reached_by_majority};
+use super::{
+    AppendError, CompactionMode, Configuration, Engine, Fatal, Kind, Refusal, RoleState, StateMachine, encode,
+};
+use crate::engine::message::{AppendOutcome, Message};
+use crate::engine::types::{Index, Now, RequestId, ServerId, Term};
+use copycat_storage::Disk;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// Messages with entries to one member in one `poll`; a member far behind is fed over several.
+const APPENDS_A_POLL: usize = 4;
+/// Rounds that a lease may still be counted from.
+const ROUNDS_KEPT: usize = 64;
+
+#[derive(Debug)]
+struct Transfer {
+    target: ServerId,
+    deadline: Duration,
+    /// `TimeoutNow` has left.
+    sent: bool,
+}
+
+/// A server that leads its term. Invariant: `initialize` is the first entry of its term.
+#[derive(Debug)]
+pub(super) struct Leader {
+    initialize: Index,
+    pub(super) progress: BTreeMap<ServerId, Progress>,
+    round: u64,
+    /// When each of the latest rounds began.
+    rounds: VecDeque<(u64, Duration)>,
+    /// The highest round that a majority has answered, and when it began.
+    confirmed: (u64, Duration),
+    /// Members that have not yet been sent anything in the current round.
+    round_unsent: BTreeSet<ServerId>,
+    heartbeat_at: Duration,
+    transfer: Option<Transfer>,
+    /// `TimeoutNow` has left: another may lead before any lease runs out.
+    no_lease: bool,
+    /// A timer of the machine is due at this moment; looked at in `poll`.
+    tick_at: Option<Duration>,
+    #[cfg(feature = "planted-bugs")]
+    reply_at: Duration,
+}
+
+impl Leader {
+    pub(super) fn deadline(&self) -> Duration {
+        let next = self.transfer.as_ref().map_or(self.heartbeat_at, |t| t.deadline.min(self.heartbeat_at));
+        self.tick_at.map_or(next, |at| at.min(next))
+    }
+
+    pub(super) fn confirmed_round(&self) -> u64 {
+        self.confirmed.0
+    }
+
+    /// A member has just (re)connected: what was on the way to it may be lost.
+    pub(super) fn met(&mut self, id: ServerId) {
+        if let Some(p) = self.progress.get_mut(&id) {
+            let next = p.next;
+            p.probe_from(next);
+        }
+    }
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// The one place where a server becomes a leader: a majority has voted for it in its term.
+    pub(super) fn become_leader(&mut self, now: Now) {
+        let last = self.storage.last_index();
+        let others: Vec<ServerId> = self.configuration().members.keys().copied().filter(|&m| m != self.id).collect();
+        let progress = others.iter().map(|&id| (id, Progress::new(last, now.monotonic))).collect();
+        self.role = RoleState::Leader(Box::new(Leader {
+            initialize: last + 1,
+            progress,
+            round: 0,
+            rounds: VecDeque::new(),
+            confirmed: (0, Duration::ZERO),
+            round_unsent: BTreeSet::new(),
+            heartbeat_at: now.monotonic,
+            transfer: None,
+            no_lease: false,
+            tick_at: None,
+            #[cfg(feature = "planted-bugs")]
+            reply_at: Duration::ZERO,
+        }));
+        self.leader = Some(self.id);
+        self.tell_role("a majority voted for it");
+        if self.append_own(now, Kind::Initialize, CompactionMode::Release, Vec::new()).is_err() {
+            return self.become_follower(now, "its disk has no room for the first entry of its term");
+        }
+        let last = self.storage.last_index();
+        if let RoleState::Leader(leader) = &mut self.role {
+            for p in leader.progress.values_mut() {
+                p.next = last;
+            }
+        }
+    }
+
+    fn leading(&mut self) -> Option<&mut Leader> {
+        match &mut self.role {
+            RoleState::Leader(leader) => Some(leader),
+            _ => None,
+        }
+    }
+
+    /// Whether this leader knows all that is committed: an entry of its own term is (Raft paper, section 8).
+    pub(super) fn serves_reads(&self) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => {
+                self.commit >= leader.initialize || planted!(self.options, ReadBeforeInitialize)
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn command(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        operation: Vec<u8>,
+        mode: CompactionMode,
+    ) -> Result<(), Fatal> {
+        let leader = self.leader;
+        let (last, commit) = (self.storage.last_index(), self.commit);
+        let RoleState::Leader(office) = &self.role else {
+            self.reply(id, Err(Refusal::NotLeader { leader }));
+            return Ok(());
+        };
+        if let Some(transfer) = &office.transfer {
+            let leader = Some(transfer.target).filter(|_| transfer.sent);
+            self.reply(id, Err(Refusal::NotLeader { leader }));
+            return Ok(());
+        }
+        if last - commit >= self.options.uncommitted_entries {
+            self.reply(id, Err(Refusal::Overloaded));
+            return Ok(());
+        }
+        match self.append_own(now, Kind::Command, mode, operation) {
+            Ok(index) => {
+                let term = self.term();
+                self.pending.insert((index, term), id);
+            }
+            Err(AppendError::TooLarge { .. }) => self.reply(id, Err(Refusal::TooLarge)),
+            Err(AppendError::Full(_)) => self.reply(id, Err(Refusal::StorageFull)),
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn quorum_heard(&self, now: Now) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let t = self.options.election_timeout;
+        let heard = self
+            .configuration()
+            .voters()
+            .filter(|v| *v == self.id || leader.progress.get(v).is_some_and(|p| now.monotonic < p.heard + t));
+        heard.count() >= self.majority()
+    }
+
+    pub(super) fn pass_time_leading(&mut self, now: Now) {
+        if !self.quorum_heard(now) {
+            return self.become_follower(now, "no majority was heard for an election timeout");
+        }
+        if self.flush_since.is_some_and(|since| now.monotonic > since + self.options.flush_stall()) {
+            return self.become_follower(now, "its disk does not finish a flush");
+        }
+        let interval = self.options.heartbeat_interval;
+        let Some(leader) = self.leading() else { return };
+        if leader.transfer.as_ref().is_some_and(|t| now.monotonic >= t.deadline) {
+            leader.transfer = None;
+        }
+        if now.monotonic >= leader.heartbeat_at {
+            leader.heartbeat_at = now.monotonic + interval;
+            for p in leader.progress.values_mut() {
+                if let Mode::Probe { waiting } = &mut p.mode {
+                    *waiting = false;
+                }
+            }
+            self.start_round(now);
+        }
+    }
+
+    /// Begins a round of heartbeats: every member will be sent something that carries its number.
+    pub(super) fn start_round(&mut self, now: Now) -> u64 {
+        let alone = self.majority() == 1;
+        let Some(leader) = self.leading() else { return 0 };
+        leader.round += 1;
+        leader.rounds.push_back((leader.round, now.monotonic));
+        if leader.rounds.len() > ROUNDS_KEPT {
+            leader.rounds.pop_front();
+        }
+        leader.round_unsent = leader.progress.keys().copied().collect();
+        if alone {
+            leader.confirmed = (leader.round, now.monotonic);
+        }
+        leader.round
+    }
+
+    /// When this leader's lease ends, if it has one at all.
+    pub(super) fn lease_end(&self) -> Option<Duration> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        #[cfg(feature = "planted-bugs")]
+        if planted!(self.options, LeaseFromReceipt) && leader.confirmed.0 > 0 {
+            return Some(leader.reply_at + self.options.election_timeout * 2);
+        }
+        if leader.no_lease || leader.confirmed.0 == 0 || !self.serves_reads() {
+            return None;
+        }
+        Some(leader.confirmed.1 + self.options.lease())
+    }
+
+    pub(super) fn on_append_reply(
+        &mut self,
+        now: Now,
+        from: ServerId,
+        round: u64,
+        outcome: AppendOutcome,
+        wants: Index,
+        lost: bool,
+    ) {
+        let last = self.storage.last_index();
+        let hint = match outcome {
+            AppendOutcome::Rejected { conflict_term, conflict_index, .. } => {
+                self.agreement_hint(conflict_term, conflict_index)
+            }
+            AppendOutcome::Matched(_) => 0,
+        };
+        let Some(leader) = self.leading() else { return };
+        let Some(p) = leader.progress.get_mut(&from) else { return };
+        p.heard = now.monotonic;
+        p.round = p.round.max(round.min(leader.round));
+        p.wants = wants;
+        if lost {
+            p.lost(last);
+        } else {
+            p.lost_until = None;
+        }
+        match outcome {
+            AppendOutcome::Matched(index) => {
+                p.matched(index.min(last));
+            }
+            AppendOutcome::Rejected { previous_index, .. } => {
+                p.rejected(previous_index, hint);
+            }
+        }
+        #[cfg(feature = "planted-bugs")]
+        {
+            leader.reply_at = now.monotonic;
+        }
+        self.confirm_rounds(now);
+        self.continue_transfer(from);
+    }
+
+    /// Where the logs may agree, from what a follower has in the place of ours: behind our last entry of its term, or
+    /// where its term begins (Raft dissertation, 5.3: one round trip a term).
+    fn agreement_hint(&self, term: Term, first: Index) -> Index {
+        let mut index = self.storage.last_index();
+        while index >= self.storage.first_index() && index > 0 {
+            match self.storage.term(index) {
+                Some(t) if t == term => return index + 1,
+                Some(t) if t > term => index = self.storage.term_start(index) - 1,
+                _ => break,
+            }
+        }
+        first
+    }
+
+    fn confirm_rounds(&mut self, now: Now) {
+        let (id, voters) = (self.id, self.configuration().voters().collect::<Vec<_>>());
+        let Some(leader) = self.leading() else { return };
+        let round = leader.round;
+        let mut answered: Vec<u64> = voters
+            .iter()
+            .map(|v| if *v == id { round } else { leader.progress.get(v).map_or(0, |p| p.round) })
+            .collect();
+        let confirmed = reached_by_majority(&mut answered);
+        while let Some(&(round, began)) = leader.rounds.front()
+            && round <= confirmed
+        {
+            leader.confirmed = (round, began.min(now.monotonic));
+            leader.rounds.pop_front();
+        }
+    }
+
+    /// Commits what a majority holds durably, if it is of this term.
+    pub(super) fn advance_commit(&mut self) {
+        let memory = planted!(self.options, LeaderCountsMemory);
+        let own = if memory { self.storage.last_index() } else { self.durable_index() };
+        let RoleState::Leader(leader) = &self.role else { return };
+        let mut copies: Vec<Index> = self
+            .configuration()
+            .voters()
+            .map(|v| if v == self.id { own } else { leader.progress.get(&v).map_or(0, Progress::counted) })
+            .collect();
+        let index = reached_by_majority(&mut copies).min(self.storage.last_index());
+        let own_term = self.storage.term(index) == Some(self.term()) || planted!(self.options, CommitOlderTerm);
+        if index > self.commit && own_term {
+            self.set_commit(index);
+            if self.serves_reads() {
+                self.reads.learn(self.commit);
+            }
+        }
+    }
+
+    /// Sends each member what it lacks, within the window, and at least a heartbeat if a round or a waiting reader asks
+    /// for one.
+    pub(super) fn replicate(&mut self, now: Now) -> Result<(), Fatal> {
+        let members: Vec<ServerId> = match &self.role {
+            RoleState::Leader(leader) => leader.progress.keys().copied().collect(),
+            _ => return Ok(()),
+        };
+        for id in members {
+            let mut sent = false;
+            for _ in 0..APPENDS_A_POLL {
+                if !self.may_send_entries(id) {
+                    break;
+                }
+                self.send_append(now, id, true)?;
+                sent = true;
+            }
+            let commit = self.commit;
+            let Some(leader) = self.leading() else { return Ok(()) };
+            let unsent = leader.round_unsent.remove(&id);
+            let awaited = leader.progress.get(&id).is_some_and(|p| p.wants > p.commit_sent && commit > p.commit_sent);
+            if !sent && (unsent || awaited) {
+                self.send_append(now, id, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn may_send_entries(&self, id: ServerId) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        leader.progress.get(&id).is_some_and(|p| {
+            p.next <= self.storage.last_index()
+                && match p.mode {
+                    Mode::Probe { waiting } => !waiting,
+                    Mode::Replicate => p.inflight.len() < self.options.append_inflight,
+                }
+        })
+    }
+
+    fn send_append(&mut self, now: Now, to: ServerId, with_entries: bool) -> Result<(), Fatal> {
+        let (term, commit) = (self.term(), self.commit);
+        let (count, bytes) = (self.options.append_entries, self.options.append_bytes);
+        let RoleState::Leader(leader) = &mut self.role else { return Ok(()) };
+        let Some(p) = leader.progress.get_mut(&to) else { return Ok(()) };
+        let previous_index = p.next - 1;
+        let previous_term = self.storage.term(previous_index).ok_or(Fatal::Missing(previous_index))?;
+        let entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
+        if let Some(last) = entries.last() {
+            p.sent_entries(last.index);
+        }
+        p.sent = now.monotonic;
+        p.commit_sent = commit;
+        let message = Message::Append {
+            term,
+            previous_index,
+            previous_term,
+            entries: entries.into_iter().map(Into::into).collect(),
+            commit,
+            round: leader.round,
+            recover_to: p.lost_until,
+        };
+        self.send(to, message);
+        Ok(())
+    }
+
+    /// Writes into the configuration what has been learned of the members, one change at a time, and only after an entry
+    /// of this term is committed (copycat #23).
+    pub(super) fn change_configuration(&mut self, now: Now) {
+        if !self.serves_reads() || self.configurations.entry() > self.commit {
+            return;
+        }
+        let mut next: Configuration = self.configuration().clone();
+        if next.cluster == 0 {
+            next.cluster = u128::from(self.draw()) << 64 | u128::from(self.draw()) | 1;
+        }
+        for (id, met) in &self.met {
+            if let Some(member) = next.members.get_mut(id)
+                && member.identity.is_none_or(|known| known == met.identity)
+            {
+                member.identity = Some(met.identity);
+                member.http.clone_from(&met.http);
+            }
+        }
+        if next == *self.configuration() {
+            return;
+        }
+        if let Ok(index) = self.append_own(now, Kind::Configuration, CompactionMode::Full, encode(&next)) {
+            self.remember_configuration(index, next);
+        }
+    }
+
+    /// Appends a tick when a timer of the machine is due and nothing else is on its way to move time.
+    pub(super) fn tick_timers(&mut self, now: Now) {
+        let due = self.executor.next_due();
+        let idle = self.storage.last_index() == self.executor.applied();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        leader.tick_at = None;
+        let time = self.clock.leader_time(now);
+        match due {
+            Some(due) if idle && due <= time => {
+                // Without room there is no tick; the next command or the next try moves time.
+                let _ = self.append_own(now, Kind::Tick, CompactionMode::Release, Vec::new());
+            }
+            Some(due) if idle => leader.tick_at = Some(now.monotonic + Duration::from_millis(due - time)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn start_transfer(&mut self, now: Now, target: Option<ServerId>) {
+        let (id, t) = (self.id, self.options.election_timeout);
+        let voters: Vec<ServerId> = self.configuration().voters().filter(|&v| v != id).collect();
+        let Some(leader) = self.leading() else { return };
+        let heard = |v: &ServerId| leader.progress.get(v).is_some_and(|p| now.monotonic < p.heard + t);
+        let closest = || {
+            let key = |v: &ServerId| leader.progress.get(v).map_or(0, |p| p.counted());
+            voters.iter().copied().filter(heard).max_by_key(key)
+        };
+        let Some(target) = target.filter(|v| voters.contains(v)).or_else(closest) else { return };
+        if leader.transfer.is_none() {
+            leader.transfer = Some(Transfer { target, deadline: now.monotonic + t, sent: false });
+            self.continue_transfer(target);
+        }
+    }
+
+    /// Tells the successor to hold its election once it has everything.
+    fn continue_transfer(&mut self, from: ServerId) {
+        let (last, term) = (self.storage.last_index(), self.term());
+        let Some(leader) = self.leading() else { return };
+        let caught_up = leader.progress.get(&from).is_some_and(|p| p.counted() == last);
+        if let Some(transfer) = &mut leader.transfer
+            && transfer.target == from
+            && caught_up
+            && !transfer.sent
+        {
+            transfer.sent = true;
+            leader.no_lease = true;
+            self.send(from, Message::TimeoutNow { term });
+        }
+    }
+
+    /// How many voters a commit needs.
+    pub fn quorum(&self) -> usize {
+        majority(self.configuration().voters().count())
+    }
+}

@@ -1,0 +1,625 @@
+//! Raft consensus (Ongaro & Ousterhout, *In Search of an Understandable Consensus Algorithm*; Ongaro's dissertation for
+//! pre-vote, check-quorum, leases, read indexes and leadership transfer).
+//!
+//! # Invariants
+//! - At most one leader in a term. A vote and its term are durable before anybody is told.
+//! - An index that is committed never changes its entry; `applied <= commit <= last index`; none of term, commit and
+//!   applied goes back.
+//! - A leader commits by counting durable copies of an entry of its own term; its own copy counts once it is durable.
+//! - Whatever an [`AppendReply`](Message::AppendReply) says is durable when it leaves.
+//! - A linearizable query is answered from a state at or above the commit index of a moment after it arrived at which
+//!   this server provably led.
+
+mod clock;
+mod configuration;
+mod election;
+mod follower;
+mod leader;
+mod progress;
+mod promises;
+mod quorum;
+mod reads;
+mod status;
+
+pub use configuration::{Configuration, Member, MemberStatus, MemberType};
+pub use status::{Event, MemberProgress, Status};
+
+use super::entry::{DecodeError, Kind, decode, encode};
+use super::machine::{Applied, ApplyError, CompactionMode, Executor, Outcome, StateMachine};
+use super::message::Message;
+use super::options::Options;
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::options::planted;
+use super::types::{Consistency, Identity, Index, Now, RequestId, Role, ServerId, Term};
+use clock::LogClock;
+use configuration::Configurations;
+use copycat_storage::{AppendError, Corrupt, Disk, Entry, FlushJob, Persisted, Storage};
+use election::Candidate;
+use follower::Follower;
+use leader::Leader;
+use promises::Promises;
+use reads::Reads;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<D: Disk> {
+    /// A member sent a message; `identity` is the one it proved.
+    Message {
+        /// The sender,
+        from: ServerId,
+        /// and its data directory.
+        identity: Identity,
+        /// What it says.
+        message: Message,
+    },
+    /// A flush job ended well.
+    Persisted(Persisted<D>),
+    /// A client wants a command applied. Answered by [`Output::Reply`].
+    Command {
+        /// Names the answer.
+        id: RequestId,
+        /// The command, encoded.
+        operation: Vec<u8>,
+        /// When its entry may be dropped.
+        mode: CompactionMode,
+    },
+    /// A client asks a query. Answered by [`Output::Reply`].
+    Query {
+        /// Names the answer.
+        id: RequestId,
+        /// What is asked.
+        query: Query,
+    },
+    /// Nobody waits for this query any more.
+    Cancel(RequestId),
+    /// A member (or this server itself) was met: what its handshake told.
+    Peer {
+        /// Which member.
+        id: ServerId,
+        /// Its data directory.
+        identity: Identity,
+        /// Where HTTP clients reach it.
+        http: String,
+    },
+    /// Hand leadership to this member, or to the one that is closest.
+    Transfer(Option<ServerId>),
+}
+
+/// A query of the state machine.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// How fresh the answer must be.
+    pub consistency: Consistency,
+    /// The lowest index that a sequential query is answered from.
+    pub index: Index,
+    /// The query, encoded.
+    pub operation: Vec<u8>,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message. Loss is no error.
+    Send {
+        /// To this member.
+        to: ServerId,
+        /// The message.
+        message: Message,
+    },
+    /// Answer a request.
+    Reply {
+        /// Which one.
+        id: RequestId,
+        /// The answer.
+        result: Result<Response, Refusal>,
+    },
+    /// A sender uses the number of a member but is another data directory, or no member at all.
+    Refused {
+        /// The number it uses.
+        peer: ServerId,
+        /// The identity it proved.
+        identity: Identity,
+    },
+    /// Something worth telling an operator.
+    Event(Event),
+}
+
+/// The answer to a command or query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The command's index, or the applied index that the query saw.
+    pub index: Index,
+    /// The term of the command's entry; this server's term for a query.
+    pub term: Term,
+    /// The machine's answer, encoded.
+    pub output: Outcome,
+    /// How a query was really served.
+    pub consistency: Option<Consistency>,
+    /// A lease read: right only if it leaves before this moment of the monotonic clock.
+    pub valid_until: Option<Duration>,
+}
+
+/// Why a request was not carried out. None of them has had an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Only a leader can, and this server is not (or no longer) it.
+    NotLeader {
+        /// The one it knows of.
+        leader: Option<ServerId>,
+    },
+    /// A bound is reached: try later.
+    Overloaded,
+    /// The operation is larger than the log takes.
+    TooLarge,
+    /// No room on the leader's disk.
+    StorageFull,
+    /// This server is too far behind to answer a sequential query.
+    Behind,
+    /// The operation's bytes are not one of this machine's.
+    Malformed,
+}
+
+/// This server must stop: its local state is not fit to go on.
+#[derive(Debug, Error)]
+pub enum Fatal {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// An entry cannot be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The log cannot be written.
+    #[error(transparent)]
+    Log(#[from] AppendError),
+    /// A configuration entry cannot be read.
+    #[error("the configuration in entry {0} cannot be read: {1}")]
+    Configuration(Index, DecodeError),
+    /// An append wants to change what is committed: two leaders, or a log that lost what it acknowledged.
+    #[error("member {leader} wants to replace entry {index}, which is committed here (through {commit})")]
+    CommittedConflict {
+        /// The leader that sent it.
+        leader: ServerId,
+        /// The entry.
+        index: Index,
+        /// Our commit index.
+        commit: Index,
+    },
+    /// An index that the log must have is not there.
+    #[error("entry {0} is not in the log")]
+    Missing(Index),
+}
+
+enum RoleState {
+    Follower(Follower),
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+/// What a handshake told of a member.
+#[derive(Clone, Debug)]
+struct Met {
+    identity: Identity,
+    http: String,
+}
+
+/// One server's part in the cluster: consensus, and the state machine on top.
+pub struct Engine<D: Disk, M: StateMachine> {
+    id: ServerId,
+    options: Options,
+    random: u64,
+    storage: Storage<D>,
+    executor: Executor<M>,
+    role: RoleState,
+    leader: Option<ServerId>,
+    commit: Index,
+    configurations: Configurations,
+    met: BTreeMap<ServerId, Met>,
+    clock: LogClock,
+    /// When a leader of any term was last heard; a restarted server acts as if it had just heard one.
+    heard: Option<Duration>,
+    /// The write sequence of the last change of term or vote.
+    term_sequence: u64,
+    promises: Promises,
+    /// Commands that somebody waits for, by the index and term they were appended at. One whose entry is cut off here
+    /// still waits: a copy elsewhere may yet be committed, until another entry is at its index.
+    pending: BTreeMap<(Index, Term), RequestId>,
+    reads: Reads,
+    flush_since: Option<Duration>,
+    /// What a planted bug believes to be durable.
+    #[cfg(feature = "planted-bugs")]
+    planted_durable: (Index, Index),
+    outputs: Vec<Output>,
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// An engine on opened storage. `initial` is the configuration it was started with; one that the storage knows
+    /// beats it. `seed` draws its election timeouts.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn new(
+        id: ServerId,
+        options: Options,
+        seed: u64,
+        now: Now,
+        mut storage: Storage<D>,
+        machine: M,
+        initial: Configuration,
+    ) -> Result<Self, Fatal> {
+        let mut configurations = Configurations::new(initial);
+        let mut clock = LogClock::new(now);
+        for index in storage.first_index()..=storage.last_index() {
+            let entry = storage.get(index)?.ok_or(Fatal::Missing(index))?;
+            if entry.kind == Kind::Configuration as u8 {
+                let configuration = decode(entry.data).map_err(|e| Fatal::Configuration(index, e))?;
+                configurations.push(index, configuration);
+            }
+            clock.note(entry.time, now);
+        }
+        // The system may write the log's pages before the file that holds the term: then nothing was promised in it.
+        let mut meta = storage.meta().clone();
+        if storage.last_term() > meta.term {
+            (meta.term, meta.vote) = (storage.last_term(), 0);
+            storage.set_meta(meta.clone());
+        }
+        let fresh = meta.term == 0 && !meta.lost;
+        let mut engine = Self {
+            id,
+            random: seed,
+            executor: Executor::new(machine),
+            role: RoleState::Follower(Follower::new(Duration::ZERO)),
+            leader: None,
+            commit: 0,
+            configurations,
+            met: BTreeMap::new(),
+            clock,
+            heard: (!fresh).then_some(now.monotonic),
+            term_sequence: storage.write_sequence(),
+            promises: Promises::default(),
+            pending: BTreeMap::new(),
+            reads: Reads::default(),
+            flush_since: None,
+            #[cfg(feature = "planted-bugs")]
+            planted_durable: (0, 0),
+            outputs: Vec::new(),
+            storage,
+            options,
+        };
+        // A cluster of one has nobody to wait for.
+        let alone = engine.configuration().voters().eq([id]);
+        let wait = if alone { Duration::ZERO } else { engine.election_delay() };
+        engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
+        Ok(engine)
+    }
+
+    /// Takes one input. Nothing leaves before [`poll`](Self::poll).
+    ///
+    /// # Errors
+    /// If the server must stop.
+    pub fn step(&mut self, now: Now, input: Input<D>) -> Result<(), Fatal> {
+        match input {
+            Input::Message { from, identity, message } => self.message(now, from, identity, message)?,
+            Input::Persisted(persisted) => self.persisted(now, persisted),
+            Input::Command { id, operation, mode } => self.command(now, id, operation, mode)?,
+            Input::Query { id, query } => self.query(now, id, query),
+            Input::Cancel(id) => self.reads.cancel(id),
+            Input::Peer { id, identity, http } => self.peer(id, identity, http),
+            Input::Transfer(target) => self.start_transfer(now, target),
+        }
+        Ok(())
+    }
+
+    /// Lets time act and carries everything on: elections, replication, commit, a bounded number of applied entries,
+    /// reads. Returns whether there is more to do at once.
+    ///
+    /// # Errors
+    /// If the server must stop.
+    pub fn poll(&mut self, now: Now) -> Result<bool, Fatal> {
+        self.pass_time(now);
+        if matches!(self.role, RoleState::Leader(_)) {
+            self.advance_commit();
+            self.change_configuration(now);
+            self.begin_read_round(now);
+            self.replicate(now)?;
+            self.advance_commit();
+        }
+        let more = self.apply()?;
+        self.tick_timers(now);
+        self.serve_reads(now);
+        self.acknowledge();
+        Ok(more)
+    }
+
+    /// What is to be done, in order.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// What is to be made durable, if anything is and no earlier job is still out.
+    pub fn flush(&mut self, now: Now) -> Option<FlushJob<D>> {
+        let job = self.storage.flush()?;
+        self.flush_since = Some(now.monotonic);
+        #[cfg(feature = "planted-bugs")]
+        {
+            self.planted_durable.0 = self.storage.last_index();
+        }
+        Some(job)
+    }
+
+    /// As [`flush`](Self::flush), for a server that acknowledges what is only in memory: see
+    /// [`Storage::flush_promises`].
+    pub fn flush_promises(&mut self, now: Now) -> Option<FlushJob<D>> {
+        let job = self.storage.flush_promises()?;
+        self.flush_since = Some(now.monotonic);
+        Some(job)
+    }
+
+    /// When `poll` is due even if nothing comes in.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        match &self.role {
+            RoleState::Follower(f) => f.deadline,
+            RoleState::Candidate(c) => c.deadline,
+            RoleState::Leader(l) => l.deadline(),
+        }
+    }
+
+    /// This server's storage: for its driver, which prepares segments ahead of need.
+    pub fn storage_mut(&mut self) -> &mut Storage<D> {
+        &mut self.storage
+    }
+
+    /// This server's storage.
+    pub fn storage(&self) -> &Storage<D> {
+        &self.storage
+    }
+
+    /// The state machine and what is kept beside it.
+    pub fn executor(&self) -> &Executor<M> {
+        &self.executor
+    }
+
+    /// The configuration in force.
+    pub fn configuration(&self) -> &Configuration {
+        self.configurations.current()
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn term(&self) -> Term {
+        self.storage.meta().term
+    }
+
+    fn role(&self) -> Role {
+        match self.role {
+            RoleState::Follower(_) => Role::Follower,
+            RoleState::Candidate(_) => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A random time in \[T, 2T).
+    fn election_delay(&mut self) -> Duration {
+        let t = self.options.election_timeout;
+        t + Duration::from_micros(self.draw() % (t.as_micros().max(1) as u64))
+    }
+
+    fn majority(&self) -> usize {
+        quorum::majority(self.configuration().voters().count())
+    }
+
+    fn send(&mut self, to: ServerId, message: Message) {
+        self.outputs.push(Output::Send { to, message });
+    }
+
+    fn reply(&mut self, id: RequestId, result: Result<Response, Refusal>) {
+        self.outputs.push(Output::Reply { id, result });
+    }
+
+    fn message(&mut self, now: Now, from: ServerId, identity: Identity, message: Message) -> Result<(), Fatal> {
+        if !self.configuration().admits(from, identity) {
+            self.outputs.push(Output::Refused { peer: from, identity });
+            return Ok(());
+        }
+        match message {
+            // These two change nothing by their term alone: a poll only asks, and a vote is not heard while a leader is.
+            Message::Poll { term, last_index, last_term } => self.on_poll(now, from, term, last_index, last_term),
+            Message::Vote { term, last_index, last_term, transfer } => {
+                self.on_vote(now, from, term, last_index, last_term, transfer);
+            }
+            Message::PollReply { granted: true, term } => self.on_poll_granted(now, from, term),
+            _ if message.term() > self.term() => {
+                self.adopt_term(now, message.term());
+                self.current(now, from, message)?;
+            }
+            // Whoever is behind is told so, or a server with a higher term would be stranded (etcd #5451).
+            Message::Append { previous_index, .. } if message.term() < self.term() => {
+                self.reject_append(from, previous_index, 0, self.storage.last_index() + 1);
+            }
+            _ if message.term() < self.term() => {}
+            _ => self.current(now, from, message)?,
+        }
+        Ok(())
+    }
+
+    /// A message of the current term.
+    fn current(&mut self, now: Now, from: ServerId, message: Message) -> Result<(), Fatal> {
+        match message {
+            Message::Append { previous_index, previous_term, entries, commit, round, recover_to, .. } => {
+                self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
+            }
+            Message::AppendReply { round, outcome, wants, lost, .. } => {
+                self.on_append_reply(now, from, round, outcome, wants, lost);
+            }
+            Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from),
+            Message::TimeoutNow { .. } => self.on_timeout_now(now, from),
+            Message::VoteReply { .. } | Message::PollReply { .. } | Message::Poll { .. } | Message::Vote { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// A higher term was seen: follow in it, having voted for nobody.
+    fn adopt_term(&mut self, now: Now, term: Term) {
+        assert!(term > self.term(), "term {} -> {term}", self.term());
+        self.set_vote(term, 0);
+        self.become_follower(now, "a higher term was seen");
+    }
+
+    fn set_vote(&mut self, term: Term, vote: ServerId) {
+        let mut meta = self.storage.meta().clone();
+        assert!(term >= meta.term, "term regression {} -> {term}", meta.term);
+        assert!(
+            term > meta.term || meta.vote == 0 || meta.vote == vote || self.is_planted_vote_change(),
+            "second vote in term {term}: {} and {vote}",
+            meta.vote
+        );
+        (meta.term, meta.vote) = (term, vote);
+        self.storage.set_meta(meta);
+        self.term_sequence = self.storage.write_sequence();
+    }
+
+    fn is_planted_vote_change(&self) -> bool {
+        planted!(self.options, StepDownClearsVote)
+    }
+
+    /// The one place where a server becomes a follower.
+    fn become_follower(&mut self, now: Now, reason: &'static str) {
+        let was = self.role();
+        let deadline = now.monotonic + self.election_delay();
+        self.role = RoleState::Follower(Follower::new(deadline));
+        self.leader = None;
+        for id in self.reads.leave_office() {
+            self.reply(id, Err(Refusal::NotLeader { leader: None }));
+        }
+        if planted!(self.options, StepDownClearsVote) && was != Role::Follower {
+            self.set_vote(self.term(), 0);
+        }
+        if was != Role::Follower {
+            self.tell_role(reason);
+        }
+    }
+
+    fn tell_role(&mut self, reason: &'static str) {
+        let event = Event::Role { role: self.role(), term: self.term(), reason };
+        self.outputs.push(Output::Event(event));
+    }
+
+    fn pass_time(&mut self, now: Now) {
+        match &self.role {
+            RoleState::Follower(f) if now.monotonic >= f.deadline => self.start_poll(now, "no leader was heard"),
+            RoleState::Candidate(c) if now.monotonic >= c.deadline => self.start_poll(now, "the election was not won"),
+            RoleState::Leader(_) => self.pass_time_leading(now),
+            _ => {}
+        }
+    }
+
+    fn persisted(&mut self, now: Now, persisted: Persisted<D>) {
+        self.storage.persisted(persisted);
+        self.flush_since = None;
+        #[cfg(feature = "planted-bugs")]
+        {
+            self.planted_durable.1 = self.planted_durable.0;
+        }
+        for message in self.promises.due(self.storage.durable_sequence(), self.term()) {
+            match message {
+                promises::Promise::Send { to, message } => self.send(to, message),
+                promises::Promise::OwnVote => self.on_vote_granted(now, self.id),
+            }
+        }
+        self.recover_lost_log();
+    }
+
+    /// Sends this when the last change of term and vote is durable.
+    fn promise(&mut self, to: ServerId, message: Message) {
+        if self.storage.durable_sequence() >= self.term_sequence || planted!(self.options, VoteBeforeDurable) {
+            self.send(to, message);
+        } else {
+            self.promises.add(self.term_sequence, self.term(), promises::Promise::Send { to, message });
+        }
+    }
+
+    /// Durable here, through this index.
+    fn durable_index(&self) -> Index {
+        #[cfg(feature = "planted-bugs")]
+        if planted!(self.options, PersistedByIndex) {
+            return self.storage.durable_index().max(self.planted_durable.1.min(self.storage.last_index()));
+        }
+        self.storage.durable_index()
+    }
+
+    /// Appends an entry of this leader's term.
+    fn append_own(&mut self, now: Now, kind: Kind, mode: CompactionMode, data: Vec<u8>) -> Result<Index, AppendError> {
+        let index = self.storage.last_index() + 1;
+        let time = self.clock.leader_time(now);
+        let entry =
+            Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
+        self.storage.append(&entry)?;
+        Ok(index)
+    }
+
+    /// Applies committed entries, a bounded number. Returns whether there are more.
+    fn apply(&mut self) -> Result<bool, Fatal> {
+        let until = self.commit.min(self.executor.applied() + self.options.apply_batch);
+        while self.executor.applied() < until {
+            let index = self.executor.applied() + 1;
+            let entry = self.storage.get(index)?.ok_or(Fatal::Missing(index))?;
+            let applied = self.executor.apply(entry)?;
+            self.answer_commands(applied);
+        }
+        Ok(self.executor.applied() < self.commit)
+    }
+
+    /// Answers who waited for the command at this index: whoever's entry it is not, has had no effect.
+    fn answer_commands(&mut self, applied: Applied) {
+        let Applied { index, term, outcome } = applied;
+        let mut response = outcome.map(|output| Response { index, term, output, consistency: None, valid_until: None });
+        while let Some(entry) = self.pending.first_entry()
+            && entry.key().0 <= index
+        {
+            let own = *entry.key() == (index, term);
+            let id = entry.remove();
+            let result = response.take_if(|_| own).ok_or(Refusal::NotLeader { leader: self.leader });
+            self.outputs.push(Output::Reply { id, result });
+        }
+    }
+
+    fn set_commit(&mut self, commit: Index) {
+        assert!(commit >= self.commit, "commit regression {} -> {commit}", self.commit);
+        assert!(commit <= self.storage.last_index(), "commit {commit} above the last index");
+        self.commit = commit;
+        self.configurations.commit(commit);
+        let cluster = self.configuration().cluster;
+        if cluster != 0 && self.configurations.entry() <= commit && self.storage.meta().cluster != cluster {
+            let mut meta = self.storage.meta().clone();
+            meta.cluster = cluster;
+            self.storage.set_meta(meta);
+        }
+    }
+
+    fn peer(&mut self, id: ServerId, identity: Identity, http: String) {
+        self.met.insert(id, Met { identity, http });
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.met(id);
+        }
+    }
+
+    fn remember_configuration(&mut self, index: Index, configuration: Configuration) {
+        self.storage.set_configuration(encode(&configuration));
+        self.configurations.push(index, configuration);
+    }
+}

@@ -1,0 +1,168 @@
+//! What a leader knows of one other member's log.
+
+use crate::engine::types::Index;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How entries are sent to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Where its log agrees with the leader's is not known: one append at a time, until one matches.
+    Probe {
+        /// An append is on the way.
+        waiting: bool,
+    },
+    /// The logs agree: appends are pipelined, `next` runs ahead of the replies.
+    Replicate,
+}
+
+/// Invariant: `match_index < next`; in `Replicate`, everything in \[match_index + 1, next) is on the way.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) mode: Mode,
+    /// Durable at the member, through this index.
+    pub(super) match_index: Index,
+    pub(super) next: Index,
+    /// The last index of each append with entries on the way, oldest first.
+    pub(super) inflight: VecDeque<Index>,
+    /// The highest round it has answered.
+    pub(super) round: u64,
+    pub(super) heard: Duration,
+    pub(super) sent: Duration,
+    /// The commit index it was last told.
+    pub(super) commit_sent: Index,
+    /// Something waits there for entries through this index to commit.
+    pub(super) wants: Index,
+    /// It lost its log, and must hold it through this index before it counts.
+    pub(super) lost_until: Option<Index>,
+}
+
+impl Progress {
+    pub(super) fn new(last: Index, now: Duration) -> Self {
+        Self {
+            mode: Mode::Probe { waiting: false },
+            match_index: 0,
+            next: last + 1,
+            inflight: VecDeque::new(),
+            round: 0,
+            heard: now,
+            sent: Duration::ZERO,
+            commit_sent: 0,
+            wants: 0,
+            lost_until: None,
+        }
+    }
+
+    /// The match index that a quorum may count.
+    pub(super) fn counted(&self) -> Index {
+        if self.lost_until.is_some() { 0 } else { self.match_index }
+    }
+
+    /// Its log agrees through `index`. Returns whether that is news.
+    pub(super) fn matched(&mut self, index: Index) -> bool {
+        let news = index > self.match_index;
+        self.match_index = self.match_index.max(index);
+        self.next = self.next.max(index + 1);
+        while self.inflight.front().is_some_and(|&last| last <= index) {
+            self.inflight.pop_front();
+        }
+        if matches!(self.mode, Mode::Probe { .. }) && index + 1 >= self.next {
+            self.mode = Mode::Replicate;
+            // What went out with the probe is on its way.
+            self.next = self.inflight.back().map_or(self.next, |&last| self.next.max(last + 1));
+        }
+        news
+    }
+
+    /// Its log does not agree at `previous`; it may at `hint`. Returns false if that is old news.
+    pub(super) fn rejected(&mut self, previous: Index, hint: Index) -> bool {
+        let stale = match self.mode {
+            Mode::Probe { .. } => previous + 1 != self.next,
+            Mode::Replicate => previous <= self.match_index,
+        };
+        if stale {
+            return false;
+        }
+        self.probe_from(hint.min(previous));
+        true
+    }
+
+    /// Forgets what is on the way and probes at `next`, but never below what is known to match.
+    pub(super) fn probe_from(&mut self, next: Index) {
+        self.mode = Mode::Probe { waiting: false };
+        self.next = next.max(self.match_index + 1);
+        self.inflight.clear();
+    }
+
+    /// It lost its log: all that was known of it is void.
+    pub(super) fn lost(&mut self, leader_last: Index) {
+        if self.lost_until.is_none() {
+            self.lost_until = Some(leader_last);
+            self.match_index = 0;
+            self.probe_from(self.next);
+        }
+    }
+
+    pub(super) fn sent_entries(&mut self, last: Index) {
+        match &mut self.mode {
+            Mode::Probe { waiting } => {
+                *waiting = true;
+                self.inflight.clear();
+            }
+            Mode::Replicate => self.next = last + 1,
+        }
+        self.inflight.push_back(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_that_matches_starts_the_pipeline() {
+        let mut p = Progress::new(10, Duration::ZERO);
+        assert!(p.rejected(10, 5));
+        assert_eq!((p.next, p.mode), (5, Mode::Probe { waiting: false }));
+        p.sent_entries(10);
+        assert!(!p.rejected(10, 5), "the repeated answer to the first probe is old");
+        assert!(p.matched(4));
+        assert_eq!((p.next, p.mode), (11, Mode::Replicate), "5 to 10 are on their way");
+        assert!(p.matched(10));
+        assert_eq!((p.next, p.inflight.len()), (11, 0));
+    }
+
+    #[test]
+    fn one_lost_append_costs_one_probe_not_a_storm() {
+        let mut p = Progress::new(0, Duration::ZERO);
+        p.matched(0);
+        for last in [5, 9, 12] {
+            p.sent_entries(last);
+        }
+        assert_eq!((p.next, p.inflight.len()), (13, 3));
+        p.matched(5);
+        assert!(p.rejected(9, 6), "6 to 9 did not arrive");
+        assert_eq!((p.next, p.mode), (6, Mode::Probe { waiting: false }));
+        assert!(!p.rejected(12, 6), "the answer to the append behind it is old news");
+    }
+
+    #[test]
+    fn what_matched_is_never_probed_again() {
+        let mut p = Progress::new(10, Duration::ZERO);
+        p.matched(10);
+        assert!(!p.rejected(9, 1));
+        assert!(p.rejected(10 + 3, 1));
+        assert_eq!(p.next, 11);
+    }
+
+    #[test]
+    fn a_lost_log_counts_for_nothing() {
+        let mut p = Progress::new(10, Duration::ZERO);
+        p.matched(10);
+        p.lost(14);
+        assert_eq!((p.counted(), p.match_index), (0, 0));
+        p.matched(12);
+        p.lost(99);
+        assert_eq!((p.counted(), p.match_index, p.lost_until), (0, 12, Some(14)));
+    }
+}

@@ -1,0 +1,168 @@
+//! Queries: what each one waits for, and how it is answered.
+//!
+//! A linearizable query takes the commit index as its read index when a round of heartbeats begins *after* it arrived;
+//! one round serves all that wait. When a majority has answered that round, and the read index is applied, it is
+//! answered (Raft dissertation, 6.4). A lease query skips the round while the lease holds. A sequential query waits for
+//! its index to be applied.
+
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
+use super::{Engine, Outcome, Query, Refusal, Response, RoleState, StateMachine};
+use crate::engine::types::{Consistency, Index, Now, RequestId};
+use copycat_storage::Disk;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+struct Waiting {
+    id: RequestId,
+    consistency: Consistency,
+    operation: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Linearizable, waiting for the next round.
+    arrived: Vec<Waiting>,
+    /// Linearizable, waiting for this round to be confirmed; then for this index to be applied.
+    round: Option<(u64, Index, Vec<Waiting>)>,
+    /// Waiting for their index to be applied.
+    ready: BTreeMap<(Index, RequestId), Waiting>,
+    /// Sequential, on a server that has not yet learned how far the log is committed.
+    early: Vec<(Index, Waiting)>,
+    /// The commit index first learned from a live leader: nothing is answered from a state below it.
+    learned: Option<Index>,
+}
+
+impl Reads {
+    fn len(&self) -> usize {
+        self.arrived.len() + self.round.as_ref().map_or(0, |(_, _, w)| w.len()) + self.ready.len() + self.early.len()
+    }
+
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        self.arrived.retain(|w| w.id != id);
+        if let Some((_, _, waiting)) = &mut self.round {
+            waiting.retain(|w| w.id != id);
+        }
+        self.ready.retain(|&(_, waiting), _| waiting != id);
+        self.early.retain(|(_, w)| w.id != id);
+    }
+
+    /// A live leader said that the log is committed through `commit`.
+    pub(super) fn learn(&mut self, commit: Index) {
+        if self.learned.is_none() {
+            self.learned = Some(commit);
+            for (index, waiting) in std::mem::take(&mut self.early) {
+                self.ready.insert((index.max(commit), waiting.id), waiting);
+            }
+        }
+    }
+
+    pub(super) fn learned(&self) -> Option<Index> {
+        self.learned
+    }
+
+    /// The queries that only a leader can answer.
+    pub(super) fn leave_office(&mut self) -> Vec<RequestId> {
+        let unconfirmed = self.round.take().map(|(_, _, w)| w).unwrap_or_default();
+        self.arrived.drain(..).chain(unconfirmed).map(|w| w.id).collect()
+    }
+
+    /// Something waits for entries through this index to be committed; 0: nothing.
+    pub(super) fn wants(&self) -> Index {
+        self.ready.last_key_value().map_or(0, |(&(index, _), _)| index)
+    }
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    pub(super) fn query(&mut self, now: Now, id: RequestId, query: Query) {
+        if self.reads.len() >= self.options.waiting_queries {
+            return self.reply(id, Err(Refusal::Overloaded));
+        }
+        let Query { consistency, index, operation } = query;
+        let waiting = Waiting { id, consistency, operation };
+        if consistency == Consistency::Sequential {
+            return self.sequential(index, waiting);
+        }
+        if !matches!(self.role, RoleState::Leader(_)) {
+            return self.reply(id, Err(Refusal::NotLeader { leader: self.leader }));
+        }
+        if planted!(self.options, ReadWithoutRound)
+            || consistency == Consistency::Lease && self.lease_end().is_some_and(|end| now.monotonic < end)
+        {
+            self.reads.ready.insert((self.commit, id), waiting);
+        } else {
+            self.reads.arrived.push(Waiting { consistency: Consistency::Linearizable, ..waiting });
+        }
+    }
+
+    fn sequential(&mut self, index: Index, waiting: Waiting) {
+        if let RoleState::Follower(f) = &self.role
+            && f.leader_commit > self.executor.applied() + self.options.sequential_lag
+        {
+            return self.reply(waiting.id, Err(Refusal::Behind));
+        }
+        let learned = self.reads.learned.or(planted!(self.options, ReadDuringReplay).then_some(0));
+        match learned {
+            Some(learned) => {
+                self.reads.ready.insert((index.max(learned), waiting.id), waiting);
+            }
+            None => self.reads.early.push((index, waiting)),
+        }
+    }
+
+    /// Begins a round of heartbeats if queries wait for one and none is under way.
+    pub(super) fn begin_read_round(&mut self, now: Now) {
+        if self.reads.arrived.is_empty() || self.reads.round.is_some() || !self.serves_reads() {
+            return;
+        }
+        let read_index = self.commit;
+        let round = self.start_round(now);
+        self.reads.round = Some((round, read_index, std::mem::take(&mut self.reads.arrived)));
+    }
+
+    /// Answers whatever has got what it waited for.
+    pub(super) fn serve_reads(&mut self, now: Now) {
+        if let RoleState::Leader(leader) = &self.role
+            && let Some((round, _, _)) = &self.reads.round
+            && leader.confirmed_round() >= *round
+            && let Some((_, read_index, waiting)) = self.reads.round.take()
+        {
+            for w in waiting {
+                self.reads.ready.insert((read_index, w.id), w);
+            }
+        }
+        while let Some(entry) = self.reads.ready.first_entry()
+            && entry.key().0 <= self.executor.applied()
+        {
+            let waiting = entry.remove();
+            self.answer(now, waiting);
+        }
+    }
+
+    fn answer(&mut self, now: Now, waiting: Waiting) {
+        let Waiting { id, consistency, operation } = waiting;
+        let valid_until = if consistency == Consistency::Lease {
+            match self.lease_end() {
+                Some(end) if now.monotonic < end => Some(end),
+                _ if matches!(self.role, RoleState::Leader(_)) => {
+                    let consistency = Consistency::Linearizable;
+                    return self.reads.arrived.push(Waiting { id, consistency, operation });
+                }
+                _ => return self.reply(id, Err(Refusal::NotLeader { leader: self.leader })),
+            }
+        } else {
+            None
+        };
+        let result = match self.executor.query(&operation) {
+            Some(output) => Ok(Response {
+                index: self.executor.applied(),
+                term: self.term(),
+                output: Outcome::Output(output),
+                consistency: Some(consistency),
+                valid_until,
+            }),
+            None => Err(Refusal::Malformed),
+        };
+        self.reply(id, result);
+    }
+}

@@ -1,0 +1,104 @@
+//! What an operator sees of an engine.
+
+use super::{Engine, RoleState, StateMachine};
+use crate::engine::types::{Identity, Index, Role, ServerId, Term};
+use copycat_storage::Disk;
+
+/// Something worth telling an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This server's role has changed.
+    Role {
+        /// What it is now,
+        role: Role,
+        /// in this term,
+        term: Term,
+        /// and why.
+        reason: &'static str,
+    },
+    /// A leader was heard for the first time in its term.
+    Leader {
+        /// Who leads,
+        leader: ServerId,
+        /// in this term.
+        term: Term,
+    },
+}
+
+/// What the leader knows of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberProgress {
+    /// Durable at the member, through this index.
+    pub match_index: Index,
+}
+
+/// An engine at one moment.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// This server.
+    pub id: ServerId,
+    /// Its data directory.
+    pub identity: Identity,
+    /// The cluster, 0 while it is not known.
+    pub cluster: u128,
+    /// What it is.
+    pub role: Role,
+    /// Its term,
+    pub term: Term,
+    /// and whom it voted for in it; 0: nobody.
+    pub vote: ServerId,
+    /// Who leads the term, if it knows.
+    pub leader: Option<ServerId>,
+    /// Committed through this index.
+    pub commit: Index,
+    /// Applied through this index.
+    pub applied: Index,
+    /// In the log, through this index.
+    pub last_index: Index,
+    /// Durable through this index.
+    pub durable_index: Index,
+    /// It answers queries: it has applied up to a commit index learned from a live leader.
+    pub ready: bool,
+    /// It lost its log and has not yet got it back.
+    pub lost_log: bool,
+    /// See [`Executor::digest`](crate::engine::machine::Executor::digest).
+    pub digest: u32,
+    /// Log time in milliseconds.
+    pub time: u64,
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// This engine now.
+    pub fn status(&self) -> Status {
+        let meta = self.storage.meta();
+        let applied = self.executor.applied();
+        Status {
+            id: self.id,
+            identity: meta.identity,
+            cluster: meta.cluster,
+            role: self.role(),
+            term: meta.term,
+            vote: meta.vote,
+            leader: self.leader,
+            commit: self.commit,
+            applied,
+            last_index: self.storage.last_index(),
+            durable_index: self.storage.durable_index(),
+            ready: self.leader.is_some() && self.reads.learned().is_some_and(|index| applied >= index),
+            lost_log: meta.lost,
+            digest: self.executor.digest(),
+            time: self.executor.time(),
+        }
+    }
+
+    /// On a leader, what it knows of a member.
+    pub fn member_progress(&self, id: ServerId) -> Option<MemberProgress> {
+        match &self.role {
+            RoleState::Leader(leader) if id != self.id => {
+                leader.progress.get(&id).map(|p| MemberProgress { match_index: p.match_index })
+            }
+            RoleState::Leader(_) => Some(MemberProgress { match_index: self.storage.durable_index() }),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What an entry's kind says, and how structures become bytes in entries and on the wire.
+
+use thiserror::Error;
+
+/// What a log entry is. The numbers are part of the file format and of the wire format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// The first entry of a leader's term: it carries nothing but time, and commits what came before.
+    Initialize = 1,
+    /// The cluster's configuration, whole.
+    Configuration = 2,
+    /// An operation of the state machine.
+    Command = 3,
+    /// Time goes on: appended when a timer is due and the log is idle.
+    Tick = 4,
+}
+
+impl Kind {
+    /// The kind with this number; `None` for one that this version does not know.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Initialize),
+            2 => Some(Self::Configuration),
+            3 => Some(Self::Command),
+            4 => Some(Self::Tick),
+            _ => None,
+        }
+    }
+}
+
+/// Bytes that are not what they should be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("malformed bytes: {0}")]
+pub struct DecodeError(String);
+
+/// No structure that is decoded may claim more memory than this, whatever its bytes say.
+const DECODE_LIMIT: usize = 64 * 1024 * 1024;
+
+fn config() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<DECODE_LIMIT>()
+}
+
+/// The bytes of a structure of the engine or of the wire.
+///
+/// # Panics
+/// If the structure is larger than 64 MiB: entries and messages are bounded far below.
+pub fn encode<T: bincode::Encode>(value: &T) -> Vec<u8> {
+    bincode::encode_to_vec(value, config()).expect("a bounded structure encodes")
+}
+
+/// The structure in these bytes, which must hold it and nothing else.
+///
+/// # Errors
+/// If the bytes are malformed, claim too much, or go on behind the structure.
+pub fn decode<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (value, read) = bincode::decode_from_slice(bytes, config()).map_err(|e| DecodeError(e.to_string()))?;
+    if read != bytes.len() {
+        return Err(DecodeError(format!("{} bytes behind the end", bytes.len() - read)));
+    }
+    Ok(value)
+}

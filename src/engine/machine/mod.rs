@@ -1,0 +1,70 @@
+//! State machines: the trait that user code implements, and the executor that applies committed entries to it.
+
+mod commit;
+mod executor;
+mod snapshot;
+
+pub use commit::{Commit, CompactionMode, Context, Held, SessionId, Timer, TimerId};
+pub use executor::{Applied, ApplyError, Executor, Outcome, decode_output, decode_query_output, encode_operation};
+pub use snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A replicated state machine.
+///
+/// Every server applies the same commands in the same order, so everything that changes state or answers a command
+/// must be *deterministic*: a function of the state and the [`Commit`], never of a clock, a random number, a hash map's
+/// order or a local setting. An operation that fails is an [`Output`](Self::Output) like any other.
+///
+/// # Panics
+/// A panic in any of these methods stops the server; it does not leave a half-applied state behind, since state is
+/// rebuilt from the log.
+pub trait StateMachine: Send + 'static {
+    /// What changes the state. It is written to the log with serde and bincode: only ever add variants at the end.
+    type Command: Serialize + DeserializeOwned + Send;
+    /// What only reads it.
+    type Query: Serialize + DeserializeOwned + Send;
+    /// What a command answers.
+    type Output: Serialize + DeserializeOwned + Send;
+    /// What a query answers.
+    type Answer: Serialize + DeserializeOwned + Send;
+    /// What is pushed to sessions.
+    type Event: Serialize + DeserializeOwned + Send;
+
+    /// When the log may drop this command's entry. It is recorded in the entry.
+    fn mode(_command: &Self::Command) -> CompactionMode {
+        CompactionMode::Default
+    }
+
+    /// Applies one command. A commit that is not held here counts as released.
+    fn apply(&mut self, commit: Commit<Self::Command>, context: &mut Context<Self::Event>) -> Self::Output;
+
+    /// Answers a query from the state as it is.
+    fn query(&self, query: Self::Query) -> Self::Answer;
+
+    /// A timer that [`Context::schedule`] set is due.
+    fn timer(&mut self, _timer: Timer, _context: &mut Context<Self::Event>) {}
+
+    /// A session was registered.
+    fn register(&mut self, _session: SessionId, _context: &mut Context<Self::Event>) {}
+    /// A session was closed by its client. [`close`](Self::close) follows.
+    fn unregister(&mut self, _session: SessionId, _context: &mut Context<Self::Event>) {}
+    /// A session was expired by the leader. [`close`](Self::close) follows.
+    fn expire(&mut self, _session: SessionId, _context: &mut Context<Self::Event>) {}
+    /// A session ended, in whatever way.
+    fn close(&mut self, _session: SessionId, _context: &mut Context<Self::Event>) {}
+
+    /// A frozen copy of the whole state, cheap to take, to be written in the background. `None`: this machine is
+    /// rebuilt from its live entries.
+    fn freeze(&self) -> Option<Box<dyn Frozen>> {
+        None
+    }
+
+    /// Replaces the state by that of a snapshot.
+    ///
+    /// # Errors
+    /// If the snapshot is not one of this machine's.
+    fn install(&mut self, _reader: &mut SnapshotReader<'_>) -> Result<(), SnapshotError> {
+        Err(SnapshotError::NotSupported)
+    }
+}

@@ -1,0 +1,148 @@
+//! What servers say to each other about consensus.
+//!
+//! There is no separate heartbeat: an [`Message::Append`] without entries is one. Every append names the leader's
+//! current *round*; a reply echoes it, which is what confirms reads and extends the lease.
+
+use super::types::{Index, Term};
+use bincode::{Decode, Encode};
+
+/// One message between two members.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Message {
+    /// Pre-vote (Raft dissertation, 9.6): would you vote for me in `term`? Changes nothing at either side.
+    Poll {
+        /// The term the sender would ask for votes in: one above its own.
+        term: Term,
+        /// Its last index,
+        last_index: Index,
+        /// and the term of the entry there.
+        last_term: Term,
+    },
+    /// The answer to a poll.
+    PollReply {
+        /// The term asked about when granted, the answerer's own when not.
+        term: Term,
+        /// Whether a vote would be granted.
+        granted: bool,
+    },
+    /// A request for a vote (Raft paper, 5.2).
+    Vote {
+        /// The candidate's term.
+        term: Term,
+        /// Its last index,
+        last_index: Index,
+        /// and the term of the entry there.
+        last_term: Term,
+        /// The leader itself asked for this election: voters do not wait until they miss it.
+        transfer: bool,
+    },
+    /// The answer to a request for a vote. Leaves only when term and vote are durable.
+    VoteReply {
+        /// The voter's term.
+        term: Term,
+        /// Whether it voted for the one who asked.
+        granted: bool,
+    },
+    /// Entries, or a heartbeat (Raft paper, 5.3).
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The index before the first entry here,
+        previous_index: Index,
+        /// and the term of the entry there.
+        previous_term: Term,
+        /// A contiguous run of entries.
+        entries: Vec<WireEntry>,
+        /// The leader's commit index, which may be above what the receiver has.
+        commit: Index,
+        /// The leader's latest round of heartbeats.
+        round: u64,
+        /// For a member that said it lost its log: through which index it must hold the log before it counts again.
+        recover_to: Option<Index>,
+    },
+    /// The answer to an append. Everything it says is durable at the sender.
+    AppendReply {
+        /// The sender's term.
+        term: Term,
+        /// The highest round it has seen of this leader.
+        round: u64,
+        /// What became of the append.
+        outcome: AppendOutcome,
+        /// Something waits at the sender for entries up to here to commit: tell it at once.
+        wants: Index,
+        /// It lost its log and has not yet recovered: do not count it.
+        lost: bool,
+    },
+    /// The leader asks its successor to hold an election now (Raft dissertation, 3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum AppendOutcome {
+    /// The sender's log equals the leader's through this index, durably.
+    Matched(Index),
+    /// The entry before the append's first is missing or of another term.
+    Rejected {
+        /// The `previous_index` that did not match.
+        previous_index: Index,
+        /// The term of the entry the sender has there, 0 if it has none.
+        conflict_term: Term,
+        /// The first index it has of that term, or the one behind its last.
+        conflict_index: Index,
+    },
+}
+
+impl Message {
+    /// The sender's term; for a poll, the term it is about.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        match self {
+            Self::Poll { term, .. }
+            | Self::PollReply { term, .. }
+            | Self::Vote { term, .. }
+            | Self::VoteReply { term, .. }
+            | Self::Append { term, .. }
+            | Self::AppendReply { term, .. }
+            | Self::TimeoutNow { term } => *term,
+        }
+    }
+}
+
+/// A log entry on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct WireEntry {
+    /// Its place in the log.
+    pub index: Index,
+    /// The term of the leader that appended it.
+    pub term: Term,
+    /// Log time, in milliseconds since the Unix epoch.
+    pub time: u64,
+    /// The session of a command; 0: none.
+    pub session: u64,
+    /// The command's number in its session.
+    pub sequence: u64,
+    /// What it is, see [`Kind`](super::Kind).
+    pub kind: u8,
+    /// Its compaction mode.
+    pub mode: u8,
+    /// The operation.
+    pub data: Vec<u8>,
+}
+
+impl From<copycat_storage::Entry> for WireEntry {
+    fn from(e: copycat_storage::Entry) -> Self {
+        let copycat_storage::Entry { index, term, time, session, sequence, kind, mode, data } = e;
+        Self { index, term, time, session, sequence, kind, mode, data }
+    }
+}
+
+impl From<WireEntry> for copycat_storage::Entry {
+    fn from(e: WireEntry) -> Self {
+        let WireEntry { index, term, time, session, sequence, kind, mode, data } = e;
+        Self { index, term, time, session, sequence, kind, mode, data }
+    }
+}

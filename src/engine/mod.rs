@@ -1,0 +1,37 @@
+//! The Copycat engine: Raft consensus, and the execution of one state machine on its log.
+//!
+//! The engine is *pure*: it reads no clock, opens no file, starts no thread and draws no randomness of its own. Whoever
+//! drives it calls [`Engine::step`] with an input and the time, then [`Engine::poll`], then carries out what
+//! [`Engine::take_outputs`] and [`Engine::flush`] hand over. The same inputs give the same outputs, to the byte; the
+//! simulator in `tests/simulation` and the server in [`crate::server`] drive this very code.
+//!
+//! # What the integrator owes
+//! - Call `poll` after each batch of inputs and no later than [`Engine::deadline`], with a monotonic clock that also
+//!   runs while the machine sleeps.
+//! - Run every [`FlushJob`](copycat_storage::FlushJob) to its end, one at a time and in order, anywhere, and feed its
+//!   result back as [`Input::Persisted`]. An error of a flush job ends the server: it is never tried again.
+//! - Messages may be lost, delayed, doubled or reordered; they must not be altered, and must carry the identity that
+//!   their sender proved in its handshake.
+//! - An error of `step` or `poll` ([`Fatal`]) ends the server. Nothing that was not yet handed over may leave it.
+//!
+//! # Caveats
+//! Sessions, membership changes, snapshots and compaction are not built yet; the trait of the state machine and the
+//! layout of an entry already have room for them.
+
+pub mod consensus;
+mod entry;
+pub mod machine;
+mod message;
+mod options;
+mod types;
+
+pub use consensus::{
+    Configuration, Engine, Event, Fatal, Input, Member, MemberStatus, MemberType, Output, Query, Refusal, Response,
+    Status,
+};
+pub use entry::{DecodeError, Kind, decode, encode};
+pub use message::{AppendOutcome, Message};
+#[cfg(feature = "planted-bugs")]
+pub use options::Bug;
+pub use options::Options;
+pub use types::{Consistency, Identity, Index, Now, RequestId, Role, ServerId, Term};

@@ -1,0 +1,145 @@
+//! The engine's settings and bounds.
+
+use std::time::Duration;
+
+/// Timeouts and bounds of one engine. All members of a cluster should have the same.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// T: a follower that hears no leader for a random time in \[T, 2T) asks for votes.
+    pub election_timeout: Duration,
+    /// How often a leader that has nothing else to say is heard.
+    pub heartbeat_interval: Duration,
+    /// The share of T, in thousandths, by which clocks of two members may drift apart within T: taken off every lease.
+    pub clock_drift_permille: u32,
+    /// Most entries in one append message.
+    pub append_entries: usize,
+    /// Most bytes of entries in one append message (at least one entry is sent, however large).
+    pub append_bytes: usize,
+    /// Most append messages with entries that are on the way to one member; then the leader waits for replies.
+    pub append_inflight: usize,
+    /// Most entries above the commit index; further commands are refused as [`Overloaded`](super::Refusal::Overloaded).
+    pub uncommitted_entries: u64,
+    /// Most queries that wait for a round or an index; further ones are refused as overloaded.
+    pub waiting_queries: usize,
+    /// Most entries applied in one call of `poll`.
+    pub apply_batch: u64,
+    /// A follower that knows it is further than this behind the leader answers no sequential query.
+    pub sequential_lag: u64,
+    /// A bug to run with: the simulator must find it.
+    #[cfg(feature = "planted-bugs")]
+    pub bug: Option<Bug>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::with_election_timeout(Duration::from_millis(500))
+    }
+}
+
+impl Options {
+    /// The defaults, scaled to an election timeout.
+    #[must_use]
+    pub fn with_election_timeout(election_timeout: Duration) -> Self {
+        Self {
+            election_timeout,
+            heartbeat_interval: election_timeout / 5,
+            clock_drift_permille: 100,
+            append_entries: 1024,
+            append_bytes: 256 * 1024,
+            append_inflight: 32,
+            uncommitted_entries: 16 * 1024,
+            waiting_queries: 16 * 1024,
+            apply_batch: 1024,
+            sequential_lag: 16 * 1024,
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
+        }
+    }
+
+    /// How long a flush may be outstanding before a leader gives up its office: a hung disk keeps no zombie in it.
+    #[must_use]
+    pub fn flush_stall(&self) -> Duration {
+        Duration::from_secs(2).max(self.election_timeout * 4)
+    }
+
+    /// How long a lease lasts, from when its round of heartbeats was sent.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.election_timeout - self.election_timeout * self.clock_drift_permille / 1000
+    }
+}
+
+/// Known bugs of systems like this one, which the simulator must find (`docs/correctness.md`).
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A leader counts copies of an older term's entry as committed (Raft paper, figure 8).
+    CommitOlderTerm,
+    /// A vote is answered before term and vote are durable.
+    VoteBeforeDurable,
+    /// A follower acknowledges entries that it has only in memory.
+    AcknowledgeBeforeDurable,
+    /// The leader counts its own copy before it is durable.
+    LeaderCountsMemory,
+    /// A follower's commit index is clamped to its last index, not to what this append proved.
+    CommitNotClamped,
+    /// An append cuts the log behind its last entry though nothing conflicts.
+    TruncateWithoutConflict,
+    /// Stepping down within a term clears the vote.
+    StepDownClearsVote,
+    /// A linearizable read is answered before a quorum confirmed the leader.
+    ReadWithoutRound,
+    /// A linearizable read is served before an entry of the leader's own term is applied.
+    ReadBeforeInitialize,
+    /// A lease counts from when the reply came, and followers vote though they hear a leader.
+    LeaseFromReceipt,
+    /// A restarted server answers queries before it has heard how far the log is committed.
+    ReadDuringReplay,
+    /// A late flush of replaced entries acknowledges their successors: the flushed *index* is believed.
+    PersistedByIndex,
+    /// A server that lost its log goes on voting.
+    LostLogVotes,
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Bug {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::CommitOlderTerm,
+        Self::VoteBeforeDurable,
+        Self::AcknowledgeBeforeDurable,
+        Self::LeaderCountsMemory,
+        Self::CommitNotClamped,
+        Self::TruncateWithoutConflict,
+        Self::StepDownClearsVote,
+        Self::ReadWithoutRound,
+        Self::ReadBeforeInitialize,
+        Self::LeaseFromReceipt,
+        Self::ReadDuringReplay,
+        Self::PersistedByIndex,
+        Self::LostLogVotes,
+    ];
+}
+
+impl Options {
+    /// Whether this bug is switched on. Always false, at compile time, without the feature.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn planted(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+}
+
+/// `planted!(options, Name)`: whether that bug is switched on; the constant `false` in a build without the feature.
+macro_rules! planted {
+    ($options:expr, $bug:ident) => {{
+        #[cfg(feature = "planted-bugs")]
+        {
+            $options.planted($crate::engine::options::Bug::$bug)
+        }
+        #[cfg(not(feature = "planted-bugs"))]
+        {
+            false
+        }
+    }};
+}
+pub(crate) use planted;

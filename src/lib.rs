@@ -1,0 +1,8 @@
+//! Copycat: a replicated key-value and lock service, and the engine it is built on.
+//!
+//! [`engine`] is Raft and the execution of a state machine, without any I/O; [`store`] is the product's state machine;
+//! [`server`] puts them on disks and sockets.
+
+pub mod engine;
+pub mod server;
+pub mod store;

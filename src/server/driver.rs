@@ -1,0 +1,510 @@
+//! The one thread that drives an engine.
+//!
+//! It drains its inbox in batches, steps the engine, polls it once, hands what is to be flushed to the flusher, and
+//! routes what comes out: messages to peers, answers to whoever waits. It never waits for a disk, a peer or a client.
+
+use super::clock;
+use super::flusher::Flusher;
+use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests};
+use super::start::Durability;
+use super::transport::frame::{Frame, Rejection, WireRefusal, WireRequest, WireResponse};
+use super::transport::{Door, Peer};
+use super::view::{View, Views};
+use crate::engine::machine::{Outcome, StateMachine};
+use crate::engine::{
+    Consistency, Engine, Event as EngineEvent, Fatal, Identity, Input, Message, Now, Output, Query, RequestId,
+    Response, Role, ServerId,
+};
+use copycat_storage::{FileDisk, Persisted, Prepared};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use thiserror::Error;
+use tracing::{info, warn};
+
+/// Events that may wait for the driver; peers' messages that do not fit are lost, clients are refused.
+const INBOX: usize = 16 * 1024;
+/// Events taken in one batch.
+const BATCH: usize = 1024;
+/// How often requests that nobody has are offered to a leader again.
+const RETRY: Duration = Duration::from_millis(50);
+/// For how many election timeouts a request waits for a leader to appear.
+const PATIENCE: u32 = 6;
+/// A log this long without a new entry is idle: then it is noted on disk that its end is durable.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What happens to a server.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Message { from: ServerId, identity: Identity, message: Message },
+    Persisted(std::io::Result<Persisted<FileDisk>>),
+    Prepared(std::io::Result<Prepared<FileDisk>>),
+    Request { request: Request, timeout: Duration, reply: async_channel::Sender<Result<Reply, Refusal>> },
+    Forwarded { from: ServerId, id: RequestId, request: WireRequest },
+    ForwardReply { id: RequestId, result: Result<WireResponse, WireRefusal> },
+    Met { id: ServerId, identity: Identity, http: String },
+    Disconnected { id: ServerId },
+    Rejected { by: ServerId, rejection: Rejection },
+    Shutdown,
+}
+
+/// Where events are handed to a driver.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(SyncSender<Event>);
+
+impl Inbox {
+    pub(crate) fn new() -> (Self, Receiver<Event>) {
+        let (sender, receiver) = sync_channel(INBOX);
+        (Self(sender), receiver)
+    }
+
+    /// Hands an event over if there is room; says whether there was.
+    pub(crate) fn offer(&self, event: Event) -> bool {
+        !matches!(self.0.try_send(event), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+    }
+
+    /// Hands an event over, waiting for room: for threads of the server's own. A driver that has ended needs none.
+    pub(crate) fn deliver(&self, event: Event) {
+        let _ = self.0.send(event);
+    }
+}
+
+/// Why a driver ended.
+#[derive(Debug, Error)]
+pub(crate) enum Stopped {
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    #[error("the disk failed: {0}; nothing unflushed was acknowledged; replace the disk or restore the directory")]
+    Disk(std::io::Error),
+    #[error("server {by} and others refuse this server: {rejection}")]
+    Rejected { by: ServerId, rejection: Rejection },
+}
+
+pub(crate) struct Driver<M: StateMachine> {
+    pub(crate) engine: Engine<FileDisk, M>,
+    pub(crate) id: ServerId,
+    pub(crate) inbox: Receiver<Event>,
+    pub(crate) flusher: Flusher,
+    pub(crate) peers: BTreeMap<ServerId, Peer>,
+    pub(crate) door: Door,
+    pub(crate) views: Views,
+    pub(crate) requests: Requests,
+    durability: Durability,
+    state: Progress,
+}
+
+/// What the driver itself keeps between batches.
+#[derive(Debug, Default)]
+struct Progress {
+    retry_at: Option<Duration>,
+    last_index: u64,
+    last_change: Duration,
+    idle_marked: bool,
+    flushed_at: Duration,
+    rejected_by: BTreeSet<ServerId>,
+    heard_leader: bool,
+    shutting_down: Option<Duration>,
+}
+
+impl<M: StateMachine> Driver<M> {
+    pub(crate) fn new(
+        engine: Engine<FileDisk, M>,
+        inbox: Receiver<Event>,
+        flusher: Flusher,
+        peers: BTreeMap<ServerId, Peer>,
+        door: Door,
+        views: Views,
+        durability: Durability,
+        first_request: RequestId,
+    ) -> Self {
+        let id = door.me.id;
+        let requests = Requests::new(first_request);
+        Self { engine, id, inbox, flusher, peers, door, views, requests, durability, state: Progress::default() }
+    }
+
+    /// Drives until shutdown, or until the server must stop.
+    pub(crate) fn run(mut self) -> Result<(), Stopped> {
+        let result = self.drive();
+        for id in self.requests.all() {
+            self.finish(id, Err(Refusal::ShuttingDown));
+        }
+        self.flusher.stop();
+        result
+    }
+
+    fn drive(&mut self) -> Result<(), Stopped> {
+        let mut more = false;
+        loop {
+            let wait = if more { Duration::ZERO } else { self.wait() };
+            let first = match self.inbox.recv_timeout(wait) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let now = clock::now();
+            if let Some(event) = first {
+                self.handle(now, event)?;
+                for _ in 1..BATCH {
+                    let Ok(event) = self.inbox.try_recv() else { break };
+                    self.handle(now, event)?;
+                }
+            }
+            self.expire(now);
+            if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
+                self.retry_parked(now)?;
+            }
+            more = self.engine.poll(now)?;
+            more |= self.flush(now)?;
+            more |= self.route(now)?;
+            self.publish(now);
+            if self.has_left_office(now) {
+                return self.close();
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let now = clock::monotonic();
+        let mut until = self.engine.deadline();
+        for at in [self.requests.next_deadline(), self.state.retry_at, self.state.shutting_down].into_iter().flatten() {
+            until = until.min(at);
+        }
+        if !self.state.idle_marked {
+            until = until.min(self.state.last_change + IDLE);
+        }
+        until.saturating_sub(now)
+    }
+
+    fn handle(&mut self, now: Now, event: Event) -> Result<(), Stopped> {
+        let input = match event {
+            Event::Message { from, identity, message } => Input::Message { from, identity, message },
+            Event::Persisted(result) => Input::Persisted(result.map_err(Stopped::Disk)?),
+            Event::Prepared(result) => {
+                self.engine.storage_mut().prepared(result);
+                return Ok(());
+            }
+            Event::Met { id, identity, http } => {
+                self.state.rejected_by.remove(&id);
+                Input::Peer { id, identity, http }
+            }
+            Event::Request { request, timeout, reply } => {
+                return self.admit(now, Origin::Local(reply), request, timeout);
+            }
+            Event::Forwarded { from, id, request } => {
+                let (request, timeout) = Request::from_wire(request);
+                return self.admit(now, Origin::Remote { server: from, id }, request, timeout);
+            }
+            Event::ForwardReply { id, result } => {
+                self.forward_reply(now, id, result);
+                return Ok(());
+            }
+            Event::Disconnected { id } => {
+                self.disconnected(now, id);
+                return Ok(());
+            }
+            Event::Rejected { by, rejection } => return self.rejected(by, rejection),
+            Event::Shutdown => {
+                if self.state.shutting_down.is_none() {
+                    info!("server {}: shutting down", self.id);
+                    self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout);
+                }
+                Input::Transfer(None)
+            }
+        };
+        Ok(self.engine.step(now, input)?)
+    }
+
+    fn admit(&mut self, now: Now, origin: Origin, request: Request, timeout: Duration) -> Result<(), Stopped> {
+        match self.requests.admit(origin, request, now.monotonic, timeout) {
+            Ok(id) => self.hand_over(now, id),
+            Err(origin) => {
+                self.answer(origin, Err(Refusal::Overloaded));
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives a request to whoever can carry it out; without such a one it is parked. A forwarded request is not
+    /// forwarded again.
+    fn hand_over(&mut self, now: Now, id: RequestId) -> Result<(), Stopped> {
+        let status = self.engine.status();
+        let Some(pending) = self.requests.get_mut(id) else { return Ok(()) };
+        let sequential = matches!(pending.request, Request::Query { consistency: Consistency::Sequential, .. });
+        if status.role == Role::Leader || sequential {
+            pending.place = Place::Engine;
+            // A query is kept, to be handed over again; a command is handed over once and moves.
+            let input = match &mut pending.request {
+                Request::Command { operation, mode } => {
+                    Input::Command { id, operation: operation.clone(), mode: *mode }
+                }
+                Request::Query { consistency, index, operation } => {
+                    let (consistency, index) = (*consistency, *index);
+                    Input::Query { id, query: Query { consistency, index, operation: operation.clone() } }
+                }
+            };
+            return Ok(self.engine.step(now, input)?);
+        }
+        if matches!(pending.origin, Origin::Remote { .. }) {
+            self.finish(id, Err(Refusal::NoLeader));
+            return Ok(());
+        }
+        self.forward(now, id, status.leader);
+        Ok(())
+    }
+
+    fn forward(&mut self, now: Now, id: RequestId, leader: Option<ServerId>) {
+        let Some(pending) = self.requests.get_mut(id) else { return };
+        let timeout = pending.deadline.saturating_sub(now.monotonic);
+        let frame = Frame::Request { id, request: pending.request.to_wire(timeout) };
+        if let Some(leader) = leader
+            && let Some(peer) = self.peers.get(&leader)
+            && peer.send(frame)
+        {
+            pending.place = Place::Leader(leader);
+        } else {
+            self.park(now, id);
+        }
+    }
+
+    fn park(&mut self, now: Now, id: RequestId) {
+        self.requests.park(id);
+        self.state.retry_at.get_or_insert(now.monotonic + RETRY);
+    }
+
+    fn retry_parked(&mut self, now: Now) -> Result<(), Stopped> {
+        self.state.retry_at = None;
+        let patience = self.engine.options().election_timeout * PATIENCE;
+        for id in self.requests.take_parked() {
+            let Some(pending) = self.requests.get_mut(id) else { continue };
+            if pending.place == Place::Parked && now.monotonic >= pending.arrived + patience {
+                self.finish(id, Err(Refusal::NoLeader));
+            } else {
+                self.hand_over(now, id)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn forward_reply(&mut self, now: Now, id: RequestId, result: Result<WireResponse, WireRefusal>) {
+        let Some(pending) = self.requests.get_mut(id) else { return };
+        let Place::Leader(served_by) = pending.place else { return };
+        match result {
+            Ok(WireResponse { index, term, output, consistency }) => {
+                self.finish(id, Ok(Reply { index, term, output, consistency, served_by }));
+            }
+            Err(WireRefusal::NotLeader) => self.park(now, id),
+            Err(refusal) => self.finish(id, Err(refusal.into())),
+        }
+    }
+
+    /// What was sent to this server may be lost: queries are asked again, commands may or may not have arrived.
+    fn disconnected(&mut self, now: Now, id: ServerId) {
+        for request in self.requests.with(id) {
+            if self.requests.get_mut(request).is_some_and(|p| p.is_command()) {
+                self.finish(request, Err(Refusal::LeaderLost));
+            } else {
+                self.park(now, request);
+            }
+        }
+    }
+
+    /// One peer's refusal may be its own fault. If so many refuse that no quorum can be had, it is ours.
+    fn rejected(&mut self, by: ServerId, rejection: Rejection) -> Result<(), Stopped> {
+        self.state.rejected_by.insert(by);
+        let others = self.engine.configuration().voters().filter(|&v| v != self.id).count();
+        let willing = others.saturating_sub(self.state.rejected_by.len());
+        if !self.state.heard_leader && willing + 1 < self.engine.quorum() {
+            return Err(Stopped::Rejected { by, rejection });
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, now: Now) {
+        for (id, pending) in self.requests.overdue(now.monotonic) {
+            if pending.place == Place::Engine && !pending.is_command() {
+                // Cannot fail: it only forgets.
+                let _ = self.engine.step(now, Input::Cancel(id));
+            }
+            let maybe_applied = pending.is_command() && pending.place != Place::Parked;
+            let refusal = match pending.place {
+                Place::Parked => Refusal::NoLeader,
+                _ => Refusal::Timeout { maybe_applied },
+            };
+            self.answer(pending.origin, Err(refusal));
+        }
+    }
+
+    /// Begins to make durable what is not. Returns whether something went back into the engine.
+    fn flush(&mut self, now: Now) -> Result<bool, Stopped> {
+        let mut again = false;
+        let last = self.engine.storage().last_index();
+        if last != self.state.last_index {
+            (self.state.last_index, self.state.last_change, self.state.idle_marked) = (last, now.monotonic, false);
+        } else if !self.state.idle_marked && now.monotonic >= self.state.last_change + IDLE {
+            self.state.idle_marked = true;
+            self.engine.storage_mut().mark_idle();
+        }
+        let whole = match self.durability {
+            Durability::Always => true,
+            Durability::Interval(interval) => now.monotonic >= self.state.flushed_at + interval,
+            Durability::Never => false,
+        };
+        if whole || self.state.idle_marked {
+            if let Some(job) = self.engine.flush(now) {
+                self.state.flushed_at = now.monotonic;
+                self.flusher.flush(job);
+            }
+        } else if let Some(job) = self.engine.flush_promises(now) {
+            if job.is_instant() {
+                let persisted = job.run().map_err(Stopped::Disk)?;
+                self.engine.step(now, Input::Persisted(persisted))?;
+                again = true;
+            } else {
+                self.flusher.flush(job);
+            }
+        }
+        if let Some(job) = self.engine.storage_mut().prepare() {
+            self.flusher.prepare(job);
+        }
+        Ok(again)
+    }
+
+    /// Routes what came out of the engine. Returns whether something went back in.
+    fn route(&mut self, now: Now) -> Result<bool, Stopped> {
+        let mut again = false;
+        for output in self.engine.take_outputs() {
+            match output {
+                Output::Send { to, message } => {
+                    if let Some(peer) = self.peers.get(&to) {
+                        peer.send(Frame::Consensus(message));
+                    }
+                }
+                Output::Reply { id, result } => again |= self.engine_reply(now, id, result)?,
+                Output::Refused { peer, identity } => {
+                    warn!(
+                        "server {}: a message of server {peer} is refused: its directory has identity {identity:016x}",
+                        self.id
+                    );
+                }
+                Output::Event(event) => {
+                    self.note(&event);
+                    again |= self.requests.has_parked();
+                    self.retry_parked(now)?;
+                }
+            }
+        }
+        Ok(again)
+    }
+
+    fn note(&mut self, event: &EngineEvent) {
+        match event {
+            EngineEvent::Role { role, term, reason } => {
+                self.state.heard_leader |= *role == Role::Leader;
+                info!("server {}: {role} in term {term}: {reason}", self.id);
+            }
+            EngineEvent::Leader { leader, term } => {
+                self.state.heard_leader = true;
+                info!("server {}: server {leader} leads term {term}", self.id);
+            }
+        }
+    }
+
+    /// Returns whether the request went back into the engine.
+    fn engine_reply(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        result: Result<Response, crate::engine::Refusal>,
+    ) -> Result<bool, Stopped> {
+        use crate::engine::Refusal as R;
+        let refusal = match result {
+            // Looked at *after* the query was answered: a lease that has run out meanwhile is no lease (copycat #283).
+            Ok(response) if response.valid_until.is_some_and(|until| clock::monotonic() >= until) => {
+                if let Some(Pending { request: Request::Query { consistency, .. }, .. }) = self.requests.get_mut(id) {
+                    *consistency = Consistency::Linearizable;
+                }
+                self.hand_over(now, id)?;
+                return Ok(true);
+            }
+            Ok(Response { output: Outcome::Output(output), index, term, consistency, .. }) => {
+                let served_by = self.id;
+                self.finish(id, Ok(Reply { index, term, output, consistency, served_by }));
+                return Ok(false);
+            }
+            Ok(Response { output: Outcome::Malformed, .. }) => R::Malformed,
+            Err(refusal) => refusal,
+        };
+        match refusal {
+            R::NotLeader { .. } if matches!(self.requests.get_mut(id), Some(p) if matches!(p.origin, Origin::Local(_))) =>
+            {
+                self.park(now, id);
+            }
+            R::Behind => {
+                let leader = self.engine.status().leader;
+                self.forward(now, id, leader);
+            }
+            R::NotLeader { .. } => self.finish(id, Err(Refusal::NoLeader)),
+            R::Overloaded => self.finish(id, Err(Refusal::Overloaded)),
+            R::TooLarge => self.finish(id, Err(Refusal::TooLarge)),
+            R::StorageFull => self.finish(id, Err(Refusal::StorageFull)),
+            R::Malformed => self.finish(id, Err(Refusal::Malformed)),
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self, id: RequestId, result: Result<Reply, Refusal>) {
+        if let Some(pending) = self.requests.remove(id) {
+            self.answer(pending.origin, result);
+        }
+    }
+
+    fn answer(&self, origin: Origin, result: Result<Reply, Refusal>) {
+        match origin {
+            // One place for one answer; a client that has gone away needs none.
+            Origin::Local(reply) => drop(reply.try_send(result)),
+            Origin::Remote { server, id } => {
+                if let Some(peer) = self.peers.get(&server) {
+                    peer.send(Frame::Reply { id, result: result.map(Into::into).map_err(Into::into) });
+                }
+            }
+        }
+    }
+
+    fn publish(&self, now: Now) {
+        let status = self.engine.status();
+        self.door.update(status.cluster, self.engine.configuration());
+        self.views.publish(now.monotonic, status, || View::of(&self.engine));
+    }
+
+    fn has_left_office(&self, now: Now) -> bool {
+        self.state.shutting_down.is_some_and(|deadline| {
+            self.engine.status().role != Role::Leader || now.monotonic >= deadline || self.peers.is_empty()
+        })
+    }
+
+    /// The last writes: that everything here is durable, so that a tail that is later found bad is known to be rot.
+    fn close(&mut self) -> Result<(), Stopped> {
+        let now = clock::now();
+        let mut meta = self.engine.storage().meta().clone();
+        meta.clean = true;
+        self.engine.storage_mut().set_meta(meta);
+        loop {
+            self.engine.storage_mut().mark_idle();
+            if let Some(job) = self.engine.flush(now) {
+                let persisted = job.run().map_err(Stopped::Disk)?;
+                self.engine.storage_mut().persisted(persisted);
+            } else if self.engine.storage().is_flushed() {
+                return Ok(());
+            } else {
+                // A job is still with the flusher.
+                match self.inbox.recv_timeout(self.engine.options().flush_stall()) {
+                    Ok(Event::Persisted(result)) => {
+                        self.engine.storage_mut().persisted(result.map_err(Stopped::Disk)?);
+                    }
+                    Ok(_) => {}
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+    }
+}

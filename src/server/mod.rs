@@ -1,0 +1,32 @@
+//! One server: an engine, its thread, its disk, its peers, and its HTTP port.
+//!
+//! ```text
+//! HTTP task ──► driver inbox ──► Engine::step ──► poll ──► outputs ──► peers' queues, answers
+//!                    ▲                             │
+//!                    └──── Persisted ◄── flusher ◄─┘ flush job
+//! ```
+
+mod backend;
+pub(crate) mod clock;
+mod driver;
+mod durability;
+mod flusher;
+mod requests;
+mod start;
+mod transport;
+mod view;
+
+pub use requests::{Refusal, Reply, Request};
+pub use start::{Durability, Options, Server, Stopper};
+pub use view::View;
+
+/// A server cannot start, or had to stop: one line that says what is wrong and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ServerError(String);
+
+impl ServerError {
+    fn new(text: impl std::fmt::Display) -> Self {
+        Self(text.to_string())
+    }
+}

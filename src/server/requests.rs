@@ -1,0 +1,301 @@
+//! What clients wait for: each request's way from its arrival to its answer.
+//!
+//! A request is *parked* (nobody has it), *with the engine*, or *with the leader* (forwarded). Invariant: a command is
+//! handed over at most once, unless whoever had it said that it had no effect; if that answer is lost, or its time runs
+//! out meanwhile, its outcome is unknown. A query may be handed over again at any time.
+
+use super::transport::frame::{WireRefusal, WireRequest, WireResponse};
+use crate::engine::machine::CompactionMode;
+use crate::engine::{Consistency, RequestId, ServerId};
+use async_channel::Sender;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a client asked for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Apply this command.
+    Command {
+        /// The command, encoded.
+        operation: Vec<u8>,
+        /// When its entry may be dropped.
+        mode: CompactionMode,
+    },
+    /// Answer this query.
+    Query {
+        /// How fresh the answer must be.
+        consistency: Consistency,
+        /// The lowest index a sequential query is answered from.
+        index: u64,
+        /// The query, encoded.
+        operation: Vec<u8>,
+    },
+}
+
+/// The answer to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The command's index, or the applied index a query saw.
+    pub index: u64,
+    /// The term.
+    pub term: u64,
+    /// The machine's answer, encoded.
+    pub output: Vec<u8>,
+    /// How a query was really served.
+    pub consistency: Option<Consistency>,
+    /// Which server answered.
+    pub served_by: ServerId,
+}
+
+/// Why a client gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no leader. Not applied.
+    NoLeader,
+    /// A bound is reached. Not applied.
+    Overloaded,
+    /// Larger than the log takes. Not applied.
+    TooLarge,
+    /// The leader's disk is full. Not applied.
+    StorageFull,
+    /// Not an operation of this state machine. Not applied.
+    Malformed,
+    /// Time ran out; whether the command has had, or will have, an effect is told.
+    Timeout {
+        /// It may have.
+        maybe_applied: bool,
+    },
+    /// The leader was lost before its answer came: the command may or may not have an effect.
+    LeaderLost,
+    /// The server is shutting down. Not applied.
+    ShuttingDown,
+}
+
+/// Who waits.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A client of this server.
+    Local(Sender<Result<Reply, Refusal>>),
+    /// Another server, under its own number.
+    Remote { server: ServerId, id: RequestId },
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Parked,
+    Engine,
+    Leader(ServerId),
+}
+
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) origin: Origin,
+    pub(super) request: Request,
+    pub(super) arrived: Duration,
+    pub(super) deadline: Duration,
+    pub(super) place: Place,
+}
+
+impl Pending {
+    pub(super) fn is_command(&self) -> bool {
+        matches!(self.request, Request::Command { .. })
+    }
+}
+
+/// All requests that wait, by number, and by deadline.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    next: RequestId,
+    by_id: BTreeMap<RequestId, Pending>,
+    by_deadline: BTreeMap<(Duration, RequestId), ()>,
+    parked: Vec<RequestId>,
+}
+
+/// Requests that may wait on one server.
+const REQUESTS: usize = 16 * 1024;
+
+impl Requests {
+    /// Numbers begin at a random place, so that a late answer to an earlier life of this server fits no request.
+    pub(super) fn new(first: RequestId) -> Self {
+        Self { next: first, ..Self::default() }
+    }
+
+    /// Takes a request in, parked; gives it back if the bound is reached.
+    pub(super) fn admit(
+        &mut self,
+        origin: Origin,
+        request: Request,
+        arrived: Duration,
+        timeout: Duration,
+    ) -> Result<RequestId, Origin> {
+        if self.by_id.len() >= REQUESTS {
+            return Err(origin);
+        }
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        let deadline = arrived + timeout;
+        self.by_id.insert(id, Pending { origin, request, arrived, deadline, place: Place::Parked });
+        self.by_deadline.insert((deadline, id), ());
+        Ok(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: RequestId) -> Option<&mut Pending> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: RequestId) -> Option<Pending> {
+        let pending = self.by_id.remove(&id)?;
+        self.by_deadline.remove(&(pending.deadline, id));
+        Some(pending)
+    }
+
+    /// Nobody has it: it is tried again by [`take_parked`](Self::take_parked).
+    pub(super) fn park(&mut self, id: RequestId) {
+        if let Some(pending) = self.by_id.get_mut(&id) {
+            pending.place = Place::Parked;
+            self.parked.push(id);
+        }
+    }
+
+    pub(super) fn take_parked(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.parked)
+    }
+
+    pub(super) fn has_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// The requests that were with this leader.
+    pub(super) fn with(&self, leader: ServerId) -> Vec<RequestId> {
+        self.by_id.iter().filter(|(_, p)| p.place == Place::Leader(leader)).map(|(&id, _)| id).collect()
+    }
+
+    pub(super) fn all(&self) -> Vec<RequestId> {
+        self.by_id.keys().copied().collect()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.by_deadline.keys().next().map(|&(deadline, _)| deadline)
+    }
+
+    /// The requests whose time is over.
+    pub(super) fn overdue(&mut self, now: Duration) -> Vec<(RequestId, Pending)> {
+        let mut overdue = Vec::new();
+        while let Some((&(deadline, id), ())) = self.by_deadline.first_key_value()
+            && deadline <= now
+        {
+            match self.remove(id) {
+                Some(pending) => overdue.push((id, pending)),
+                None => drop(self.by_deadline.pop_first()),
+            }
+        }
+        overdue
+    }
+}
+
+impl From<WireRefusal> for Refusal {
+    fn from(refusal: WireRefusal) -> Self {
+        match refusal {
+            WireRefusal::NotLeader => Self::NoLeader,
+            WireRefusal::Overloaded => Self::Overloaded,
+            WireRefusal::TooLarge => Self::TooLarge,
+            WireRefusal::StorageFull => Self::StorageFull,
+            WireRefusal::Malformed => Self::Malformed,
+            WireRefusal::Timeout { maybe_applied } => Self::Timeout { maybe_applied },
+        }
+    }
+}
+
+impl From<Refusal> for WireRefusal {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoLeader | Refusal::ShuttingDown => Self::NotLeader,
+            Refusal::Overloaded => Self::Overloaded,
+            Refusal::TooLarge => Self::TooLarge,
+            Refusal::StorageFull => Self::StorageFull,
+            Refusal::Malformed => Self::Malformed,
+            Refusal::Timeout { maybe_applied } => Self::Timeout { maybe_applied },
+            Refusal::LeaderLost => Self::Timeout { maybe_applied: true },
+        }
+    }
+}
+
+impl From<Reply> for WireResponse {
+    fn from(reply: Reply) -> Self {
+        let Reply { index, term, output, consistency, .. } = reply;
+        Self { index, term, output, consistency }
+    }
+}
+
+impl Request {
+    pub(super) fn to_wire(&self, timeout: Duration) -> WireRequest {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        match self {
+            Self::Command { operation, mode } => {
+                WireRequest::Command { operation: operation.clone(), mode: *mode as u8, timeout_ms }
+            }
+            Self::Query { consistency, index, operation } => WireRequest::Query {
+                consistency: *consistency,
+                index: *index,
+                operation: operation.clone(),
+                timeout_ms,
+            },
+        }
+    }
+
+    pub(super) fn from_wire(request: WireRequest) -> (Self, Duration) {
+        match request {
+            WireRequest::Command { operation, mode, timeout_ms } => {
+                let mode = CompactionMode::from_byte(mode);
+                (Self::Command { operation, mode }, Duration::from_millis(timeout_ms))
+            }
+            WireRequest::Query { consistency, index, operation, timeout_ms } => {
+                (Self::Query { consistency, index, operation }, Duration::from_millis(timeout_ms))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query() -> Request {
+        Request::Query { consistency: Consistency::Linearizable, index: 0, operation: Vec::new() }
+    }
+
+    fn remote(id: RequestId) -> Origin {
+        Origin::Remote { server: 2, id }
+    }
+
+    #[test]
+    fn a_request_is_found_by_number_place_and_deadline_and_then_gone() {
+        let mut r = Requests::new(u64::MAX);
+        let ms = Duration::from_millis;
+        let a = r.admit(remote(1), query(), ms(0), ms(30)).expect("room");
+        let b = r.admit(remote(2), query(), ms(0), ms(10)).expect("room");
+        assert_eq!((a, b), (u64::MAX, 0), "numbers wrap");
+        assert_eq!(r.next_deadline(), Some(ms(10)));
+        r.get_mut(a).expect("there").place = Place::Leader(3);
+        assert_eq!(r.with(3), [a]);
+        r.park(b);
+        assert_eq!(r.take_parked(), [b]);
+        assert!(!r.has_parked());
+        assert_eq!(r.overdue(ms(9)).len(), 0);
+        assert_eq!(r.overdue(ms(10)).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [b]);
+        assert!(r.remove(a).is_some() && r.remove(a).is_none());
+        assert_eq!(r.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let mut r = Requests::new(0);
+        for i in 0..REQUESTS as u64 {
+            r.admit(remote(i), query(), Duration::ZERO, Duration::ZERO).expect("room");
+        }
+        assert!(r.admit(remote(0), query(), Duration::ZERO, Duration::ZERO).is_err());
+        assert_eq!(r.overdue(Duration::ZERO).len(), REQUESTS);
+        assert!(r.admit(remote(0), query(), Duration::ZERO, Duration::ZERO).is_ok());
+    }
+}

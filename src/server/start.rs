@@ -1,0 +1,241 @@
+//! Putting a server together, and taking it apart.
+
+use super::ServerError;
+use super::backend::ServerBackend;
+use super::clock;
+use super::driver::{Driver, Event, Inbox, Stopped};
+use super::flusher::Flusher;
+use super::transport::frame::Me;
+use super::transport::{Door, Peer, listen};
+use super::view::{View, Views};
+use crate::engine::{Configuration, Engine, ServerId};
+use crate::store::Store;
+use async_std::net::TcpListener;
+use async_std::task;
+use copycat_http::HttpConfig;
+use copycat_storage::{FileDisk, Seed, Storage};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// When a write counts as durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on the disks of a majority.
+    Always,
+    /// When it is in the memory of a majority; each flushes this often. A power loss may take that long back.
+    Interval(Duration),
+    /// When it is in the memory of a majority; the operating system flushes when it likes.
+    Never,
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its number in the cluster, from 1.
+    pub id: ServerId,
+    /// Its data directory; made if it is not there.
+    pub data: PathBuf,
+    /// Where it serves HTTP.
+    pub http: String,
+    /// Where its peers reach it.
+    pub peer: String,
+    /// The initial members and their peer addresses, the same on all.
+    pub bootstrap: Vec<(ServerId, String)>,
+    /// The HTTP address that others are told; the own one by default.
+    pub advertise_http: Option<String>,
+    /// When a write counts as durable.
+    pub durability: Durability,
+    /// T: a follower that hears no leader for T to 2T asks for votes.
+    pub election_timeout: Duration,
+    /// The size of a log file, bytes.
+    pub segment_size: u32,
+    /// Host names that HTTP requests may name, besides the server's addresses.
+    pub allow_hosts: Vec<String>,
+}
+
+impl Options {
+    /// The defaults for one server.
+    #[must_use]
+    pub fn new(id: ServerId, data: PathBuf, http: String, peer: String, bootstrap: Vec<(ServerId, String)>) -> Self {
+        Self {
+            id,
+            data,
+            http,
+            peer,
+            bootstrap,
+            advertise_http: None,
+            durability: Durability::Always,
+            election_timeout: Duration::from_millis(500),
+            segment_size: copycat_storage::Options::default().segment_size,
+            allow_hosts: Vec::new(),
+        }
+    }
+}
+
+/// A running server of the product.
+#[derive(Debug)]
+pub struct Server {
+    http: SocketAddr,
+    stopper: Stopper,
+    driver: thread::JoinHandle<Result<(), Stopped>>,
+    http_done: async_channel::Receiver<()>,
+}
+
+/// Asks a server to stop.
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    inbox: Inbox,
+    http: async_channel::Sender<()>,
+}
+
+impl Stopper {
+    /// A leader hands its office over first. Returns at once.
+    pub fn stop(&self) {
+        self.inbox.offer(Event::Shutdown);
+    }
+}
+
+fn resolve(what: &str, address: &str) -> Result<SocketAddr, ServerError> {
+    let mut found = address
+        .to_socket_addrs()
+        .map_err(|e| ServerError::new(format!("{what} {address}: {e}; give HOST:PORT, such as 127.0.0.1:8700")))?;
+    found.next().ok_or_else(|| ServerError::new(format!("{what} {address}: no such host")))
+}
+
+fn bind(what: &str, address: &str) -> Result<TcpListener, ServerError> {
+    let at = resolve(what, address)?;
+    task::block_on(TcpListener::bind(at)).map_err(|e| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::AddrInUse => "another process listens there: stop it, or choose another port",
+            _ => "choose an address of this machine",
+        };
+        ServerError::new(format!("cannot listen on {what} {address}: {e}; {hint}"))
+    })
+}
+
+/// The identity and salt of new files, and the seed of election timeouts: from the operating system.
+fn random() -> Result<u64, ServerError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|e| ServerError::new(format!("no random numbers: {e}")))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
+    let directory = options.data.display();
+    let disk = FileDisk::open(&options.data).map_err(|e| ServerError::new(format!("{directory}: {e}")))?;
+    let seed = Seed { identity: random()? | 1, salt: (random()? >> 32) as u32, now_ms: clock::wall_ms() };
+    let log = copycat_storage::Options { segment_size: options.segment_size, ..Default::default() };
+    let mut storage = Storage::open(disk, log, seed).map_err(|e| ServerError::new(format!("{directory}: {e}")))?;
+    let mut meta = storage.meta().clone();
+    if meta.server != 0 && meta.server != options.id {
+        return Err(ServerError::new(format!(
+            "{directory} belongs to server {}, not to server {}: give the right --id or another --data",
+            meta.server, options.id
+        )));
+    }
+    meta.server = options.id;
+    super::durability::prepare(&mut meta, options.durability);
+    if meta != *storage.meta() {
+        storage.set_meta(meta);
+    }
+    Ok(storage)
+}
+
+impl Server {
+    /// Starts a server: opens its directory, binds its ports, joins its peers. It serves as soon as there is a leader.
+    ///
+    /// # Errors
+    /// If an address or the directory cannot be used; the error is one line that says what to do.
+    pub fn start(options: Options) -> Result<Self, ServerError> {
+        let initial = Configuration::bootstrap(options.bootstrap.iter().cloned());
+        if !initial.members.contains_key(&options.id) {
+            return Err(ServerError::new(format!("--bootstrap does not list server {} itself: add it", options.id)));
+        }
+        let storage = open(&options)?;
+        let http_listener = bind("the HTTP address", &options.http)?;
+        let peer_listener = bind("the peer address", &options.peer)?;
+        let http = http_listener.local_addr().map_err(ServerError::new)?;
+        let me = Me {
+            id: options.id,
+            identity: storage.meta().identity,
+            digest: initial.digest(),
+            http: options.advertise_http.clone().unwrap_or_else(|| http.to_string()),
+        };
+        let cluster = storage.meta().cluster;
+        let engine_options = crate::engine::Options::with_election_timeout(options.election_timeout);
+        let engine =
+            Engine::new(options.id, engine_options, random()?, clock::now(), storage, Store::default(), initial)
+                .map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?;
+        let configuration = engine.configuration().clone();
+        let door = Door::new(me.clone(), cluster, configuration.clone());
+        let (inbox, events) = Inbox::new();
+        inbox.offer(Event::Met { id: me.id, identity: me.identity, http: me.http.clone() });
+        let silence = (options.election_timeout * 2).max(Duration::from_secs(1));
+        let peers: BTreeMap<ServerId, Peer> = configuration
+            .members
+            .iter()
+            .filter(|&(&id, _)| id != options.id)
+            .map(|(&id, m)| (id, Peer::connect(id, m.peer.clone(), door.clone(), inbox.clone(), silence)))
+            .collect();
+        let views = Views::new(View::of(&engine));
+        let name = format!("copycat-{}", options.id);
+        let flusher = Flusher::start(&name, inbox.clone())
+            .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
+        let driver =
+            Driver::new(engine, events, flusher, peers, door.clone(), views.clone(), options.durability, random()?);
+        let (http_stop, http_stopped) = async_channel::bounded(1);
+        let (http_end, http_done) = async_channel::bounded(1);
+        task::spawn(listen(peer_listener, door, inbox.clone()));
+        let backend = Arc::new(ServerBackend::new(inbox.clone(), views, options.id));
+        let config = HttpConfig { allow_hosts: options.allow_hosts.clone(), ..HttpConfig::default() };
+        task::spawn(async move {
+            if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {
+                tracing::error!("the HTTP server ended: {e}");
+            }
+            http_end.close();
+        });
+        let driver = thread::Builder::new()
+            .name(name)
+            .spawn(move || driver.run())
+            .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
+        Ok(Self { http, stopper: Stopper { inbox, http: http_stop }, driver, http_done })
+    }
+
+    /// Where it serves HTTP.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// What stops it.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until it has stopped.
+    ///
+    /// # Errors
+    /// If it had to stop by itself.
+    pub fn wait(self) -> Result<(), ServerError> {
+        let result = self.driver.join();
+        // Whoever still waits has been answered; the HTTP server sends those answers and ends.
+        let _ = self.stopper.http.try_send(());
+        task::block_on(async {
+            let _ = async_std::future::timeout(Duration::from_secs(2), self.http_done.recv()).await;
+        });
+        match result {
+            Ok(result) => result.map_err(ServerError::new),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_string()));
+                let text = text.unwrap_or_else(|| "unknown".into());
+                Err(ServerError::new(format!("the server's thread panicked, which is a bug: {text}")))
+            }
+        }
+    }
+}

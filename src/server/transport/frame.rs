@@ -1,0 +1,233 @@
+//! What goes over a connection between two servers: a length (u32, little-endian), then that many bytes of one
+//! bincode 2 structure.
+//!
+//! A connection carries frames one way only, from the server that dialed it; its other direction carries the welcome
+//! and then one byte for each ping, so that a dead connection is noticed.
+
+use crate::engine::{Consistency, Identity, Message, RequestId, ServerId, decode, encode};
+use async_std::io::{self, ReadExt, WriteExt};
+use bincode::{Decode, Encode};
+
+/// The version of everything below. Servers of different versions refuse each other.
+pub(crate) const WIRE_VERSION: u16 = 1;
+const MAGIC: u32 = u32::from_le_bytes(*b"CCAT");
+/// The longest frame: well above one append of the largest entries.
+const FRAME_LIMIT: u32 = 32 * 1024 * 1024;
+/// The longest greeting.
+const GREETING_LIMIT: u32 = 4096;
+
+/// The first thing on a connection, from the one who dialed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Hello {
+    pub(crate) magic: u32,
+    pub(crate) version: u16,
+    /// The cluster, 0 while unknown; then the digests of the initial lists are compared.
+    pub(crate) cluster: u128,
+    pub(crate) digest: u32,
+    pub(crate) from: ServerId,
+    pub(crate) identity: Identity,
+    /// Whom the dialer wants to reach: a wrong address is noticed at once.
+    pub(crate) to: ServerId,
+    /// Where HTTP clients reach the dialer.
+    pub(crate) http: String,
+}
+
+impl Hello {
+    pub(crate) fn new(me: &Me, cluster: u128, to: ServerId) -> Self {
+        Self {
+            magic: MAGIC,
+            version: WIRE_VERSION,
+            cluster,
+            digest: me.digest,
+            from: me.id,
+            identity: me.identity,
+            to,
+            http: me.http.clone(),
+        }
+    }
+}
+
+/// Who this server is, for greetings.
+#[derive(Clone, Debug)]
+pub(crate) struct Me {
+    pub(crate) id: ServerId,
+    pub(crate) identity: Identity,
+    pub(crate) digest: u32,
+    pub(crate) http: String,
+}
+
+/// The answer to a hello.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Welcome {
+    /// Come in.
+    Accepted { identity: Identity, http: String },
+    /// Stay out.
+    Rejected(Rejection),
+}
+
+/// Why a server is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Rejection {
+    /// It speaks another version.
+    Version(u16),
+    /// It belongs to another cluster.
+    Cluster,
+    /// It was started with another initial list.
+    InitialList,
+    /// It dialed the wrong server.
+    WrongServer(ServerId),
+    /// It is no member, or has another identity than the member with its number.
+    NotAdmitted,
+}
+
+impl std::fmt::Display for Rejection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Version(theirs) => write!(
+                f,
+                "it speaks version {theirs} of the peer protocol, this server version {WIRE_VERSION}: run the same release"
+            ),
+            Self::Cluster => f.write_str(
+                "it belongs to another cluster: start this server with the data directory and the addresses of one cluster",
+            ),
+            Self::InitialList => {
+                f.write_str("it was started with another --bootstrap list: give all servers the same list")
+            }
+            Self::WrongServer(theirs) => {
+                write!(f, "at that address is server {theirs}: correct the addresses in --bootstrap")
+            }
+            Self::NotAdmitted => f.write_str(
+                "it knows another data directory under this server's id: bring that directory back, or remove the member \
+                 and join again under a new id",
+            ),
+        }
+    }
+}
+
+/// What is sent once a connection stands.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Frame {
+    /// To the engine.
+    Consensus(Message),
+    /// Do this for me.
+    Request { id: RequestId, request: WireRequest },
+    /// The answer to a request.
+    Reply { id: RequestId, result: Result<WireResponse, WireRefusal> },
+    /// Answer with a byte.
+    Ping,
+}
+
+/// A request that one server hands to another.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum WireRequest {
+    /// A command for the leader; its timeout in milliseconds.
+    Command { operation: Vec<u8>, mode: u8, timeout_ms: u64 },
+    /// A query; its timeout in milliseconds.
+    Query { consistency: Consistency, index: u64, operation: Vec<u8>, timeout_ms: u64 },
+}
+
+/// The answer to a forwarded request.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct WireResponse {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+    pub(crate) output: Vec<u8>,
+    pub(crate) consistency: Option<Consistency>,
+}
+
+/// Why a forwarded request was not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum WireRefusal {
+    NotLeader,
+    Overloaded,
+    TooLarge,
+    StorageFull,
+    Malformed,
+    /// Its time ran out, and whether it may have had an effect.
+    Timeout {
+        maybe_applied: bool,
+    },
+}
+
+/// Appends a frame to what is to be written.
+pub(crate) fn put<T: Encode>(buffer: &mut Vec<u8>, frame: &T) {
+    let bytes = encode(frame);
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    assert!(length <= FRAME_LIMIT, "a frame of {length} bytes");
+    buffer.extend_from_slice(&length.to_le_bytes());
+    buffer.extend_from_slice(&bytes);
+}
+
+pub(crate) async fn write<T: Encode>(stream: &mut (impl io::Write + Unpin), frame: &T) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    put(&mut buffer, frame);
+    stream.write_all(&buffer).await?;
+    stream.flush().await
+}
+
+async fn read_limited<T: Decode<()>>(stream: &mut (impl io::Read + Unpin), limit: u32) -> io::Result<T> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = u32::from_le_bytes(length);
+    if length > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")));
+    }
+    let mut bytes = vec![0; length as usize];
+    stream.read_exact(&mut bytes).await?;
+    decode(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// The next frame.
+pub(crate) async fn read(stream: &mut (impl io::Read + Unpin)) -> io::Result<Frame> {
+    read_limited(stream, FRAME_LIMIT).await
+}
+
+/// A hello; anything else on the port is refused by its first bytes.
+pub(crate) async fn read_hello(stream: &mut (impl io::Read + Unpin)) -> io::Result<Hello> {
+    let hello: Hello = read_limited(stream, GREETING_LIMIT).await?;
+    if hello.magic != MAGIC {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a Copycat peer"));
+    }
+    Ok(hello)
+}
+
+pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Result<Welcome> {
+    read_limited(stream, GREETING_LIMIT).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_survive_the_wire() {
+        let frames = [
+            Frame::Consensus(Message::TimeoutNow { term: 7 }),
+            Frame::Request { id: 9, request: WireRequest::Command { operation: vec![1, 2], mode: 3, timeout_ms: 4 } },
+            Frame::Reply { id: 9, result: Err(WireRefusal::Timeout { maybe_applied: true }) },
+            Frame::Ping,
+        ];
+        let mut bytes = Vec::new();
+        for frame in &frames {
+            put(&mut bytes, frame);
+        }
+        async_std::task::block_on(async {
+            let mut stream = bytes.as_slice();
+            for frame in &frames {
+                assert_eq!(&read(&mut stream).await.expect("a frame"), frame);
+            }
+            let end = read(&mut stream).await.expect_err("the end");
+            assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
+        });
+    }
+
+    #[test]
+    fn a_length_that_lies_is_refused_before_memory_is_taken() {
+        async_std::task::block_on(async {
+            let mut stream: &[u8] = b"\xff\xff\xff\xff rest";
+            assert_eq!(read(&mut stream).await.expect_err("too long").kind(), io::ErrorKind::InvalidData);
+            let mut stream: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+            assert_eq!(read_hello(&mut stream).await.expect_err("not ours").kind(), io::ErrorKind::InvalidData);
+        });
+    }
+}

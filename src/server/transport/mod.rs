@@ -1,0 +1,112 @@
+//! Connections between servers, over TCP.
+//!
+//! Each server dials each other one and sends its own frames on the connection that it dialed; so each direction fails
+//! and reconnects by itself. A queue to a peer is bounded and never waited for: what does not fit is dropped (the engine
+//! repeats itself; a forwarded request is refused before it is sent). One slow peer therefore delays nobody else.
+
+pub(crate) mod frame;
+mod inbound;
+mod outbound;
+
+use crate::engine::{Configuration, ServerId};
+use frame::{Hello, Me, Rejection, WIRE_VERSION};
+pub(crate) use inbound::listen;
+pub(crate) use outbound::Peer;
+use std::sync::{Arc, Mutex};
+
+/// What greetings are judged by: who we are, and the configuration as the driver last saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) me: Me,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    cluster: u128,
+    configuration: Arc<Configuration>,
+}
+
+impl Door {
+    pub(crate) fn new(me: Me, cluster: u128, configuration: Configuration) -> Self {
+        let known = Known { cluster, configuration: Arc::new(configuration) };
+        Self { me, known: Arc::new(Mutex::new(known)) }
+    }
+
+    /// The driver tells what is in force now.
+    pub(crate) fn update(&self, cluster: u128, configuration: &Configuration) {
+        let mut known = self.lock();
+        known.cluster = cluster;
+        if *known.configuration != *configuration {
+            known.configuration = Arc::new(configuration.clone());
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn hello(&self, to: ServerId) -> Hello {
+        Hello::new(&self.me, self.lock().cluster, to)
+    }
+
+    /// Whether to let this one in.
+    fn judge(&self, hello: &Hello) -> Result<(), Rejection> {
+        let known = self.lock();
+        if hello.version != WIRE_VERSION {
+            return Err(Rejection::Version(WIRE_VERSION));
+        }
+        if known.cluster != 0 && hello.cluster != 0 {
+            if known.cluster != hello.cluster {
+                return Err(Rejection::Cluster);
+            }
+        } else if hello.digest != self.me.digest {
+            return Err(Rejection::InitialList);
+        }
+        if hello.to != self.me.id {
+            return Err(Rejection::WrongServer(self.me.id));
+        }
+        if !known.configuration.admits(hello.from, hello.identity) {
+            return Err(Rejection::NotAdmitted);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(id: ServerId, cluster: u128) -> Door {
+        let configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
+        let me = Me { id, identity: id * 10, digest: configuration.digest(), http: String::new() };
+        Door::new(me, cluster, configuration)
+    }
+
+    #[test]
+    fn strangers_are_told_why() {
+        let ours = door(1, 7);
+        assert_eq!(ours.judge(&door(2, 7).hello(1)), Ok(()));
+        assert_eq!(ours.judge(&door(2, 0).hello(1)), Ok(()), "a fresh directory, same list");
+        assert_eq!(ours.judge(&door(2, 8).hello(1)), Err(Rejection::Cluster));
+        assert_eq!(ours.judge(&door(2, 7).hello(3)), Err(Rejection::WrongServer(1)));
+        assert_eq!(ours.judge(&door(3, 7).hello(1)), Err(Rejection::NotAdmitted));
+        let mut hello = door(2, 0).hello(1);
+        hello.digest += 1;
+        assert_eq!(ours.judge(&hello), Err(Rejection::InitialList));
+        hello.version += 1;
+        assert_eq!(ours.judge(&hello), Err(Rejection::Version(WIRE_VERSION)));
+    }
+
+    #[test]
+    fn a_wiped_disk_is_another_server() {
+        let ours = door(1, 7);
+        let mut configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
+        configuration.members.get_mut(&2).expect("member").identity = Some(20);
+        ours.update(7, &configuration);
+        let mut hello = door(2, 0).hello(1);
+        assert_eq!(ours.judge(&hello), Ok(()));
+        hello.identity = 21;
+        assert_eq!(ours.judge(&hello), Err(Rejection::NotAdmitted));
+    }
+}

@@ -1,0 +1,152 @@
+//! The connection to one peer: dialed, greeted, written to, watched, and dialed again.
+
+use super::Door;
+use super::frame::{self, Frame, Rejection, Welcome};
+use crate::engine::ServerId;
+use crate::server::driver::{Event, Inbox};
+use async_channel::{Receiver, Sender, TrySendError};
+use async_std::future;
+use async_std::io;
+use async_std::io::{ReadExt, WriteExt};
+use async_std::net::TcpStream;
+use async_std::task;
+use futures_lite::FutureExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tracing::{debug, info, warn};
+
+/// Frames that may wait for one peer; what comes on top is dropped.
+const QUEUE: usize = 4096;
+/// What is put into one write at most, give or take a frame.
+const WRITE_BYTES: usize = 256 * 1024;
+const BACKOFF_FIRST: Duration = Duration::from_millis(20);
+const BACKOFF_LAST: Duration = Duration::from_secs(1);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The sending side of a connection to a peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    queue: Sender<Frame>,
+    connected: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// Starts to dial. `silence`: how long a peer may leave a ping unanswered before it is dialed anew.
+    pub(crate) fn connect(id: ServerId, address: String, door: Door, inbox: Inbox, silence: Duration) -> Self {
+        let (queue, frames) = async_channel::bounded(QUEUE);
+        let connected = Arc::new(AtomicBool::new(false));
+        let link = Link { id, address, door, inbox, silence, frames, connected: connected.clone() };
+        task::spawn(link.run());
+        Self { queue, connected }
+    }
+
+    /// Queues a frame. Returns false, and forgets it, if there is no connection or no room.
+    pub(crate) fn send(&self, frame: Frame) -> bool {
+        self.connected.load(Ordering::Acquire)
+            && !matches!(self.queue.try_send(frame), Err(TrySendError::Full(_) | TrySendError::Closed(_)))
+    }
+}
+
+struct Link {
+    id: ServerId,
+    address: String,
+    door: Door,
+    inbox: Inbox,
+    silence: Duration,
+    frames: Receiver<Frame>,
+    connected: Arc<AtomicBool>,
+}
+
+impl Link {
+    /// Until the queue is closed.
+    async fn run(self) {
+        let mut backoff = BACKOFF_FIRST;
+        let mut said = None;
+        while !self.frames.is_closed() {
+            match io::timeout(DIAL_TIMEOUT, self.dial()).await {
+                Ok(Ok(stream)) => {
+                    info!("server {}: connected to server {} at {}", self.door.me.id, self.id, self.address);
+                    (backoff, said) = (BACKOFF_FIRST, None);
+                    let end = self.transmit(stream).await;
+                    self.connected.store(false, Ordering::Release);
+                    while self.frames.try_recv().is_ok() {}
+                    self.inbox.offer(Event::Disconnected { id: self.id });
+                    let why = end.map_or_else(|e| e.to_string(), |()| "closed".into());
+                    info!("server {}: the connection to server {} ended: {why}", self.door.me.id, self.id);
+                }
+                Ok(Err(rejection)) => {
+                    if said != Some(rejection) {
+                        warn!(
+                            "server {}: server {} at {} refuses us: {rejection}",
+                            self.door.me.id, self.id, self.address
+                        );
+                        said = Some(rejection);
+                    }
+                    self.inbox.offer(Event::Rejected { by: self.id, rejection });
+                }
+                Err(e) => debug!("cannot reach server {} at {}: {e}", self.id, self.address),
+            }
+            task::sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_LAST);
+        }
+    }
+
+    async fn dial(&self) -> io::Result<Result<TcpStream, Rejection>> {
+        let mut stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        frame::write(&mut stream, &self.door.hello(self.id)).await?;
+        match frame::read_welcome(&mut stream).await? {
+            Welcome::Accepted { identity, http } => {
+                while self.frames.try_recv().is_ok() {}
+                self.connected.store(true, Ordering::Release);
+                self.inbox.offer(Event::Met { id: self.id, identity, http });
+                Ok(Ok(stream))
+            }
+            Welcome::Rejected(rejection) => Ok(Err(rejection)),
+        }
+    }
+
+    /// Writes frames until the connection fails or its other end falls silent.
+    async fn transmit(&self, stream: TcpStream) -> io::Result<()> {
+        let alive = AtomicBool::new(true);
+        let watch = async {
+            let mut stream = stream.clone();
+            let mut pongs = [0; 64];
+            loop {
+                if stream.read(&mut pongs).await? == 0 {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer"));
+                }
+                alive.store(true, Ordering::Relaxed);
+            }
+        };
+        self.write(&stream, &alive).or(watch).await
+    }
+
+    async fn write(&self, mut stream: &TcpStream, alive: &AtomicBool) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(WRITE_BYTES);
+        let mut checked = crate::server::clock::monotonic();
+        loop {
+            match future::timeout(self.silence, self.frames.recv()).await {
+                Ok(Ok(frame)) => frame::put(&mut buffer, &frame),
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {}
+            }
+            while buffer.len() < WRITE_BYTES
+                && let Ok(frame) = self.frames.try_recv()
+            {
+                frame::put(&mut buffer, &frame);
+            }
+            let now = crate::server::clock::monotonic();
+            if now >= checked + self.silence {
+                if !alive.swap(false, Ordering::Relaxed) {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
+                }
+                checked = now;
+                frame::put(&mut buffer, &Frame::Ping);
+            }
+            io::timeout(self.silence * 2, stream.write_all(&buffer)).await?;
+            buffer.clear();
+        }
+    }
+}

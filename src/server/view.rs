@@ -1,0 +1,78 @@
+//! What the driver shows of its engine, for those who must not wait for it.
+
+use crate::engine::machine::StateMachine;
+use crate::engine::{Configuration, Engine, Index, ServerId, Status};
+use copycat_storage::{Disk, SegmentInfo};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// An engine at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Role, term, indexes.
+    pub status: Status,
+    /// Who belongs to the cluster.
+    pub configuration: Configuration,
+    /// On a leader: through which index each member holds the log.
+    pub matched: BTreeMap<ServerId, Index>,
+    /// The log's files.
+    pub segments: Vec<SegmentInfo>,
+    /// The first index in the log.
+    pub first_index: Index,
+    /// How many entries the state machine holds.
+    pub live: usize,
+}
+
+impl View {
+    /// This engine now.
+    pub(crate) fn of<D: Disk, M: StateMachine>(engine: &Engine<D, M>) -> Self {
+        let configuration = engine.configuration().clone();
+        let matched = configuration
+            .members
+            .keys()
+            .filter_map(|&id| Some((id, engine.member_progress(id)?.match_index)))
+            .collect();
+        Self {
+            status: engine.status(),
+            matched,
+            segments: engine.storage().segments(),
+            first_index: engine.storage().first_index(),
+            live: engine.executor().live(),
+            configuration,
+        }
+    }
+}
+
+/// Where the latest view is found.
+#[derive(Clone, Debug)]
+pub(crate) struct Views(Arc<Mutex<(Duration, View)>>);
+
+/// The whole view is made anew this often at most; role and indexes are always fresh.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+impl Views {
+    pub(crate) fn new(view: View) -> Self {
+        Self(Arc::new(Mutex::new((Duration::ZERO, view))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Duration, View)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows the engine's state at the time `now` of the monotonic clock.
+    pub(crate) fn publish(&self, now: Duration, status: Status, whole: impl FnOnce() -> View) {
+        let mut slot = self.lock();
+        let turned = slot.1.status.role != status.role || slot.1.status.leader != status.leader;
+        if turned || now >= slot.0 + INTERVAL {
+            *slot = (now, whole());
+        } else {
+            slot.1.status = status;
+        }
+    }
+
+    /// The latest view.
+    pub(crate) fn get(&self) -> View {
+        self.lock().1.clone()
+    }
+}

@@ -1,0 +1,12 @@
+//! Copycat as its users have it: processes, sockets, signals. `COPYCAT_TEST_LONG=1` runs the long versions, with the
+//! assertions on time that need a quiet machine.
+#![cfg(unix)]
+
+mod chaos;
+mod cli;
+mod dev;
+mod errors;
+mod failover;
+mod harness;
+mod load;
+mod tour;

@@ -1,0 +1,267 @@
+//! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
+//! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
+//!
+//! Orders: `cluster 1 2 3` · `wait 600ms` (time passes, everybody is polled) · `poll 1` · `deliver` (messages travel until
+//! none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
+//! `get 1 key [lease|sequential N]` · `transfer 1 2` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
+//! `show`.
+
+use copycat::engine::machine::{Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
+use copycat::engine::{
+    AppendOutcome, Configuration, Consistency, Engine, Input, Kind, Message, Now, Options, Output, Query,
+};
+use copycat::store::{self, Command, Condition, Store};
+use copycat_storage::{MemDisk, Seed, Storage};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+struct Node {
+    disk: MemDisk,
+    engine: Option<Engine<MemDisk, Store>>,
+}
+
+#[derive(Default)]
+struct Lab {
+    nodes: BTreeMap<u64, Node>,
+    wire: Vec<(u64, u64, Message)>,
+    time: Duration,
+    requests: u64,
+    trace: String,
+}
+
+impl Lab {
+    fn now(&self) -> Now {
+        Now { monotonic: self.time, wall: 1000 }
+    }
+
+    fn say(&mut self, text: &str) {
+        writeln!(self.trace, "  {text}").expect("a string grows");
+    }
+
+    fn start(&mut self, id: u64) {
+        let initial = Configuration::bootstrap(self.nodes.keys().map(|&id| (id, format!("s{id}:1"))));
+        let node = self.nodes.get_mut(&id).expect("a member");
+        let seed = Seed { identity: id * 11, salt: 7, now_ms: 1000 };
+        let storage = Storage::open(node.disk.clone(), copycat_storage::Options { segment_size: 16384 }, seed);
+        let storage = storage.expect("the disk opens");
+        let now = Now { monotonic: self.time, wall: 1000 };
+        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default(), initial);
+        node.engine = Some(engine.expect("the engine starts"));
+    }
+
+    fn step(&mut self, id: u64, input: Option<Input<MemDisk>>) {
+        let now = self.now();
+        let Some(engine) = self.nodes.get_mut(&id).and_then(|n| n.engine.as_mut()) else { return };
+        if let Some(input) = input {
+            engine.step(now, input).expect("it goes on");
+        }
+        while engine.poll(now).expect("it goes on") {}
+        for output in engine.take_outputs() {
+            match output {
+                Output::Send { to, message } => {
+                    self.say(&format!("{id} -> {to}  {}", describe(&message)));
+                    self.wire.push((id, to, message));
+                }
+                Output::Reply { id: request, result } => {
+                    let text = match result {
+                        Ok(r) => format!("{} at {}", describe_output(&r.output, r.consistency), r.index),
+                        Err(refusal) => format!("{refusal:?}"),
+                    };
+                    self.say(&format!("{id} answers request {request}: {text}"));
+                }
+                Output::Event(event) => self.say(&format!("{id} {event:?}")),
+                Output::Refused { peer, .. } => self.say(&format!("{id} refuses {peer}")),
+            }
+        }
+    }
+
+    fn flush(&mut self, id: u64) {
+        let now = self.now();
+        let Some(engine) = self.nodes.get_mut(&id).and_then(|n| n.engine.as_mut()) else { return };
+        let Some(job) = engine.flush(now) else { return };
+        let persisted = job.run().expect("the disk works");
+        self.say(&format!("{id} has flushed"));
+        self.step(id, Some(Input::Persisted(persisted)));
+    }
+
+    /// Delivers what travels on one link now.
+    fn deliver(&mut self, link: Option<(u64, u64)>) {
+        for (from, to, message) in std::mem::take(&mut self.wire) {
+            if link.is_none_or(|l| l == (from, to)) {
+                self.step(to, Some(Input::Message { from, identity: from * 11, message }));
+            } else {
+                self.wire.push((from, to, message));
+            }
+        }
+    }
+
+    fn order(&mut self, line: &str) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: no number"));
+        match words[0] {
+            "cluster" => {
+                for i in 1..words.len() {
+                    self.nodes.insert(number(i), Node { disk: MemDisk::new(), engine: None });
+                }
+                for id in self.ids() {
+                    self.start(id);
+                }
+            }
+            "wait" => {
+                let ms = words[1].trim_end_matches("ms").parse().expect("milliseconds");
+                self.time += Duration::from_millis(ms);
+                for id in self.ids() {
+                    self.step(id, None);
+                }
+            }
+            "poll" => self.step(number(1), None),
+            "deliver" if words.len() == 3 => self.deliver(Some((number(1), number(2)))),
+            "deliver" => {
+                for _ in 0..50 {
+                    self.deliver(None);
+                }
+            }
+            "drop" => {
+                let link = (number(1), number(2));
+                self.wire.retain(|&(from, to, _)| (from, to) != link);
+            }
+            "flush" if words.len() == 2 => self.flush(number(1)),
+            "flush" => self.ids().into_iter().for_each(|id| self.flush(id)),
+            "put" => {
+                let command = Command::Put {
+                    key: words[2].into(),
+                    value: words[3].into(),
+                    content_type: "text/plain".into(),
+                    condition: Condition::Always,
+                };
+                self.requests += 1;
+                let input = Input::Command {
+                    id: self.requests,
+                    operation: encode_operation(&command),
+                    mode: Store::mode(&command),
+                };
+                self.step(number(1), Some(input));
+            }
+            "get" => {
+                let (consistency, index) = match words.get(3) {
+                    Some(&"lease") => (Consistency::Lease, 0),
+                    Some(&"sequential") => (Consistency::Sequential, number(4)),
+                    _ => (Consistency::Linearizable, 0),
+                };
+                let operation = encode_operation(&store::Query::Get { key: words[2].into() });
+                self.requests += 1;
+                let query = Query { consistency, index, operation };
+                self.step(number(1), Some(Input::Query { id: self.requests, query }));
+            }
+            "transfer" => self.step(number(1), Some(Input::Transfer(Some(number(2))))),
+            "crash" => {
+                let node = self.nodes.get_mut(&number(1)).expect("a member");
+                node.engine = None;
+                node.disk.crash(&mut || 0);
+            }
+            "start" => self.start(number(1)),
+            "show" => {
+                for id in self.ids() {
+                    let text = match &self.nodes[&id].engine {
+                        None => format!("{id} is down"),
+                        Some(e) => {
+                            let s = e.status();
+                            format!(
+                                "{id} {} term {} vote {} leader {:?} log {} durable {} commit {} applied {}",
+                                s.role, s.term, s.vote, s.leader, s.last_index, s.durable_index, s.commit, s.applied
+                            )
+                        }
+                    };
+                    self.say(&text);
+                }
+            }
+            other => panic!("unknown order {other}"),
+        }
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        self.nodes.keys().copied().collect()
+    }
+}
+
+fn describe(message: &Message) -> String {
+    match message {
+        Message::Append { term, previous_index, previous_term, entries, commit, round, recover_to } => {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|e| format!("{}@{} {:?}", e.index, e.term, Kind::from_byte(e.kind).expect("a known kind")))
+                .collect();
+            let recover = recover_to.map_or(String::new(), |i| format!(", recover to {i}"));
+            format!(
+                "Append term {term} after {previous_index}@{previous_term} [{}] commit {commit} round {round}{recover}",
+                entries.join(", ")
+            )
+        }
+        Message::AppendReply { term, round, outcome, wants, lost } => {
+            let outcome = match outcome {
+                AppendOutcome::Matched(index) => format!("matched {index}"),
+                AppendOutcome::Rejected { previous_index, conflict_term, conflict_index } => {
+                    format!("rejected {previous_index}, has {conflict_term} from {conflict_index}")
+                }
+            };
+            let wants = if *wants > 0 { format!(", wants {wants}") } else { String::new() };
+            let lost = if *lost { ", lost its log" } else { "" };
+            format!("AppendReply term {term} {outcome} round {round}{wants}{lost}")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe_output(output: &Outcome, consistency: Option<Consistency>) -> String {
+    let Outcome::Output(bytes) = output else { return "malformed".into() };
+    match consistency {
+        None => format!("{:?}", decode_output::<Store>(bytes).expect("an output")),
+        Some(consistency) => match decode_query_output::<Store>(bytes) {
+            Some(store::Answer::Value(Some(item))) => {
+                format!("{} ({consistency:?})", String::from_utf8_lossy(&item.value))
+            }
+            Some(store::Answer::Value(None)) => format!("nothing ({consistency:?})"),
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+/// The trace of a script: its own lines, each order followed by what came of it.
+fn play(script: &str) -> String {
+    let mut lab = Lab::default();
+    for line in script.lines() {
+        if line.starts_with("  ") {
+            continue;
+        }
+        lab.trace.push_str(line);
+        lab.trace.push('\n');
+        if !line.trim().is_empty() && !line.starts_with('#') {
+            lab.order(line);
+        }
+    }
+    lab.trace
+}
+
+#[test]
+fn scripts_play_as_written() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut played = 0;
+    let mut names: Vec<_> =
+        std::fs::read_dir(directory).expect("the scripts").map(|f| f.expect("a file").path()).collect();
+    names.sort();
+    for path in names.into_iter().filter(|p| p.extension().is_some_and(|e| e == "txt")) {
+        let script = std::fs::read_to_string(&path).expect("a script");
+        let trace = play(&script);
+        if std::env::var_os("COPYCAT_UPDATE").is_some() {
+            std::fs::write(&path, &trace).expect("a script is written");
+        } else {
+            for (number, (expected, got)) in script.lines().zip(trace.lines()).enumerate() {
+                assert_eq!(expected, got, "{}:{}", path.display(), number + 1);
+            }
+            assert_eq!(script.lines().count(), trace.lines().count(), "{}", path.display());
+        }
+        played += 1;
+    }
+    assert!(played >= 8, "only {played} scripts");
+}

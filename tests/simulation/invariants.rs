@@ -1,0 +1,256 @@
+//! What must hold after every step, looked at from outside the engine.
+
+use crate::server::Server;
+use copycat::engine::machine::{Executor, Outcome, decode_query_output, encode_operation};
+use copycat::engine::{Index, Role, Term};
+use copycat::store::{Answer, Query, Store};
+use std::collections::BTreeMap;
+
+/// What was seen of one server in its present life, and of its promises in earlier ones.
+#[derive(Debug, Default, Clone)]
+struct Seen {
+    life: u64,
+    term: Term,
+    vote: u64,
+    commit: Index,
+    applied: Index,
+    /// The log was compared with the others through here, when it was this long.
+    compared: Index,
+}
+
+pub struct Invariants {
+    seen: Vec<Seen>,
+    leaders: BTreeMap<Term, u64>,
+    /// Votes that were sent: by voter and term, for whom.
+    votes: BTreeMap<(u64, Term), u64>,
+    broken: Option<String>,
+    /// By (index, term): a checksum of the entry, and the term before it.
+    entries: BTreeMap<(Index, Term), (u32, Term)>,
+    /// The term of each committed entry, from index 1.
+    committed: Vec<Term>,
+    /// The state after each applied index, as the first server that reached it had it.
+    digests: BTreeMap<Index, u32>,
+    reference: Executor<Store>,
+    keys: Vec<Vec<u8>>,
+    /// By key: from which index on it had which version.
+    versions: BTreeMap<Vec<u8>, Vec<(Index, Option<u64>)>>,
+    pub commands: u64,
+}
+
+impl Invariants {
+    pub fn new(servers: usize, keys: Vec<Vec<u8>>) -> Self {
+        Self {
+            seen: vec![Seen::default(); servers],
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            broken: None,
+            entries: BTreeMap::new(),
+            committed: Vec::new(),
+            digests: BTreeMap::new(),
+            reference: Executor::new(Store::default()),
+            keys,
+            versions: BTreeMap::new(),
+            commands: 0,
+        }
+    }
+
+    pub fn committed(&self) -> Index {
+        self.committed.len() as Index
+    }
+
+    /// A vote leaves a server.
+    pub fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
+        let first = *self.votes.entry((voter, term)).or_insert(candidate);
+        if first != candidate {
+            self.broken = Some(format!("TWO VOTES: {voter} in term {term}: for {first} and {candidate}"));
+        }
+    }
+
+    /// A promise leaves a server: it must outlive the worst power cut, now.
+    pub fn promised(&mut self, server: &Server, term: Term, vote: Option<u64>, index: Option<Index>) {
+        let survivor = server.after_worst_power_cut();
+        let (kept, id) = (survivor.meta().term.max(survivor.last_term()), server.id);
+        if kept < term || vote.is_some_and(|vote| survivor.meta().vote != vote) {
+            let meta = survivor.meta();
+            self.broken = Some(format!("PROMISE NOT DURABLE: server {id} in term {term}: {vote:?}, kept {meta:?}"));
+        }
+        let storage = server.engine().storage();
+        if let Some(index) = index.filter(|&i| survivor.term(i) != storage.term(i)) {
+            self.broken = Some(format!("PROMISE NOT DURABLE: server {id} acknowledged {index}"));
+        }
+    }
+
+    /// Checks the server that has just stepped.
+    pub fn check(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
+        if let Some(violation) = self.broken.take() {
+            return Err(violation);
+        }
+        let server = &servers[at];
+        let Some(engine) = &server.engine else { return Ok(()) };
+        let status = engine.status();
+        let id = server.id;
+        let seen = &mut self.seen[at];
+        if seen.life != server.life {
+            // Term and vote are promises: they outlive the process. Commit and applied are learned anew.
+            *seen = Seen { life: server.life, term: seen.term, vote: seen.vote, ..Seen::default() };
+        }
+        if status.term < seen.term {
+            return Err(format!("TERM REGRESSION: server {id} {} -> {}", seen.term, status.term));
+        }
+        if status.commit < seen.commit || status.applied < seen.applied || status.applied > status.commit {
+            return Err(format!("INDEX REGRESSION: server {id} {seen:?} -> {status:?}"));
+        }
+        (seen.commit, seen.applied) = (status.commit, status.applied);
+        // A vote becomes a promise once it is durable.
+        if engine.storage().durable_sequence() >= engine.storage().write_sequence() {
+            if status.term == seen.term && seen.vote != 0 && status.vote != seen.vote {
+                return Err(format!(
+                    "VOTE CHANGED: server {id} in term {}: {} -> {}",
+                    status.term, seen.vote, status.vote
+                ));
+            }
+            (seen.term, seen.vote) = (status.term, status.vote);
+        }
+        if status.role == Role::Leader {
+            self.check_leader(servers, at)?;
+        }
+        self.check_log(server, at)?;
+        self.check_commit(servers, at)?;
+        self.check_state(server)
+    }
+
+    fn check_leader(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
+        let engine = servers[at].engine();
+        let term = engine.status().term;
+        let id = servers[at].id;
+        let leader = *self.leaders.entry(term).or_insert(id);
+        if leader != id {
+            return Err(format!("TWO LEADERS: {leader} and {id} in term {term}"));
+        }
+        if self.leaders.range(term + 1..).next().is_none() {
+            for (i, &committed) in self.committed.iter().enumerate() {
+                let index = i as Index + 1;
+                if engine.storage().term(index) != Some(committed) {
+                    return Err(format!("LEADER INCOMPLETE: {id} leads term {term} without committed entry {index}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Log matching: the same index and term mean the same entry, and the same entry before it.
+    fn check_log(&mut self, server: &Server, at: usize) -> Result<(), String> {
+        let storage = server.engine().storage();
+        let seen = &mut self.seen[at];
+        let last = storage.last_index();
+        let from = seen.commit.min(seen.compared).max(1);
+        for index in from..=last {
+            let entry = storage
+                .get(index)
+                .map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?
+                .ok_or_else(|| format!("HOLE: server {} has no entry {index}", server.id))?;
+            let crc = crc32c::crc32c_append(crc32c::crc32c(entry.data), &[entry.kind, entry.mode]);
+            let before = storage.term(index - 1).unwrap_or(0);
+            let known = *self.entries.entry((index, entry.term)).or_insert((crc, before));
+            if known != (crc, before) {
+                return Err(format!("LOG MISMATCH: server {} at ({index}, {})", server.id, entry.term));
+            }
+        }
+        seen.compared = last;
+        Ok(())
+    }
+
+    /// What is committed never changes, and is durable on a quorum when it is first said to be committed.
+    fn check_commit(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
+        let engine = servers[at].engine();
+        let status = engine.status();
+        for index in 1..=status.commit {
+            let term = engine.storage().term(index).unwrap_or(0);
+            if let Some(&known) = self.committed.get(index as usize - 1) {
+                if known != term && index + 50 > status.commit {
+                    return Err(format!(
+                        "COMMITTED ENTRY CHANGED: {index} was of term {known}, is of term {term} at server {}",
+                        servers[at].id
+                    ));
+                }
+                continue;
+            }
+            let durable = servers.iter().filter(|s| match &s.engine {
+                Some(e) if e.storage().durable_index() >= index && e.storage().term(index) == Some(term) => true,
+                // What it acknowledged before it lost its log may still be counted: it votes for nobody until it has
+                // got that back.
+                Some(e) => e.status().lost_log && s.durable_when_down.contains(&(index, term)),
+                None => s.durable_when_down.contains(&(index, term)),
+            });
+            let (durable, quorum) = (durable.count(), servers.len() / 2 + 1);
+            if durable < quorum {
+                return Err(format!("COMMITTED BEFORE DURABLE: entry {index} of term {term} on {durable} of {quorum}"));
+            }
+            self.committed.push(term);
+            let entry = engine.storage().get(index).map_err(|e| e.to_string())?.ok_or("no entry")?;
+            self.reference.apply(entry).map_err(|e| e.to_string())?;
+            self.commands += u64::from(entry.kind == copycat::engine::Kind::Command as u8);
+            self.digests.insert(index, self.reference.digest());
+            for key in &self.keys {
+                let version = version_of(&self.reference, key);
+                let history = self.versions.entry(key.clone()).or_insert_with(|| vec![(0, None)]);
+                if history.last().is_some_and(|&(_, last)| last != version) {
+                    history.push((index, version));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Servers that applied the same have the same state.
+    fn check_state(&self, server: &Server) -> Result<(), String> {
+        let executor = server.engine().executor();
+        let (applied, digest) = (executor.applied(), executor.digest());
+        match self.digests.get(&applied) {
+            Some(&known) if known != digest => {
+                Err(format!("STATE DIVERGED: server {} at {applied}: {digest:08x}, not {known:08x}", server.id))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An answer must be the state at the index that it names.
+    pub fn check_answer(&self, key: &[u8], index: Index, version: Option<u64>) -> Result<(), String> {
+        let empty = [(0, None)];
+        let history = self.versions.get(key).map_or(empty.as_slice(), Vec::as_slice);
+        let expected = history.iter().rev().find(|&&(from, _)| from <= index).and_then(|&(_, v)| v);
+        if expected == version {
+            return Ok(());
+        }
+        Err(format!("WRONG STATE: key {key:?} at index {index} is version {version:?}, not {expected:?}"))
+    }
+
+    /// At the end all servers have the same whole state.
+    pub fn check_end(&self, servers: &[Server]) -> Result<(), String> {
+        let first = servers[0].engine().executor();
+        for server in &servers[1..] {
+            let executor = server.engine().executor();
+            if executor.applied() != first.applied() || executor.machine() != first.machine() {
+                return Err(format!("STATE DIVERGED AT THE END: server {}", server.id));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn version_of(executor: &Executor<Store>, key: &[u8]) -> Option<u64> {
+    let answer = executor.query(&encode_operation(&Query::Get { key: key.to_vec() }))?;
+    match decode_query_output::<Store>(&answer) {
+        Some(Answer::Value(item)) => item.map(|i| i.version),
+        _ => None,
+    }
+}
+
+/// The answer to a `Get` in these bytes: version and value.
+pub fn decode_get(output: &Outcome) -> Option<(u64, Vec<u8>)> {
+    let Outcome::Output(bytes) = output else { panic!("malformed") };
+    match decode_query_output::<Store>(bytes) {
+        Some(Answer::Value(item)) => item.map(|i| (i.version, i.value)),
+        other => panic!("not the answer to a get: {other:?}"),
+    }
+}

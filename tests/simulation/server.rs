@@ -1,0 +1,124 @@
+//! One simulated server: the shipped engine on a simulated disk, with clocks of its own.
+
+use copycat::engine::{Configuration, Engine, Now, Options};
+use copycat::store::Store;
+use copycat_storage::{Disk, FlushJob, MemDisk, OpenError, Seed, Storage};
+use copycat_testkit::Rng;
+use std::time::Duration;
+
+pub type SimEngine = Engine<MemDisk, Store>;
+pub type SimInput = copycat::engine::Input<MemDisk>;
+
+pub struct Server {
+    pub id: u64,
+    pub disk: MemDisk,
+    /// `None`: down.
+    pub engine: Option<SimEngine>,
+    /// Rises with every start: what was meant for an earlier life is dropped.
+    pub life: u64,
+    pub job: Option<FlushJob<MemDisk>>,
+    pub paused_until: u64,
+    pub restart_at: Option<u64>,
+    /// A wake-up is scheduled for this moment.
+    pub wake_at: u64,
+    /// The monotonic clock runs this much faster or slower, in millionths.
+    drift: i64,
+    /// The wall clock is this far off, milliseconds.
+    pub wall_offset: i64,
+    segment: u32,
+    seed: u64,
+    pub options: Options,
+    /// What was durable above the global commit index when it went down.
+    pub durable_when_down: Vec<(u64, u64)>,
+}
+
+impl Server {
+    pub fn new(id: u64, rng: &mut Rng, segment: u32, options: Options) -> Self {
+        Self {
+            id,
+            disk: MemDisk::new(),
+            engine: None,
+            life: 0,
+            job: None,
+            paused_until: 0,
+            restart_at: None,
+            wake_at: u64::MAX,
+            // Two clocks differ by at most 4 %: well inside the engine's bound of 10 %.
+            drift: rng.range(0, 40_000) as i64 - 20_000,
+            wall_offset: rng.range(0, 2_000) as i64 - 1_000,
+            segment,
+            seed: rng.next_u64(),
+            options,
+            durable_when_down: Vec::new(),
+        }
+    }
+
+    /// This server's clocks at a moment of simulated time (microseconds).
+    pub fn now(&self, time: u64) -> Now {
+        let own = time as i64 + time as i64 / 1_000_000 * self.drift + time as i64 % 1_000_000 * self.drift / 1_000_000;
+        let wall = 1_700_000_000_000 + time as i64 / 1000 + self.wall_offset;
+        Now { monotonic: Duration::from_micros(own as u64), wall: wall as u64 }
+    }
+
+    /// The simulated time at which this server's monotonic clock shows `at`, rounded up.
+    pub fn time_of(&self, at: Duration) -> u64 {
+        let own = at.as_micros() as i64;
+        (own * 1_000_000 / (1_000_000 + self.drift)) as u64 + 2
+    }
+
+    /// Opens the disk and starts the engine, as a process does.
+    pub fn start(&mut self, time: u64, initial: &Configuration) -> Result<(), String> {
+        self.life += 1;
+        self.job = None;
+        self.restart_at = None;
+        self.wake_at = u64::MAX;
+        let identity = self.seed | 1;
+        let salt = (self.seed >> 32) as u32 ^ self.life as u32;
+        let seed = Seed { identity, salt, now_ms: self.now(time).wall };
+        let options = copycat_storage::Options { segment_size: self.segment };
+        let storage = Storage::open(self.disk.clone(), options, seed).map_err(|e: OpenError| e.to_string())?;
+        let random = self.seed.wrapping_add(self.life);
+        let engine = Engine::new(
+            self.id,
+            self.options.clone(),
+            random,
+            self.now(time),
+            storage,
+            Store::default(),
+            initial.clone(),
+        )
+        .map_err(|e| e.to_string())?;
+        self.engine = Some(engine);
+        Ok(())
+    }
+
+    /// What would be left of this server if the power failed now and took all that can be taken.
+    pub fn after_worst_power_cut(&self) -> Storage<MemDisk> {
+        let disk = self.disk.fork();
+        disk.crash(&mut || 0);
+        disk.set_capacity(None);
+        let options = copycat_storage::Options { segment_size: self.segment };
+        Storage::open(disk, options, Seed { identity: 1, salt: 1, now_ms: 0 }).expect("what is left opens")
+    }
+
+    /// The segments vanish, for good; the other files stay.
+    pub fn lose_log(&mut self) {
+        let names = self.disk.list().expect("the disk lists");
+        for name in names.iter().filter(|n| n.ends_with(".log")) {
+            self.disk.remove(name).expect("the disk removes");
+        }
+        self.disk.sync_dir().expect("the disk syncs");
+    }
+
+    pub fn identity(&self) -> u64 {
+        self.engine.as_ref().map_or(0, |e| e.storage().meta().identity)
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    pub fn engine(&self) -> &SimEngine {
+        self.engine.as_ref().expect("the server is up")
+    }
+}

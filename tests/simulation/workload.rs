@@ -1,0 +1,245 @@
+//! The clients: what they ask, what they believe, and the history that is checked for linearizability.
+
+use crate::faults::Profile;
+use crate::invariants::{Invariants, decode_get};
+use crate::server::SimInput;
+use copycat::engine::machine::{CompactionMode, Outcome, StateMachine, decode_output, encode_operation};
+use copycat::engine::{Consistency, Input, Query, RequestId, Response};
+use copycat::store::{self, Command, Condition, Store};
+use copycat_testkit::Rng;
+use copycat_testkit::linearizability::{History, Op, OpId, Outcome as Answer, Require, Written};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone)]
+enum What {
+    Command(Command),
+    Get { key: usize, consistency: Consistency },
+}
+
+#[derive(Debug, Clone)]
+struct Waiting {
+    request: RequestId,
+    what: What,
+    /// In the history; `None` for a sequential read, which is checked against its index.
+    op: Option<OpId>,
+    /// The server that has it.
+    at: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+pub struct Client {
+    waiting: Option<Waiting>,
+    /// The highest index it has seen.
+    seen: u64,
+    /// The versions that it knows.
+    versions: BTreeMap<usize, u64>,
+    pub leader: Option<u64>,
+}
+
+pub struct Workload {
+    pub clients: Vec<Client>,
+    pub keys: Vec<Vec<u8>>,
+    history: History,
+    next_value: u64,
+    next_request: u64,
+    pub acknowledged: u64,
+    pub stopped: bool,
+    lease_reads: u64,
+    sequential_reads: u64,
+}
+
+impl Workload {
+    pub fn new(profile: &Profile) -> Self {
+        Self {
+            clients: (0..profile.clients).map(|_| Client::default()).collect(),
+            keys: (0..profile.keys).map(|k| format!("key-{k}").into_bytes()).collect(),
+            history: History::new(),
+            next_value: 0,
+            next_request: 0,
+            acknowledged: 0,
+            stopped: false,
+            lease_reads: 0,
+            sequential_reads: 0,
+        }
+    }
+
+    /// Clients number their requests so that the number names the client.
+    pub fn client_of(&self, request: RequestId) -> usize {
+        request as usize % self.clients.len()
+    }
+
+    pub fn is_waiting(&self, client: usize, request: RequestId) -> bool {
+        self.clients[client].waiting.as_ref().is_some_and(|w| w.request == request)
+    }
+
+    pub fn is_handed_over(&self, client: usize) -> bool {
+        self.clients[client].waiting.as_ref().is_some_and(|w| w.at.is_some())
+    }
+
+    /// The requests that this server has.
+    pub fn waiting_at(&self, at: usize) -> Vec<(usize, RequestId)> {
+        let waiting = self.clients.iter().enumerate();
+        waiting
+            .filter_map(|(c, client)| client.waiting.as_ref().filter(|w| w.at == Some(at)).map(|w| (c, w.request)))
+            .collect()
+    }
+
+    pub fn begin(&mut self, client: usize, time: u64, rng: &mut Rng) -> RequestId {
+        let key = rng.below(self.keys.len() as u64) as usize;
+        let known = self.clients[client].versions.get(&key).copied();
+        let condition = match rng.below(10) {
+            0..4 => Condition::Always,
+            4..8 => known.map_or(Condition::Absent, |v| Condition::Versions(vec![v])),
+            8 => Condition::Absent,
+            _ => Condition::Exists,
+        };
+        let what = match rng.below(20) {
+            0..10 => {
+                self.next_value += 1;
+                let mut value = format!("{}-", self.next_value).into_bytes();
+                if rng.chance(1, 10) {
+                    value.resize(value.len() + rng.below(600) as usize, b'x');
+                }
+                let content_type = "text/plain".into();
+                What::Command(Command::Put { key: self.keys[key].clone(), value, content_type, condition })
+            }
+            10 | 11 => What::Command(Command::Delete { key: self.keys[key].clone(), condition }),
+            12..16 => What::Get { key, consistency: Consistency::Linearizable },
+            16 | 17 => What::Get { key, consistency: Consistency::Lease },
+            _ => What::Get { key, consistency: Consistency::Sequential },
+        };
+        let op = self.operation(&what).map(|(key, op)| self.history.invoke(client as u64, time, &key, op));
+        self.next_request += 1;
+        let request = self.next_request * self.clients.len() as u64 + client as u64;
+        self.clients[client].waiting = Some(Waiting { request, what, op, at: None });
+        request
+    }
+
+    fn operation(&self, what: &What) -> Option<(Vec<u8>, Op)> {
+        let require = |condition: &Condition| match condition {
+            Condition::Always => Require::Nothing,
+            Condition::Absent => Require::Absent,
+            Condition::Exists => Require::Exists,
+            Condition::Versions(versions) => Require::Version(versions[0]),
+        };
+        match what {
+            What::Command(Command::Put { key, value, condition, .. }) => {
+                Some((key.clone(), Op::Put { value: value.clone(), require: require(condition) }))
+            }
+            What::Command(Command::Delete { key, condition }) => {
+                Some((key.clone(), Op::Delete { require: require(condition) }))
+            }
+            What::Get { consistency: Consistency::Sequential, .. } => None,
+            What::Get { key, .. } => Some((self.keys[*key].clone(), Op::Get)),
+        }
+    }
+
+    /// Gives the client's request to a server.
+    pub fn hand_over(&mut self, client: usize, at: usize) -> SimInput {
+        let seen = self.clients[client].seen;
+        let waiting = self.clients[client].waiting.as_mut().expect("it waits");
+        waiting.at = Some(at);
+        let id = waiting.request;
+        match &waiting.what {
+            What::Command(command) => {
+                let mode: CompactionMode = Store::mode(command);
+                Input::Command { id, operation: encode_operation(command), mode }
+            }
+            What::Get { key, consistency } => {
+                let operation = encode_operation(&store::Query::Get { key: self.keys[*key].clone() });
+                let index = if *consistency == Consistency::Sequential { seen } else { 0 };
+                Input::Query { id, query: Query { consistency: *consistency, index, operation } }
+            }
+        }
+    }
+
+    /// The server said that it did nothing.
+    pub fn took_back(&mut self, client: usize) {
+        if let Some(waiting) = &mut self.clients[client].waiting {
+            waiting.at = None;
+        }
+    }
+
+    pub fn answered(
+        &mut self,
+        client: usize,
+        time: u64,
+        response: &Response,
+        invariants: &Invariants,
+    ) -> Result<(), String> {
+        let Some(waiting) = self.clients[client].waiting.take() else { return Ok(()) };
+        self.acknowledged += 1;
+        let outcome = match &waiting.what {
+            What::Command(command) => {
+                let Outcome::Output(bytes) = &response.output else { return Err("MALFORMED".into()) };
+                let output = decode_output::<Store>(bytes).ok_or("MALFORMED output")?;
+                let (Command::Put { key, .. } | Command::Delete { key, .. }) = command;
+                let key = self.keys.iter().position(|k| k == key).unwrap_or(0);
+                let versions = &mut self.clients[client].versions;
+                match output {
+                    store::Output::Put { .. } => {
+                        versions.insert(key, response.index);
+                        Written::Put { version: response.index }
+                    }
+                    store::Output::Deleted { version } => {
+                        versions.remove(&key);
+                        Written::Deleted { version }
+                    }
+                    store::Output::ConditionFailed { version } => {
+                        versions.remove(&key);
+                        version.map(|v| versions.insert(key, v));
+                        Written::Failed { version }
+                    }
+                }
+            }
+            What::Get { key, consistency } => {
+                let got = decode_get(&response.output);
+                let version = got.as_ref().map(|g| g.0);
+                invariants.check_answer(&self.keys[*key], response.index, version)?;
+                match consistency {
+                    Consistency::Sequential => {
+                        self.sequential_reads += 1;
+                        let seen = self.clients[client].seen;
+                        if response.index < seen {
+                            return Err(format!("WENT BACK: a sequential read at {} after {seen}", response.index));
+                        }
+                    }
+                    Consistency::Lease => {
+                        self.lease_reads += u64::from(response.consistency == Some(Consistency::Lease));
+                    }
+                    Consistency::Linearizable => {}
+                }
+                version.map(|v| self.clients[client].versions.insert(*key, v));
+                Written::Got { item: got }
+            }
+        };
+        let seen = &mut self.clients[client].seen;
+        *seen = (*seen).max(response.index);
+        if let Some(op) = waiting.op {
+            self.history.complete(op, time, Answer::Ok(outcome));
+        }
+        Ok(())
+    }
+
+    /// A bound was reached: nothing happened.
+    pub fn refused(&mut self, client: usize, time: u64) {
+        if let Some(op) = self.clients[client].waiting.take().and_then(|w| w.op) {
+            self.history.complete(op, time, Answer::NotApplied);
+        }
+    }
+
+    /// No answer came: a command that a server had may take effect at any time.
+    pub fn gave_up(&mut self, client: usize, time: u64) {
+        let Some(waiting) = self.clients[client].waiting.take() else { return };
+        let unknown = matches!(waiting.what, What::Command(_)) && waiting.at.is_some();
+        if let Some(op) = waiting.op {
+            self.history.complete(op, time, if unknown { Answer::Unknown } else { Answer::NotApplied });
+        }
+    }
+
+    pub fn check(&mut self, counts: &mut BTreeMap<&'static str, u64>) -> Result<(), String> {
+        counts.insert("lease reads", self.lease_reads);
+        counts.insert("sequential reads", self.sequential_reads);
+        self.history.check().map(|_| ()).map_err(|violation| format!("NOT LINEARIZABLE: {violation}"))
+    }
+}
