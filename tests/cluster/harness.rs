@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_copycat");
+const BINARY: &str = env!("CARGO_BIN_EXE_copycat");
 /// How long anything may take that should take no time: on a busy machine, or never.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The servers' election timeout, the default.
@@ -233,6 +233,10 @@ impl Server {
 
     pub fn process(&self) -> &Process {
         self.process.as_ref().expect("it runs")
+    }
+
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 
     pub fn start(&mut self) {
