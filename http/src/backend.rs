@@ -76,7 +76,7 @@ pub enum Query {
         after: Option<Vec<u8>>,
         /// At most this many.
         limit: u64,
-        /// About this many bytes of keys and values at most.
+        /// And, from the second on, at most this many bytes of keys and values.
         max_bytes: u64,
     },
 }
@@ -132,11 +132,11 @@ impl Consistency {
 }
 
 /// How to read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
     /// How fresh.
     pub consistency: Consistency,
-    /// For a sequential read: the lowest index to answer from.
+    /// The lowest index to answer from; the fresher consistencies are never below it.
     pub index: u64,
     /// How long the caller waits.
     pub timeout: Duration,
@@ -177,9 +177,16 @@ pub enum Failure {
     LeaderLost,
     /// This server is shutting down; nothing was done.
     ShuttingDown,
+    /// Whoever would carry it out does not know this operation, being of another version; nothing was done.
+    Malformed,
+    /// The answer makes no sense: a fault of ours. Whether a command was carried out is unknown.
+    Internal,
 }
 
 /// Who keeps the data.
+///
+/// Every future ends within its timeout, by itself: this crate adds no second clock. It may be dropped before (the
+/// client is gone): that ends the waiting, never a command that was submitted.
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Carries out a command.

@@ -5,50 +5,46 @@
 //! (a plain form can write, etcd CVE-2018-1098).
 
 use crate::problem::Problem;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use std::net::{IpAddr, SocketAddr};
-
-/// Most bytes of a header block.
-const HEADER_BYTES: usize = 16 * 1024;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, Version, header};
+use std::net::IpAddr;
 
 #[derive(Debug)]
 pub(crate) struct Guard {
-    local: SocketAddr,
+    /// Where the server listens.
+    local: IpAddr,
+    /// Further names.
     allowed: Vec<String>,
+    /// Most bytes of a header block.
+    header_bytes: usize,
 }
 
 impl Guard {
-    pub(crate) fn new(local: SocketAddr, allowed: &[String]) -> Self {
-        Self { local, allowed: allowed.iter().map(|h| h.to_ascii_lowercase()).collect() }
+    /// A port in an allowed name says nothing: names are compared without.
+    pub(crate) fn new(local: IpAddr, allowed: &[String], header_bytes: usize) -> Self {
+        Self { local, allowed: allowed.iter().map(|h| bare(h).to_ascii_lowercase()).collect(), header_bytes }
     }
 
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    pub(crate) fn check(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        version: Version,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-        if size > HEADER_BYTES {
-            let detail = format!("the header block has more than {HEADER_BYTES} bytes");
-            return Err(Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", detail));
+        if size > self.header_bytes {
+            let detail = format!("the header block has more than {} bytes", self.header_bytes);
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Problem::new(status, "headers_too_large", detail).closing());
         }
-        let host = match (uri.authority(), headers.get(header::HOST)) {
-            (Some(authority), _) => authority.as_str(),
-            (None, Some(host)) => host.to_str().unwrap_or_default(),
-            // HTTP/1.0, and no browser.
-            (None, None) => return self.same_site("", headers),
-        };
-        if !self.is_ours(host) {
-            let detail = format!("{host:?} is no name of this server; --allow-host adds one");
+        let host = named(uri, version, headers)?;
+        if !host.is_none_or(|host| self.is_ours(host)) {
+            let detail = format!("{:?} is no name of this server; --allow-host adds one", host.unwrap_or_default());
             return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_host", detail));
         }
-        self.same_site(host, headers)
-    }
-
-    fn same_site(&self, host: &str, headers: &HeaderMap) -> Result<(), Problem> {
-        let site = headers.get("sec-fetch-site").map(|v| v.to_str().unwrap_or("?"));
-        let foreign_site = site.is_some_and(|s| !matches!(s, "same-origin" | "none"));
-        let foreign_origin = headers.get(header::ORIGIN).is_some_and(|origin| {
-            let origin = origin.to_str().unwrap_or_default();
-            origin.split_once("://").is_none_or(|(_, authority)| !authority.eq_ignore_ascii_case(host))
-        });
-        if foreign_site || foreign_origin {
+        // The pages and the probes hold no secrets, and other sites may link to them.
+        let api = uri.path().starts_with("/v1");
+        if (api || !method.is_safe()) && is_foreign(host.unwrap_or_default(), headers) {
             let detail = "the request comes from a page of another site";
             return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", detail));
         }
@@ -56,18 +52,55 @@ impl Guard {
     }
 
     fn is_ours(&self, host: &str) -> bool {
-        let name = match host.strip_prefix('[') {
-            Some(rest) => rest.split(']').next().unwrap_or_default(),
-            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-        };
-        let name = name.to_ascii_lowercase();
-        let address = name.parse::<IpAddr>().ok();
-        name == "localhost"
-            || address.is_some_and(|a| a.is_loopback() || a == self.local.ip())
-            // Bound to every address, any address may be ours; names still have to be allowed.
-            || address.is_some() && self.local.ip().is_unspecified()
-            || self.allowed.contains(&name)
+        let name = bare(host);
+        let address = name.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|a| a.to_canonical());
+        match address {
+            // Bound to every address, any address may be ours. A number is no name that could be rebound.
+            Some(address) if address.is_loopback() || address == self.local || self.local.is_unspecified() => true,
+            _ => name.eq_ignore_ascii_case("localhost") || self.allowed.iter().any(|a| name.eq_ignore_ascii_case(a)),
+        }
     }
+}
+
+/// Which host a request names. `None`: HTTP/1.0, where it need not; no browser speaks that.
+fn named<'a>(uri: &'a Uri, version: Version, headers: &'a HeaderMap) -> Result<Option<&'a str>, Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(Problem::bad_request("Host", "given twice")),
+        (None, None) if version >= Version::HTTP_11 => return Err(Problem::bad_request("Host", "missing")),
+        (host, None) => host.map(|host| host.to_str().unwrap_or_default()),
+    };
+    // A URL in the request line outranks the header (RFC 9112, 3.2.2).
+    Ok(uri.authority().map(axum::http::uri::Authority::as_str).or(host))
+}
+
+/// A host without its port, an IPv6 address with its brackets.
+fn bare(host: &str) -> &str {
+    match host.find(']') {
+        Some(end) => {
+            let (address, rest) = host.split_at(end + 1);
+            if rest.is_empty() || rest.starts_with(':') { address } else { host }
+        }
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
+fn is_foreign(host: &str, headers: &HeaderMap) -> bool {
+    // `same-site` is another port or subdomain: foreign. `none` is the address bar.
+    let site = headers.get("sec-fetch-site").map(|v| v.to_str().unwrap_or("?"));
+    if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return true;
+    }
+    headers.get_all(header::ORIGIN).iter().any(|origin| {
+        let (scheme, authority) = origin.to_str().ok().and_then(|o| o.split_once("://")).unwrap_or_default();
+        let port = match scheme {
+            "http" => ":80",
+            "https" => ":443",
+            _ => return true,
+        };
+        let short = |authority: &'_ str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+        short(authority) != short(host)
+    })
 }
 
 #[cfg(test)]
@@ -75,31 +108,71 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn verdict(pairs: &[(&'static str, &'static str)]) -> bool {
-        let guard = Guard::new("10.0.0.7:8700".parse().expect("an address"), &["kv.example".into()]);
-        let headers = pairs.iter().map(|&(n, v)| (header::HeaderName::from_static(n), HeaderValue::from_static(v)));
-        guard.check(&Uri::from_static("/v1/kv/a"), &headers.collect()).is_ok()
+    fn on(uri: &'static str, pairs: &[(&'static str, &str)]) -> Result<(), Problem> {
+        let guard = Guard::new("10.0.0.7".parse().expect("an address"), &["kv.example:8700".into()], 1000);
+        let mut headers = HeaderMap::new();
+        for &(name, value) in pairs {
+            headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        guard.check(&Method::GET, &Uri::from_static(uri), Version::HTTP_11, &headers)
+    }
+
+    fn passes(pairs: &[(&'static str, &str)]) -> bool {
+        on("/v1/kv/a", pairs).is_ok()
     }
 
     #[test]
     fn names_of_ours_and_no_others() {
-        for ours in ["localhost", "localhost:8700", "127.0.0.1:8700", "[::1]:8700", "10.0.0.7:8700", "KV.example:80"] {
-            assert!(verdict(&[("host", ours)]), "{ours}");
+        for ours in [
+            "localhost",
+            "LocalHost:8700",
+            "127.0.0.1:8700",
+            "127.9.9.9",
+            "[::1]:8700",
+            "[::1]",
+            "[::ffff:127.0.0.1]:1",
+            "10.0.0.7:8700",
+            "KV.example:80",
+        ] {
+            assert!(passes(&[("host", ours)]), "{ours}");
         }
-        for foreign in ["evil.example", "10.0.0.8:8700", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
-            assert!(!verdict(&[("host", foreign)]), "{foreign}");
+        for foreign in [
+            "evil.example",
+            "10.0.0.8:8700",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "[::1]evil.example",
+            "localhost@evil.example",
+            "evil.example:localhost",
+            "",
+        ] {
+            assert!(!passes(&[("host", foreign)]), "{foreign}");
         }
+        assert!(!passes(&[]), "HTTP/1.1 names a host");
+        assert!(!passes(&[("host", "localhost"), ("host", "localhost")]));
+        assert!(on("http://evil.example/v1/kv/a", &[("host", "localhost")]).is_err(), "the URL outranks the header");
+        let everywhere = Guard::new("0.0.0.0".parse().expect("an address"), &[], 1000);
+        assert!(everywhere.is_ours("192.168.1.5:8700") && !everywhere.is_ours("evil.example"));
     }
 
     #[test]
     fn pages_of_other_sites_are_refused() {
         let ours = ("host", "127.0.0.1:8700");
-        assert!(verdict(&[ours, ("origin", "http://127.0.0.1:8700"), ("sec-fetch-site", "same-origin")]));
-        assert!(!verdict(&[ours, ("origin", "http://evil.example")]));
-        assert!(!verdict(&[ours, ("origin", "null")]));
-        assert!(!verdict(&[ours, ("origin", "http://127.0.0.1:9999")]), "another port is another origin");
-        assert!(!verdict(&[ours, ("sec-fetch-site", "cross-site")]));
-        assert!(!verdict(&[ours, ("sec-fetch-site", "same-site")]));
-        assert!(verdict(&[ours, ("sec-fetch-site", "none")]), "typed into the address bar");
+        assert!(passes(&[ours, ("origin", "http://127.0.0.1:8700"), ("sec-fetch-site", "same-origin")]));
+        assert!(passes(&[("host", "kv.example"), ("origin", "https://KV.example:443")]), "behind a proxy");
+        assert!(!passes(&[ours, ("origin", "http://evil.example")]));
+        assert!(!passes(&[ours, ("origin", "null")]));
+        assert!(!passes(&[ours, ("origin", "")]));
+        assert!(!passes(&[ours, ("origin", "http://127.0.0.1:9999")]), "another port is another origin");
+        assert!(!passes(&[ours, ("sec-fetch-site", "cross-site")]));
+        assert!(!passes(&[ours, ("sec-fetch-site", "same-site")]));
+        assert!(passes(&[ours, ("sec-fetch-site", "none")]), "typed into the address bar");
+        assert!(on("/", &[ours, ("sec-fetch-site", "cross-site")]).is_ok(), "a link to the page");
+    }
+
+    #[test]
+    fn long_headers_are_refused() {
+        let long = "x".repeat(1000);
+        assert!(!passes(&[("host", "localhost"), ("x", &long)]));
     }
 }

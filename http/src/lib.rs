@@ -1,15 +1,27 @@
 //! The HTTP/JSON API, version 1: routes, shapes, errors, and the server that speaks it.
 //!
-//! A leaf: it knows nothing of Raft or of files. What it needs is one trait, [`Backend`].
+//! A leaf: it knows nothing of Raft or of files. What it needs is one trait, [`Backend`]. What of it does I/O is
+//! [`serve()`]; everything else is a function from a request to a response.
+//!
+//! Where the API leaves a choice:
+//!
+//! - Key names in JSON are text if they are UTF-8; others are base64, and `"key_encoding": "base64"` stands beside them.
+//! - An unknown or repeated query parameter is `bad_request`, and so is one that belongs to a later version: a typing
+//!   error, or a `ttl` that nobody enforces, must not pass silently. A `%` that begins no pair of hexadecimal digits too.
+//! - In a query string a plus sign is a space, as forms have it; in a path it is a plus sign.
+//! - `retryable` means that the very same request may be sent again without harm, and may then succeed. So it is `false`
+//!   where the outcome is `unknown`.
 
 mod backend;
+mod conditions;
+mod cursor;
 mod duration;
 mod guard;
-mod headers;
+mod json;
 mod key;
-mod kv;
 mod params;
 mod problem;
+mod routes;
 mod serve;
 mod status;
 

@@ -2,9 +2,9 @@
 
 use crate::backend::{Consistency, Read};
 use crate::duration::parse_duration;
+use crate::key;
 use crate::problem::Problem;
 use axum::http::{HeaderMap, StatusCode};
-use percent_encoding::percent_decode;
 use std::time::Duration;
 
 /// How long a request waits when it does not say.
@@ -13,55 +13,55 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Parameters that the API has set aside for what is not built yet: never silently ignored.
 const LATER: &[&str] = &[
-    "ttl",
-    "session",
-    "ephemeral",
-    "lock",
-    "token",
-    "wait",
     "after",
-    "separator",
-    "values",
-    "max_bytes",
     "all",
-    "mode",
-    "queue",
+    "ephemeral",
+    "limit",
+    "lock",
+    "max_bytes",
+    "prefix",
+    "separator",
+    "session",
+    "token",
+    "ttl",
+    "values",
+    "wait",
 ];
 /// Headers likewise.
-const LATER_HEADERS: &[&str] = &["idempotency-key", "copycat-session", "copycat-sequence"];
+const LATER_HEADERS: &[(&str, &str)] = &[
+    ("idempotency-key", "Idempotency-Key"),
+    ("copycat-session", "Copycat-Session"),
+    ("copycat-sequence", "Copycat-Sequence"),
+];
 
+/// The parameters of a request.
 #[derive(Debug)]
-pub(crate) struct Params(Vec<(String, Vec<u8>)>);
+pub(crate) struct Params(Vec<(&'static str, Vec<u8>)>);
 
 impl Params {
     /// The parameters of a query string; only these names are allowed.
-    pub(crate) fn parse(query: Option<&str>, headers: &HeaderMap, allowed: &[&str]) -> Result<Self, Problem> {
-        let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+    pub(crate) fn parse(query: Option<&str>, headers: &HeaderMap, allowed: &[&'static str]) -> Result<Self, Problem> {
+        let mut found: Vec<(&'static str, Vec<u8>)> = Vec::new();
         for pair in query.unwrap_or("").split('&').filter(|p| !p.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = String::from_utf8_lossy(&decode(name)).into_owned();
-            if LATER.contains(&name.as_str()) && !allowed.contains(&name.as_str()) {
-                return Err(Problem::bad_request(&name, "this version does not support it here"));
+            let name = String::from_utf8(decode("query", name)?)
+                .map_err(|_| Problem::bad_request("query", "a parameter's name is not UTF-8"))?;
+            let Some(&known) = allowed.iter().find(|known| **known == name) else {
+                return Err(unknown(&name, allowed));
+            };
+            if found.iter().any(|(other, _)| *other == known) {
+                return Err(Problem::bad_request(known, "given twice"));
             }
-            if !allowed.contains(&name.as_str()) {
-                return Err(Problem::bad_request(
-                    &name,
-                    format!("no such parameter here; there are {}", allowed.join(", ")),
-                ));
-            }
-            if found.iter().any(|(known, _)| *known == name) {
-                return Err(Problem::bad_request(&name, "given twice"));
-            }
-            found.push((name, decode(value)));
+            found.push((known, decode(known, value)?));
         }
-        if let Some(name) = LATER_HEADERS.iter().find(|name| headers.contains_key(**name)) {
-            return Err(Problem::bad_request(name, "this version does not support this header"));
+        match LATER_HEADERS.iter().find(|(name, _)| headers.contains_key(*name)) {
+            Some((_, name)) => Err(Problem::bad_request(name, "this version does not support this header")),
+            None => Ok(Self(found)),
         }
-        Ok(Self(found))
     }
 
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice())
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_slice())
     }
 
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Problem> {
@@ -71,8 +71,7 @@ impl Params {
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        text.parse().map(Some).map_err(|_| Problem::bad_request(name, format!("{text:?} is no whole number")))
+        self.text(name)?.map(|text| number(name, text)).transpose()
     }
 
     /// `?flag`, `?flag=true`, `?flag=false`.
@@ -101,17 +100,14 @@ impl Params {
             Some("sequential") => Consistency::Sequential,
             Some(other) => {
                 let detail = format!("consistency: {other:?} is none of linearizable, lease, sequential");
-                return Err(
-                    Problem::new(StatusCode::BAD_REQUEST, "bad_consistency", detail).with("field", "consistency")
-                );
+                let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_consistency", detail);
+                return Err(problem.with("field", "consistency"));
             }
         };
+        const HEADER: &str = "Copycat-Index";
         let header = match headers.get("copycat-index") {
             None => None,
-            Some(value) => {
-                let number = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok());
-                Some(number.ok_or_else(|| Problem::bad_request("Copycat-Index", "no whole number"))?)
-            }
+            Some(value) => Some(number(HEADER, value.to_str().unwrap_or("not ASCII").trim())?),
         };
         let index = match (self.number("index")?, header) {
             (Some(a), Some(b)) if a != b => {
@@ -123,12 +119,69 @@ impl Params {
     }
 }
 
+fn unknown(name: &str, allowed: &[&str]) -> Problem {
+    if LATER.contains(&name) {
+        return Problem::bad_request(name, "not supported here by this version");
+    }
+    if allowed.is_empty() {
+        return Problem::bad_request(name, "no such parameter; there are none here");
+    }
+    Problem::bad_request(name, format!("no such parameter here; there are {}", allowed.join(", ")))
+}
+
+/// Digits alone: no sign, no space.
+fn number(field: &str, text: &str) -> Result<u64, Problem> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| digits);
+    number.ok_or_else(|| Problem::bad_request(field, format!("{text:?} is no whole number")))
+}
+
 fn bad_duration(field: &str, detail: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_duration", format!("{field}: {detail}")).with("field", field)
 }
 
 /// Percent-decodes; a plus sign is a space, as forms have it.
-fn decode(text: &str) -> Vec<u8> {
+fn decode(field: &str, text: &str) -> Result<Vec<u8>, Problem> {
     let spaced: Vec<u8> = text.bytes().map(|b| if b == b'+' { b' ' } else { b }).collect();
-    percent_decode(&spaced).collect()
+    key::decoded(&spaced)
+        .ok_or_else(|| Problem::bad_request(field, "a % that begins no pair of hexadecimal digits: write %25"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(query: &str, allowed: &[&'static str]) -> Result<Params, Problem> {
+        Params::parse(Some(query), &HeaderMap::new(), allowed)
+    }
+
+    #[test]
+    fn each_is_known_and_stands_once() {
+        let found = params("key=a%2Fb+c%ff&&meta", &["key", "meta"]).expect("parameters");
+        assert_eq!(found.bytes("key"), Some(&b"a/b c\xff"[..]));
+        assert!(found.flag("meta").expect("a flag"));
+        assert!(params("k%65y=a", &["key"]).is_ok(), "names may be encoded");
+        for bad in ["key=a&key=b", "kee=a", "ttl=3s", "wait=1s", "key=%", "key=%zz", "%ff=a", "=a"] {
+            assert!(params(bad, &["key"]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked() {
+        let of = |query: &str| params(query, &["timeout", "index", "consistency"]).expect("known names");
+        assert_eq!(of("").timeout().expect("the default"), Duration::from_secs(10));
+        assert_eq!(of("timeout=1m").timeout().expect("the longest"), Duration::from_secs(60));
+        for bad in ["timeout=61s", "timeout=0s", "timeout=5", "timeout=", "timeout=-1s"] {
+            assert!(of(bad).timeout().is_err(), "{bad}");
+        }
+        for bad in ["index=", "index=-1", "index=%2B1", "index=1.5", "index=18446744073709551616"] {
+            assert!(of(bad).number("index").is_err(), "{bad}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("copycat-index", 7.into());
+        assert_eq!(of("consistency=sequential").read(&headers).expect("a read").index, 7);
+        assert_eq!(of("index=7").read(&headers).expect("the same twice").index, 7);
+        assert!(of("index=8").read(&headers).is_err());
+        assert!(of("consistency=strong").read(&headers).is_err());
+    }
 }

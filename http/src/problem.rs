@@ -2,19 +2,23 @@
 
 use crate::backend::Failure;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-/// Whether the request had an effect.
+/// Whether the request had an effect. An error never says `applied`: what was applied is an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+enum Outcome {
     NotApplied,
     Unknown,
 }
 
+/// An error as the client sees it.
 #[derive(Debug)]
-pub(crate) struct Problem {
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     detail: String,
@@ -26,7 +30,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             status,
             code,
             detail: detail.into(),
@@ -34,7 +38,7 @@ impl Problem {
             outcome: Outcome::NotApplied,
             fields: Map::new(),
             headers: HeaderMap::new(),
-        }
+        }))
     }
 
     /// 400 for one field of the request.
@@ -43,98 +47,167 @@ impl Problem {
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.fields.insert(name.into(), value.into());
+        self.0.fields.insert(name.into(), value.into());
         self
     }
 
-    pub(crate) fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.insert(name, value);
         self
     }
 
-    /// The same request may succeed later.
-    fn retryable(mut self, after_seconds: u32) -> Self {
-        self.retryable = true;
-        if after_seconds > 0 {
-            self.headers.insert(header::RETRY_AFTER, HeaderValue::from(after_seconds));
-        }
+    /// The body was not read to its end: there is no next request to be found behind it.
+    pub(crate) fn closing(self) -> Self {
+        self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// The same request may be sent again without harm, and may then succeed.
+    pub(crate) fn retryable(mut self) -> Self {
+        self.0.retryable = true;
+        self
+    }
+
+    fn retry_after_a_second(self) -> Self {
+        self.retryable().with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    fn unknown(mut self) -> Self {
+        self.0.outcome = Outcome::Unknown;
+        self.0.retryable = false;
+        self.0.detail.push_str("; the command may have been, or may yet be, carried out");
         self
     }
 
     pub(crate) fn overloaded(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retryable(1)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after_a_second()
     }
-}
 
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
+    fn timeout(detail: &str) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).retryable()
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a fault of this server; its log tells more")
+    }
+
+    pub(crate) fn no_such_endpoint() -> Self {
+        let detail = "there is nothing at this path; the API is below /v1/";
+        Self::new(StatusCode::NOT_FOUND, "no_such_endpoint", detail)
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+    }
+
+    /// Why a command has no answer.
+    pub(crate) fn of_command(failure: Failure) -> Self {
+        match failure {
+            Failure::Timeout { maybe_applied: true } => Self::timeout("no answer in time").unknown(),
+            Failure::LeaderLost => Self::timeout("the leader was lost before its answer came").unknown(),
+            Failure::Internal => Self::internal().unknown(),
+            other => Self::of_query(other),
+        }
+    }
+
+    /// Why a query has no answer. Its outcome is never unknown.
+    pub(crate) fn of_query(failure: Failure) -> Self {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match failure {
             Failure::NoLeader => {
                 let detail = "no leader can be reached: a majority of the servers must run and reach each other";
-                Self::new(unavailable, "no_leader", detail).retryable(1)
+                Self::new(unavailable, "no_leader", detail).retry_after_a_second()
             }
             Failure::ShuttingDown => {
-                Self::new(unavailable, "no_leader", "this server is shutting down: ask another").retryable(1)
+                let detail = "this server is shutting down: ask another";
+                Self::new(unavailable, "no_leader", detail).retry_after_a_second()
             }
             Failure::Overloaded => Self::overloaded("too many requests are under way"),
             Failure::TooLarge => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "value_too_large", "larger than a log entry may be")
+                let detail = "larger than a log entry may be";
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "value_too_large", detail)
             }
             Failure::StorageFull => {
                 let detail = "the leader's disk is full: make room there";
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail).retryable(0)
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail).retryable()
             }
-            Failure::Timeout { maybe_applied } => {
-                let mut problem =
-                    Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "no answer within ?timeout").retryable(0);
-                if maybe_applied {
-                    problem.outcome = Outcome::Unknown;
-                    problem.detail.push_str("; the command may have been, or may yet be, carried out");
-                }
-                problem
+            Failure::Timeout { .. } => Self::timeout("no answer in time"),
+            Failure::LeaderLost => Self::timeout("the leader was lost before its answer came"),
+            Failure::Malformed => {
+                let detail = "the leader does not know this operation: it runs another version";
+                Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
             }
-            Failure::LeaderLost => {
-                let detail = "the leader was lost before its answer came; the command may have been, or may yet be, \
-                              carried out";
-                let mut problem = Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).retryable(0);
-                problem.outcome = Outcome::Unknown;
-                problem
-            }
+            Failure::Internal => Self::internal(),
         }
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    /// The JSON text.
+    pub(crate) fn body(&self) -> String {
+        let Parts { status, code, detail, retryable, outcome, fields, .. } = &*self.0;
         let mut body = json!({
-            "type": format!("urn:copycat:problem:{}", self.code),
-            "title": self.status.canonical_reason().unwrap_or("Error"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-            "retryable": self.retryable,
-            "outcome": match self.outcome {
+            "type": format!("urn:copycat:problem:{code}"),
+            "title": status.canonical_reason().unwrap_or("Error"),
+            "status": status.as_u16(),
+            "detail": detail,
+            "code": code,
+            "retryable": retryable,
+            "outcome": match outcome {
                 Outcome::NotApplied => "not_applied",
                 Outcome::Unknown => "unknown",
             },
         });
         if let Value::Object(object) = &mut body {
-            object.extend(self.fields);
+            object.extend(fields.clone());
         }
-        let mut response = Response::new(Body::from(body.to_string()));
-        *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
+        let mut text = body.to_string();
+        text.push('\n');
+        text
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body()));
+        *response.status_mut() = self.0.status;
+        *response.headers_mut() = self.0.headers;
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     }
 }
 
-pub(crate) async fn no_such_endpoint() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no_such_endpoint", "there is nothing at this path; the API is below /v1/")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-pub(crate) async fn method_not_allowed() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+    fn told(problem: &Problem) -> (u16, &'static str, bool, Outcome, bool) {
+        let p = &problem.0;
+        (p.status.as_u16(), p.code, p.retryable, p.outcome, p.headers.contains_key(header::RETRY_AFTER))
+    }
+
+    #[test]
+    fn what_may_have_happened_is_unknown_and_not_to_be_repeated() {
+        use Outcome::{NotApplied, Unknown};
+        let maybe = Failure::Timeout { maybe_applied: true };
+        let never = Failure::Timeout { maybe_applied: false };
+        for (failure, command, query) in [
+            (maybe, (504, "timeout", false, Unknown, false), (504, "timeout", true, NotApplied, false)),
+            (never, (504, "timeout", true, NotApplied, false), (504, "timeout", true, NotApplied, false)),
+            (Failure::LeaderLost, (504, "timeout", false, Unknown, false), (504, "timeout", true, NotApplied, false)),
+            (Failure::Internal, (500, "internal", false, Unknown, false), (500, "internal", false, NotApplied, false)),
+        ] {
+            assert_eq!(told(&Problem::of_command(failure)), command, "{failure:?}");
+            assert_eq!(told(&Problem::of_query(failure)), query, "{failure:?}");
+        }
+        for (failure, both) in [
+            (Failure::NoLeader, (503, "no_leader", true, NotApplied, true)),
+            (Failure::ShuttingDown, (503, "no_leader", true, NotApplied, true)),
+            (Failure::Overloaded, (503, "overloaded", true, NotApplied, true)),
+            (Failure::TooLarge, (413, "value_too_large", false, NotApplied, false)),
+            (Failure::StorageFull, (507, "storage_full", true, NotApplied, false)),
+            (Failure::Malformed, (400, "bad_request", false, NotApplied, false)),
+        ] {
+            assert_eq!(told(&Problem::of_command(failure)), both, "{failure:?}");
+            assert_eq!(told(&Problem::of_query(failure)), both, "{failure:?}");
+        }
+    }
 }

@@ -1,0 +1,45 @@
+//! `/livez`, `/readyz`, and the page that says what this is.
+
+use super::Shared;
+use crate::params::Params;
+use crate::problem::Problem;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use serde_json::{Map, Value};
+
+/// That this code runs is all it says: a server without a quorum is alive, and must not be restarted for it.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// `ok`, or what is missing; `?verbose` names every check.
+pub(super) async fn ready(State(app): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<String, Problem> {
+    let verbose = Params::parse(uri.query(), &headers, &["verbose"])?.flag("verbose")?;
+    let checks = app.backend.checks();
+    if let Some((name, why)) = checks.0.iter().find_map(|(name, check)| Some((name, check.as_ref().err()?))) {
+        let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
+        let all: Map<String, Value> = checks.0.iter().map(|(n, check)| (n.to_string(), told(check).into())).collect();
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", format!("{name}: {why}")).retryable();
+        return Err(problem.with("checks", all));
+    }
+    let mut text = String::new();
+    for (name, _) in checks.0.iter().filter(|_| verbose) {
+        text.push_str(&format!("{name}: ok\n"));
+    }
+    Ok(text + "ok\n")
+}
+
+/// The way in, with the address that the caller itself used.
+pub(super) async fn home(State(app): State<Shared>, headers: HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    format!(
+        "Copycat, server {}: a replicated key-value store. Its API is below /v1/:\n\n  \
+         curl -X PUT http://{host}/v1/kv/hello -d world\n  \
+         curl http://{host}/v1/kv/hello\n  \
+         curl 'http://{host}/v1/kv?prefix=he'\n  \
+         curl http://{host}/v1/cluster\n  \
+         curl http://{host}/v1/server\n\n\
+         Probes: /livez and /readyz?verbose\n",
+        app.backend.id()
+    )
+}

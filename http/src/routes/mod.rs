@@ -1,0 +1,161 @@
+//! From a request to a response: which code answers what, and the headers that every answer has.
+
+mod cluster;
+mod health;
+mod kv;
+mod list;
+mod value;
+
+use crate::backend::{Answer, Backend};
+use crate::guard::Guard;
+use crate::key;
+use crate::problem::Problem;
+use crate::serve::HttpConfig;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use futures_lite::FutureExt;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tower::Service;
+
+const INDEX: HeaderName = HeaderName::from_static("copycat-index");
+const TERM: HeaderName = HeaderName::from_static("copycat-term");
+const SERVED_BY: HeaderName = HeaderName::from_static("copycat-served-by");
+const CONSISTENCY: HeaderName = HeaderName::from_static("copycat-consistency");
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// The longest id of a request that is taken from its sender.
+const REQUEST_ID_BYTES: usize = 128;
+
+/// What handlers reach.
+pub(crate) struct App {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) config: HttpConfig,
+}
+
+type Shared = Arc<App>;
+
+/// All of the API, for any number of connections.
+#[derive(Clone)]
+pub(crate) struct Api {
+    router: Router,
+    guard: Arc<Guard>,
+    ids: Arc<RequestIds>,
+    served_by: HeaderValue,
+}
+
+impl Api {
+    pub(crate) fn new(backend: Arc<dyn Backend>, config: HttpConfig, local: IpAddr) -> Self {
+        let guard = Arc::new(Guard::new(local, &config.allow_hosts, config.header_bytes));
+        let served_by = backend.id().into();
+        let router = Router::new()
+            .route("/", get(health::home))
+            .route("/livez", get(health::live))
+            .route("/readyz", get(health::ready))
+            .route("/v1/cluster", get(cluster::cluster))
+            .route("/v1/server", get(cluster::server))
+            .route("/v1/kv", any(kv::by_query))
+            .fallback(other)
+            .method_not_allowed_fallback(async || Problem::method_not_allowed())
+            .with_state(Arc::new(App { backend, config }));
+        Self { router, guard, ids: Arc::default(), served_by }
+    }
+
+    /// Answers a request. A fault in a handler costs that request, not the server.
+    pub(crate) async fn handle(&self, request: Request) -> Response {
+        let id = self.ids.of(request.headers());
+        let checked = self.guard.check(request.method(), request.uri(), request.version(), request.headers());
+        let mut response = match checked {
+            Ok(()) => {
+                let command = !request.method().is_safe();
+                match AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(never)) => match never {},
+                    Err(_) => panicked(command),
+                }
+            }
+            Err(problem) => problem.into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        headers.entry(SERVED_BY).or_insert_with(|| self.served_by.clone());
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        // A cache may keep a value, but asks each time whether it still holds.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        response
+    }
+}
+
+fn panicked(command: bool) -> Response {
+    tracing::error!("a request handler panicked");
+    let failure = crate::backend::Failure::Internal;
+    let problem = if command { Problem::of_command(failure) } else { Problem::of_query(failure) };
+    problem.into_response()
+}
+
+/// Keys are not left to the router, which would decode and match them its own way.
+async fn other(State(app): State<Shared>, request: Request) -> Response {
+    if request.uri().path().starts_with(key::PATH) {
+        return kv::by_path(&app, request).await.into_response();
+    }
+    Problem::no_such_endpoint().into_response()
+}
+
+/// Numbers for requests that bring no id: a random start, so that those of two lives of a server differ.
+struct RequestIds {
+    life: u64,
+    next: AtomicU64,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        Self { life: RandomState::new().hash_one(0), next: AtomicU64::new(1) }
+    }
+}
+
+impl RequestIds {
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        match headers.get(REQUEST_ID) {
+            Some(given) if is_sane(given.as_bytes()) => given.clone(),
+            _ => {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                let id = format!("{:08x}-{number:x}", self.life >> 32);
+                HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("-"))
+            }
+        }
+    }
+}
+
+fn is_sane(id: &[u8]) -> bool {
+    (1..=REQUEST_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
+/// Where an answer comes from, and at which index.
+fn stamped<T>(mut response: Response, answer: &Answer<T>) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(INDEX, answer.index.into());
+    headers.insert(TERM, answer.term.into());
+    headers.insert(SERVED_BY, answer.served_by.into());
+    if let Some(consistency) = answer.consistency {
+        headers.insert(CONSISTENCY, HeaderValue::from_static(consistency.name()));
+    }
+    response
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn empty(status: axum::http::StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

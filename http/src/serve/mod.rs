@@ -1,0 +1,153 @@
+//! The server: async-std's sockets, hyper's HTTP/1, and the limits of a connection. Nothing outside this module knows of
+//! a runtime.
+
+mod body;
+mod connection;
+mod refusal;
+mod stream;
+mod timer;
+mod watch;
+
+pub(crate) use body::TooSlow;
+
+use crate::backend::Backend;
+use crate::routes::Api;
+use async_channel::Receiver;
+use async_std::net::{TcpListener, TcpStream};
+use async_std::task;
+use futures_lite::FutureExt;
+use refusal::Refusals;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::{debug, warn};
+use watch::Connections;
+
+/// Limits and names.
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// The longest value, bytes. Longer: 413.
+    pub value_bytes: usize,
+    /// The largest header block, bytes. Larger: 431.
+    pub header_bytes: usize,
+    /// How long a header block may take from its first byte, the first one of a connection from the connection's
+    /// beginning. Longer: the connection is closed.
+    pub header_timeout: Duration,
+    /// How long a body may take. Longer: 408.
+    pub body_timeout: Duration,
+    /// How long a client may take no byte of an answer. Longer: the connection is closed.
+    pub write_timeout: Duration,
+    /// How long a connection may be idle between requests. Longer: it is closed.
+    pub idle_timeout: Duration,
+    /// Connections at once. Further ones: 503.
+    pub connections: usize,
+    /// How long requests that are under way may take once the server is told to stop.
+    pub drain: Duration,
+    /// Host names that requests may name, besides this server's addresses.
+    pub allow_hosts: Vec<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            value_bytes: 1024 * 1024,
+            header_bytes: 16 * 1024,
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(120),
+            connections: 4096,
+            drain: Duration::from_millis(1500),
+            allow_hosts: Vec::new(),
+        }
+    }
+}
+
+/// The longest and the shortest wait after the system could not give us a connection (no more file descriptors).
+const BACK_OFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(10)];
+/// How often a stopping server looks whether its connections have ended.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long connections that are cut off may take to notice.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+
+/// Serves until `stop` has a message or is closed. Then accepts nothing more, closes idle connections, finishes what is
+/// under way within [`HttpConfig::drain`], and cuts off what is not.
+///
+/// # Errors
+/// If the listener's address cannot be told.
+pub async fn serve(
+    listener: TcpListener,
+    backend: Arc<dyn Backend>,
+    config: HttpConfig,
+    stop: Receiver<()>,
+) -> io::Result<()> {
+    let local = listener.local_addr()?.ip();
+    let connections = Arc::new(Connections::new(&config));
+    let refusals = Refusals::new(backend.id());
+    let (limit, drain) = (config.connections, config.drain);
+    let api = Api::new(backend, config, local);
+    let ticking = {
+        let connections = connections.clone();
+        task::spawn(async move {
+            loop {
+                task::sleep(connections.tick()).await;
+                connections.look();
+            }
+        })
+    };
+    while let Some(stream) = next(&listener, &stop).await {
+        if connections.len() >= limit {
+            refusals.refuse(stream);
+            continue;
+        }
+        if let Err(e) = stream.set_nodelay(true) {
+            debug!("a connection ended before it began: {e}");
+            continue;
+        }
+        task::spawn(connection::run(stream, api.clone(), connections.begin()));
+    }
+    drop(listener);
+    connections.finish();
+    all_gone(&connections, drain).await;
+    connections.cut();
+    all_gone(&connections, LAST_LOOK).await;
+    ticking.cancel().await;
+    Ok(())
+}
+
+/// The next connection; `None` once the server is to stop.
+async fn next(listener: &TcpListener, stop: &Receiver<()>) -> Option<TcpStream> {
+    let [longest, mut wait] = BACK_OFF;
+    loop {
+        match unless(stop, listener.accept()).await? {
+            Ok((stream, _)) => return Some(stream),
+            Err(e) if is_the_clients(&e) => debug!("a client gave up before it was accepted: {e}"),
+            Err(e) => {
+                warn!("cannot accept a connection: {e}");
+                unless(stop, task::sleep(wait)).await?;
+                wait = (wait * 2).min(longest);
+            }
+        }
+    }
+}
+
+/// What this future gives; `None` if the server is to stop before.
+async fn unless<T>(stop: &Receiver<()>, future: impl Future<Output = T>) -> Option<T> {
+    let stopped = async {
+        let _ = stop.recv().await;
+        None
+    };
+    stopped.or(async { Some(future.await) }).await
+}
+
+fn is_the_clients(e: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(e.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn all_gone(connections: &Connections, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while connections.len() > 0 && Instant::now() < deadline {
+        task::sleep(LOOK).await;
+    }
+}
