@@ -134,7 +134,9 @@ fn one_client(number: u64, servers: &[SocketAddr], start: Instant, stop: &Atomic
 /// One fault, from its begin to its end.
 fn fault(cluster: &mut Cluster, rng: &mut Rng, counts: &mut BTreeMap<&'static str, u64>) {
     let mut pick = || usize::try_from(rng.below(3)).expect("small");
-    let (at, other) = (pick(), pick());
+    // Half of them hit the leader.
+    let (any, other) = (pick(), pick());
+    let at = cluster.some_leader().filter(|_| rng.chance(1, 2)).unwrap_or(any);
     let short = Duration::from_millis(rng.range(100, 1500));
     let servers = &mut cluster.servers;
     let link = if rng.chance(1, 2) { Link::Cut } else { Link::Silent };
@@ -158,11 +160,18 @@ fn fault(cluster: &mut Cluster, rng: &mut Rng, counts: &mut BTreeMap<&'static st
             "cut: nothing reaches one"
         }
         5 => {
-            // Nobody but the third hears anything, and what it hears is answered into the void.
-            servers[at].link(link);
-            servers[other].link(link);
+            // Nobody but one hears anything, and what it hears is answered into the void. It may even die of it: what it
+            // alone knows, nobody may have been told.
+            let others = [(at + 1) % 3, (at + 2) % 3];
+            others.iter().for_each(|&other| servers[other].link(link));
             thread::sleep(short);
-            "cut: nothing reaches two"
+            if rng.chance(1, 2) {
+                servers[at].kill();
+                others.iter().for_each(|&other| servers[other].link(Link::Open));
+                thread::sleep(short);
+                servers[at].start();
+            }
+            "cut: only one hears"
         }
         _ => {
             servers[at].link(link);

@@ -314,6 +314,12 @@ impl Cluster {
         })
     }
 
+    /// The position of a leader that somebody knows now.
+    pub fn some_leader(&self) -> Option<usize> {
+        let leader = self.servers.iter().find_map(|s| peek(s.http, "/v1/cluster")?["leader"].as_u64())?;
+        self.servers.iter().position(|s| s.id == leader)
+    }
+
     pub fn applied(&self, at: usize) -> Option<u64> {
         peek(self.servers[at].http, "/v1/server")?["applied_index"].as_u64()
     }
