@@ -48,7 +48,7 @@ impl Dev {
             let data = self.data.join(format!("server-{id}"));
             let mut options = Options::new(id, data, address(offset), peer, members.clone());
             self.tuning.apply(&mut options)?;
-            servers.push(Server::start(options)?);
+            servers.push(Server::start(&options)?);
         }
         signals::stop_on_signal(servers.iter().map(Server::stopper).collect())?;
         let url = format!("http://{}", self.http);

@@ -119,7 +119,7 @@ impl Server {
         let mut options = Options::new(self.id, self.data, self.http, self.peer, self.bootstrap.0);
         options.advertise_http = self.advertise_http;
         self.tuning.apply(&mut options)?;
-        let server = copycat::server::Server::start(options)?;
+        let server = copycat::server::Server::start(&options)?;
         tracing::info!("server {} serves http://{}", self.id, server.http());
         signals::stop_on_signal(vec![server.stopper()])?;
         Ok(server.wait()?)

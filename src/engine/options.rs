@@ -73,8 +73,6 @@ impl Options {
 #[cfg(feature = "planted-bugs")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// A leader counts copies of an older term's entry as committed (Raft paper, figure 8).
-    CommitOlderTerm,
     /// A vote is answered before term and vote are durable.
     VoteBeforeDurable,
     /// A follower acknowledges entries that it has only in memory.
@@ -93,8 +91,6 @@ pub enum Bug {
     ReadBeforeInitialize,
     /// A lease counts from when the reply came, and followers vote though they hear a leader.
     LeaseFromReceipt,
-    /// A restarted server answers queries before it has heard how far the log is committed.
-    ReadDuringReplay,
     /// A late flush of replaced entries acknowledges their successors: the flushed *index* is believed.
     PersistedByIndex,
     /// A server that lost its log goes on voting.
@@ -105,7 +101,6 @@ pub enum Bug {
 impl Bug {
     /// All of them.
     pub const ALL: &[Self] = &[
-        Self::CommitOlderTerm,
         Self::VoteBeforeDurable,
         Self::AcknowledgeBeforeDurable,
         Self::LeaderCountsMemory,
@@ -115,7 +110,6 @@ impl Bug {
         Self::ReadWithoutRound,
         Self::ReadBeforeInitialize,
         Self::LeaseFromReceipt,
-        Self::ReadDuringReplay,
         Self::PersistedByIndex,
         Self::LostLogVotes,
     ];

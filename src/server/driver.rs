@@ -80,15 +80,24 @@ pub(crate) enum Stopped {
     Rejected { by: ServerId, rejection: Rejection },
 }
 
-pub(crate) struct Driver<M: StateMachine> {
-    pub(crate) engine: Engine<FileDisk, M>,
-    pub(crate) id: ServerId,
+/// What a driver is connected to.
+pub(crate) struct Wiring {
     pub(crate) inbox: Receiver<Event>,
     pub(crate) flusher: Flusher,
     pub(crate) peers: BTreeMap<ServerId, Peer>,
     pub(crate) door: Door,
     pub(crate) views: Views,
-    pub(crate) requests: Requests,
+}
+
+pub(crate) struct Driver<M: StateMachine> {
+    engine: Engine<FileDisk, M>,
+    id: ServerId,
+    inbox: Receiver<Event>,
+    flusher: Flusher,
+    peers: BTreeMap<ServerId, Peer>,
+    door: Door,
+    views: Views,
+    requests: Requests,
     durability: Durability,
     state: Progress,
 }
@@ -109,14 +118,11 @@ struct Progress {
 impl<M: StateMachine> Driver<M> {
     pub(crate) fn new(
         engine: Engine<FileDisk, M>,
-        inbox: Receiver<Event>,
-        flusher: Flusher,
-        peers: BTreeMap<ServerId, Peer>,
-        door: Door,
-        views: Views,
+        wiring: Wiring,
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
+        let Wiring { inbox, flusher, peers, door, views } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         Self { engine, id, inbox, flusher, peers, door, views, requests, durability, state: Progress::default() }
@@ -126,7 +132,9 @@ impl<M: StateMachine> Driver<M> {
     pub(crate) fn run(mut self) -> Result<(), Stopped> {
         let result = self.drive();
         for id in self.requests.all() {
-            self.finish(id, Err(Refusal::ShuttingDown));
+            // A command that was handed over may have, or may yet have, an effect.
+            let unknown = self.requests.get_mut(id).is_some_and(|p| p.is_command() && p.place != Place::Parked);
+            self.finish(id, Err(if unknown { Refusal::LeaderLost } else { Refusal::ShuttingDown }));
         }
         self.flusher.stop();
         result
@@ -476,9 +484,11 @@ impl<M: StateMachine> Driver<M> {
         self.views.publish(now.monotonic, status, || View::of(&self.engine));
     }
 
+    /// Whether a server that shuts down may end: it leads no longer, and nobody waits for what it was given.
     fn has_left_office(&self, now: Now) -> bool {
         self.state.shutting_down.is_some_and(|deadline| {
-            self.engine.status().role != Role::Leader || now.monotonic >= deadline || self.peers.is_empty()
+            let left = self.engine.status().role != Role::Leader || self.peers.is_empty();
+            left && self.requests.is_idle() || now.monotonic >= deadline
         })
     }
 

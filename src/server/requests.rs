@@ -171,6 +171,11 @@ impl Requests {
         self.by_id.iter().filter(|(_, p)| p.place == Place::Leader(leader)).map(|(&id, _)| id).collect()
     }
 
+    /// Whether nothing waits but what nobody has.
+    pub(super) fn is_idle(&self) -> bool {
+        self.by_id.len() == self.parked.len()
+    }
+
     pub(super) fn all(&self) -> Vec<RequestId> {
         self.by_id.keys().copied().collect()
     }

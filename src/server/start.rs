@@ -3,7 +3,7 @@
 use super::ServerError;
 use super::backend::ServerBackend;
 use super::clock;
-use super::driver::{Driver, Event, Inbox, Stopped};
+use super::driver::{Driver, Event, Inbox, Stopped, Wiring};
 use super::flusher::Flusher;
 use super::transport::frame::Me;
 use super::transport::{Door, Peer, listen};
@@ -128,7 +128,7 @@ fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
     let directory = options.data.display();
     let disk = FileDisk::open(&options.data).map_err(|e| ServerError::new(format!("{directory}: {e}")))?;
     let seed = Seed { identity: random()? | 1, salt: (random()? >> 32) as u32, now_ms: clock::wall_ms() };
-    let log = copycat_storage::Options { segment_size: options.segment_size, ..Default::default() };
+    let log = copycat_storage::Options { segment_size: options.segment_size };
     let mut storage = Storage::open(disk, log, seed).map_err(|e| ServerError::new(format!("{directory}: {e}")))?;
     let mut meta = storage.meta().clone();
     if meta.server != 0 && meta.server != options.id {
@@ -150,12 +150,12 @@ impl Server {
     ///
     /// # Errors
     /// If an address or the directory cannot be used; the error is one line that says what to do.
-    pub fn start(options: Options) -> Result<Self, ServerError> {
+    pub fn start(options: &Options) -> Result<Self, ServerError> {
         let initial = Configuration::bootstrap(options.bootstrap.iter().cloned());
         if !initial.members.contains_key(&options.id) {
             return Err(ServerError::new(format!("--bootstrap does not list server {} itself: add it", options.id)));
         }
-        let storage = open(&options)?;
+        let storage = open(options)?;
         let http_listener = bind("the HTTP address", &options.http)?;
         let peer_listener = bind("the peer address", &options.peer)?;
         let http = http_listener.local_addr().map_err(ServerError::new)?;
@@ -185,8 +185,8 @@ impl Server {
         let name = format!("copycat-{}", options.id);
         let flusher = Flusher::start(&name, inbox.clone())
             .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
-        let driver =
-            Driver::new(engine, events, flusher, peers, door.clone(), views.clone(), options.durability, random()?);
+        let wiring = Wiring { inbox: events, flusher, peers, door: door.clone(), views: views.clone() };
+        let driver = Driver::new(engine, wiring, options.durability, random()?);
         let (http_stop, http_stopped) = async_channel::bounded(1);
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));

@@ -3,7 +3,7 @@
 use copycat_testkit::Rng;
 
 /// Every kind of fault, as counted in reports.
-pub const KINDS: &[&str] = &[
+pub(crate) const KINDS: &[&str] = &[
     "message lost",
     "message doubled",
     "message delayed",
@@ -22,7 +22,7 @@ pub const KINDS: &[&str] = &[
 
 /// The odds of one run, drawn from its seed: some runs are calm in some respect.
 #[derive(Debug, Clone)]
-pub struct Profile {
+pub(crate) struct Profile {
     pub servers: u64,
     pub clients: u64,
     pub keys: u64,
@@ -45,7 +45,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
         let pick = |rng: &mut Rng, from: &[u64]| from[rng.below(from.len() as u64) as usize];
         Self {
             servers: pick(rng, &[3, 3, 3, 3, 5, 2, 1, 4]),

@@ -18,7 +18,7 @@ struct Seen {
     compared: Index,
 }
 
-pub struct Invariants {
+pub(crate) struct Invariants {
     seen: Vec<Seen>,
     leaders: BTreeMap<Term, u64>,
     /// Votes that were sent: by voter and term, for whom.
@@ -38,7 +38,7 @@ pub struct Invariants {
 }
 
 impl Invariants {
-    pub fn new(servers: usize, keys: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(servers: usize, keys: Vec<Vec<u8>>) -> Self {
         Self {
             seen: vec![Seen::default(); servers],
             leaders: BTreeMap::new(),
@@ -54,12 +54,12 @@ impl Invariants {
         }
     }
 
-    pub fn committed(&self) -> Index {
+    pub(crate) fn committed(&self) -> Index {
         self.committed.len() as Index
     }
 
     /// A vote leaves a server.
-    pub fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
+    pub(crate) fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
         let first = *self.votes.entry((voter, term)).or_insert(candidate);
         if first != candidate {
             self.broken = Some(format!("TWO VOTES: {voter} in term {term}: for {first} and {candidate}"));
@@ -67,7 +67,7 @@ impl Invariants {
     }
 
     /// A promise leaves a server: it must outlive the worst power cut, now.
-    pub fn promised(&mut self, server: &Server, term: Term, vote: Option<u64>, index: Option<Index>) {
+    pub(crate) fn promised(&mut self, server: &Server, term: Term, vote: Option<u64>, index: Option<Index>) {
         let survivor = server.after_worst_power_cut();
         let (kept, id) = (survivor.meta().term.max(survivor.last_term()), server.id);
         if kept < term || vote.is_some_and(|vote| survivor.meta().vote != vote) {
@@ -81,7 +81,7 @@ impl Invariants {
     }
 
     /// Checks the server that has just stepped.
-    pub fn check(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
+    pub(crate) fn check(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
         if let Some(violation) = self.broken.take() {
             return Err(violation);
         }
@@ -215,7 +215,7 @@ impl Invariants {
     }
 
     /// An answer must be the state at the index that it names.
-    pub fn check_answer(&self, key: &[u8], index: Index, version: Option<u64>) -> Result<(), String> {
+    pub(crate) fn check_answer(&self, key: &[u8], index: Index, version: Option<u64>) -> Result<(), String> {
         let empty = [(0, None)];
         let history = self.versions.get(key).map_or(empty.as_slice(), Vec::as_slice);
         let expected = history.iter().rev().find(|&&(from, _)| from <= index).and_then(|&(_, v)| v);
@@ -226,7 +226,7 @@ impl Invariants {
     }
 
     /// At the end all servers have the same whole state.
-    pub fn check_end(&self, servers: &[Server]) -> Result<(), String> {
+    pub(crate) fn check_end(&self, servers: &[Server]) -> Result<(), String> {
         let first = servers[0].engine().executor();
         for server in &servers[1..] {
             let executor = server.engine().executor();
@@ -247,7 +247,7 @@ fn version_of(executor: &Executor<Store>, key: &[u8]) -> Option<u64> {
 }
 
 /// The answer to a `Get` in these bytes: version and value.
-pub fn decode_get(output: &Outcome) -> Option<(u64, Vec<u8>)> {
+pub(crate) fn decode_get(output: &Outcome) -> Option<(u64, Vec<u8>)> {
     let Outcome::Output(bytes) = output else { panic!("malformed") };
     match decode_query_output::<Store>(bytes) {
         Some(Answer::Value(item)) => item.map(|i| (i.version, i.value)),

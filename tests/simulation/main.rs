@@ -4,6 +4,8 @@
 //! `COPYCAT_SIM_SEED=<seed> make simulate`. Settings (environment): `COPYCAT_SIM_SEEDS` (how many, 500),
 //! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (events a run, 10,000).
 
+#![allow(clippy::cast_possible_truncation)] // simulated times and sizes are small
+
 mod faults;
 mod invariants;
 #[cfg(feature = "planted-bugs")]

@@ -6,10 +6,10 @@ use copycat_storage::{Disk, FlushJob, MemDisk, OpenError, Seed, Storage};
 use copycat_testkit::Rng;
 use std::time::Duration;
 
-pub type SimEngine = Engine<MemDisk, Store>;
-pub type SimInput = copycat::engine::Input<MemDisk>;
+pub(crate) type SimEngine = Engine<MemDisk, Store>;
+pub(crate) type SimInput = copycat::engine::Input<MemDisk>;
 
-pub struct Server {
+pub(crate) struct Server {
     pub id: u64,
     pub disk: MemDisk,
     /// `None`: down.
@@ -33,7 +33,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(id: u64, rng: &mut Rng, segment: u32, options: Options) -> Self {
+    pub(crate) fn new(id: u64, rng: &mut Rng, segment: u32, options: Options) -> Self {
         Self {
             id,
             disk: MemDisk::new(),
@@ -54,20 +54,20 @@ impl Server {
     }
 
     /// This server's clocks at a moment of simulated time (microseconds).
-    pub fn now(&self, time: u64) -> Now {
+    pub(crate) fn now(&self, time: u64) -> Now {
         let own = time as i64 + time as i64 / 1_000_000 * self.drift + time as i64 % 1_000_000 * self.drift / 1_000_000;
         let wall = 1_700_000_000_000 + time as i64 / 1000 + self.wall_offset;
         Now { monotonic: Duration::from_micros(own as u64), wall: wall as u64 }
     }
 
     /// The simulated time at which this server's monotonic clock shows `at`, rounded up.
-    pub fn time_of(&self, at: Duration) -> u64 {
+    pub(crate) fn time_of(&self, at: Duration) -> u64 {
         let own = at.as_micros() as i64;
         (own * 1_000_000 / (1_000_000 + self.drift)) as u64 + 2
     }
 
     /// Opens the disk and starts the engine, as a process does.
-    pub fn start(&mut self, time: u64, initial: &Configuration) -> Result<(), String> {
+    pub(crate) fn start(&mut self, time: u64, initial: &Configuration) -> Result<(), String> {
         self.life += 1;
         self.job = None;
         self.restart_at = None;
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// What would be left of this server if the power failed now and took all that can be taken.
-    pub fn after_worst_power_cut(&self) -> Storage<MemDisk> {
+    pub(crate) fn after_worst_power_cut(&self) -> Storage<MemDisk> {
         let disk = self.disk.fork();
         disk.crash(&mut || 0);
         disk.set_capacity(None);
@@ -102,7 +102,7 @@ impl Server {
     }
 
     /// The segments vanish, for good; the other files stay.
-    pub fn lose_log(&mut self) {
+    pub(crate) fn lose_log(&mut self) {
         let names = self.disk.list().expect("the disk lists");
         for name in names.iter().filter(|n| n.ends_with(".log")) {
             self.disk.remove(name).expect("the disk removes");
@@ -110,15 +110,15 @@ impl Server {
         self.disk.sync_dir().expect("the disk syncs");
     }
 
-    pub fn identity(&self) -> u64 {
+    pub(crate) fn identity(&self) -> u64 {
         self.engine.as_ref().map_or(0, |e| e.storage().meta().identity)
     }
 
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.engine.is_some()
     }
 
-    pub fn engine(&self) -> &SimEngine {
+    pub(crate) fn engine(&self) -> &SimEngine {
         self.engine.as_ref().expect("the server is up")
     }
 }

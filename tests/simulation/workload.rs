@@ -27,7 +27,7 @@ struct Waiting {
 }
 
 #[derive(Debug, Default)]
-pub struct Client {
+pub(crate) struct Client {
     waiting: Option<Waiting>,
     /// The highest index it has seen.
     seen: u64,
@@ -36,7 +36,7 @@ pub struct Client {
     pub leader: Option<u64>,
 }
 
-pub struct Workload {
+pub(crate) struct Workload {
     pub clients: Vec<Client>,
     pub keys: Vec<Vec<u8>>,
     history: History,
@@ -49,7 +49,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn new(profile: &Profile) -> Self {
+    pub(crate) fn new(profile: &Profile) -> Self {
         Self {
             clients: (0..profile.clients).map(|_| Client::default()).collect(),
             keys: (0..profile.keys).map(|k| format!("key-{k}").into_bytes()).collect(),
@@ -64,27 +64,27 @@ impl Workload {
     }
 
     /// Clients number their requests so that the number names the client.
-    pub fn client_of(&self, request: RequestId) -> usize {
+    pub(crate) fn client_of(&self, request: RequestId) -> usize {
         request as usize % self.clients.len()
     }
 
-    pub fn is_waiting(&self, client: usize, request: RequestId) -> bool {
+    pub(crate) fn is_waiting(&self, client: usize, request: RequestId) -> bool {
         self.clients[client].waiting.as_ref().is_some_and(|w| w.request == request)
     }
 
-    pub fn is_handed_over(&self, client: usize) -> bool {
+    pub(crate) fn is_handed_over(&self, client: usize) -> bool {
         self.clients[client].waiting.as_ref().is_some_and(|w| w.at.is_some())
     }
 
     /// The requests that this server has.
-    pub fn waiting_at(&self, at: usize) -> Vec<(usize, RequestId)> {
+    pub(crate) fn waiting_at(&self, at: usize) -> Vec<(usize, RequestId)> {
         let waiting = self.clients.iter().enumerate();
         waiting
             .filter_map(|(c, client)| client.waiting.as_ref().filter(|w| w.at == Some(at)).map(|w| (c, w.request)))
             .collect()
     }
 
-    pub fn begin(&mut self, client: usize, time: u64, rng: &mut Rng) -> RequestId {
+    pub(crate) fn begin(&mut self, client: usize, time: u64, rng: &mut Rng) -> RequestId {
         let key = rng.below(self.keys.len() as u64) as usize;
         let known = self.clients[client].versions.get(&key).copied();
         let condition = match rng.below(10) {
@@ -135,7 +135,7 @@ impl Workload {
     }
 
     /// Gives the client's request to a server.
-    pub fn hand_over(&mut self, client: usize, at: usize) -> SimInput {
+    pub(crate) fn hand_over(&mut self, client: usize, at: usize) -> SimInput {
         let seen = self.clients[client].seen;
         let waiting = self.clients[client].waiting.as_mut().expect("it waits");
         waiting.at = Some(at);
@@ -154,13 +154,13 @@ impl Workload {
     }
 
     /// The server said that it did nothing.
-    pub fn took_back(&mut self, client: usize) {
+    pub(crate) fn took_back(&mut self, client: usize) {
         if let Some(waiting) = &mut self.clients[client].waiting {
             waiting.at = None;
         }
     }
 
-    pub fn answered(
+    pub(crate) fn answered(
         &mut self,
         client: usize,
         time: u64,
@@ -222,14 +222,14 @@ impl Workload {
     }
 
     /// A bound was reached: nothing happened.
-    pub fn refused(&mut self, client: usize, time: u64) {
+    pub(crate) fn refused(&mut self, client: usize, time: u64) {
         if let Some(op) = self.clients[client].waiting.take().and_then(|w| w.op) {
             self.history.complete(op, time, Answer::NotApplied);
         }
     }
 
     /// No answer came: a command that a server had may take effect at any time.
-    pub fn gave_up(&mut self, client: usize, time: u64) {
+    pub(crate) fn gave_up(&mut self, client: usize, time: u64) {
         let Some(waiting) = self.clients[client].waiting.take() else { return };
         let unknown = matches!(waiting.what, What::Command(_)) && waiting.at.is_some();
         if let Some(op) = waiting.op {
@@ -237,7 +237,7 @@ impl Workload {
         }
     }
 
-    pub fn check(&mut self, counts: &mut BTreeMap<&'static str, u64>) -> Result<(), String> {
+    pub(crate) fn check(&mut self, counts: &mut BTreeMap<&'static str, u64>) -> Result<(), String> {
         counts.insert("lease reads", self.lease_reads);
         counts.insert("sequential reads", self.sequential_reads);
         self.history.check().map(|_| ()).map_err(|violation| format!("NOT LINEARIZABLE: {violation}"))

@@ -17,7 +17,7 @@ const ELECTION_TIMEOUT: u64 = 500_000;
 /// After everything has healed, the cluster must serve and agree within this much simulated time.
 const RECOVERY: u64 = 30_000_000;
 
-pub struct Setup {
+pub(crate) struct Setup {
     pub seed: u64,
     pub steps: u64,
     #[cfg(feature = "planted-bugs")]
@@ -25,7 +25,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    pub fn new(seed: u64, steps: u64) -> Self {
+    pub(crate) fn new(seed: u64, steps: u64) -> Self {
         Self {
             seed,
             steps,
@@ -36,14 +36,14 @@ impl Setup {
 }
 
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     pub counts: BTreeMap<&'static str, u64>,
     /// A checksum over everything that happened.
     pub trace: u64,
     pub violation: Option<String>,
 }
 
-pub enum Event {
+pub(crate) enum Event {
     Deliver {
         to: usize,
         from: ServerId,
@@ -99,7 +99,7 @@ pub enum Event {
     },
 }
 
-pub struct World {
+pub(crate) struct World {
     pub rng: Rng,
     pub profile: Profile,
     pub time: u64,
@@ -116,7 +116,7 @@ pub struct World {
 }
 
 /// Runs one seed to its end.
-pub fn run(setup: &Setup) -> Report {
+pub(crate) fn run(setup: &Setup) -> Report {
     let mut world = World::new(setup);
     let result = catch_unwind(AssertUnwindSafe(|| world.run(setup.steps)));
     let violation = match result {
@@ -180,12 +180,12 @@ impl World {
         world
     }
 
-    pub fn schedule(&mut self, delay: u64, event: Event) {
+    pub(crate) fn schedule(&mut self, delay: u64, event: Event) {
         self.sequence += 1;
         self.queue.insert((self.time + delay, self.sequence), event);
     }
 
-    pub fn count(&mut self, what: &'static str) {
+    pub(crate) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
@@ -204,7 +204,8 @@ impl World {
         let (end, goal) = (self.time + RECOVERY, self.workload.acknowledged + 20);
         while !(self.workload.acknowledged >= goal && self.agree()) {
             if self.time > end {
-                let states: Vec<_> = self.servers.iter().map(|s| s.engine.as_ref().map(|e| e.status())).collect();
+                let states: Vec<_> =
+                    self.servers.iter().map(|s| s.engine.as_ref().map(copycat::engine::Engine::status)).collect();
                 return Err(format!(
                     "NO PROGRESS: {} of {goal} acknowledged after everything healed; {states:#?}",
                     self.workload.acknowledged
@@ -324,7 +325,7 @@ impl World {
     }
 
     /// One step of a server, as its driver makes it: input, poll, outputs, flush; then the invariants.
-    pub fn act(&mut self, at: usize, input: Option<SimInput>) -> Result<(), String> {
+    pub(crate) fn act(&mut self, at: usize, input: Option<SimInput>) -> Result<(), String> {
         let now = self.servers[at].now(self.time);
         let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };
         let result = input.map_or(Ok(()), |input| engine.step(now, input));
@@ -421,7 +422,7 @@ impl World {
         let Some(engine) = &mut self.servers[at].engine else { return };
         for output in engine.take_outputs() {
             match output {
-                Output::Send { to, message } => self.send(at, to, message),
+                Output::Send { to, message } => self.send(at, to, &message),
                 Output::Reply { id, result } => {
                     let client = self.workload.client_of(id);
                     let delay = 50 + self.rng.below(1000);
@@ -443,8 +444,8 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: usize, to: ServerId, message: Message) {
-        match message {
+    fn send(&mut self, from: usize, to: ServerId, message: &Message) {
+        match *message {
             Message::VoteReply { term, granted: true } => {
                 self.invariants.voted(self.servers[from].id, term, to);
                 self.invariants.promised(&self.servers[from], term, Some(to), None);

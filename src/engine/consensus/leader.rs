@@ -297,7 +297,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             .map(|v| if v == self.id { own } else { leader.progress.get(&v).map_or(0, Progress::counted) })
             .collect();
         let index = reached_by_majority(&mut copies).min(self.storage.last_index());
-        let own_term = self.storage.term(index) == Some(self.term()) || planted!(self.options, CommitOlderTerm);
+        // Only an entry of the own term is committed by counting copies (Raft paper, 5.4.2 and figure 8).
+        let own_term = self.storage.term(index) == Some(self.term());
         if index > self.commit && own_term {
             self.set_commit(index);
             if self.serves_reads() {
@@ -419,7 +420,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let Some(leader) = self.leading() else { return };
         let heard = |v: &ServerId| leader.progress.get(v).is_some_and(|p| now.monotonic < p.heard + t);
         let closest = || {
-            let key = |v: &ServerId| leader.progress.get(v).map_or(0, |p| p.counted());
+            let key = |v: &ServerId| leader.progress.get(v).map_or(0, Progress::counted);
             voters.iter().copied().filter(heard).max_by_key(key)
         };
         let Some(target) = target.filter(|v| voters.contains(v)).or_else(closest) else { return };

@@ -101,8 +101,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         {
             return self.reply(waiting.id, Err(Refusal::Behind));
         }
-        let learned = self.reads.learned.or(planted!(self.options, ReadDuringReplay).then_some(0));
-        match learned {
+        match self.reads.learned {
             Some(learned) => {
                 self.reads.ready.insert((index.max(learned), waiting.id), waiting);
             }
