@@ -44,8 +44,8 @@ fn failure(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::NoLeader => Failure::NoLeader,
         Refusal::Overloaded => Failure::Overloaded,
-        // The store's own operations are never malformed, short of another version of it.
-        Refusal::TooLarge | Refusal::Malformed => Failure::TooLarge,
+        Refusal::TooLarge => Failure::TooLarge,
+        Refusal::Malformed => Failure::Malformed,
         Refusal::StorageFull => Failure::StorageFull,
         Refusal::Timeout { maybe_applied } => Failure::Timeout { maybe_applied },
         Refusal::LeaderLost => Failure::LeaderLost,
@@ -99,8 +99,7 @@ impl Backend for ServerBackend {
         let c = command(c);
         let request = Request::Command { operation: encode_operation(&c), mode: Store::mode(&c) };
         let reply = self.ask(request, timeout).await?;
-        // Bytes that another version of the store wrote: it was carried out, but what came of it cannot be told.
-        let output = decode_output::<Store>(&reply.output).ok_or(Failure::Timeout { maybe_applied: true })?;
+        let output = decode_output::<Store>(&reply.output).ok_or(Failure::Internal)?;
         let output = match output {
             store::Output::Put { created } => CommandOutput::Put { created },
             store::Output::Deleted { version } => CommandOutput::Deleted { version },
@@ -120,7 +119,7 @@ impl Backend for ServerBackend {
             operation: encode_operation(&query),
         };
         let reply = self.ask(request, read.timeout).await?;
-        let output = decode_query_output::<Store>(&reply.output).ok_or(Failure::Timeout { maybe_applied: false })?;
+        let output = decode_query_output::<Store>(&reply.output).ok_or(Failure::Internal)?;
         let output = match output {
             store::Answer::Value(found) => QueryOutput::Value(found.map(item)),
             store::Answer::Page { items, more } => {

@@ -7,7 +7,7 @@ use super::clock;
 use super::flusher::Flusher;
 use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests};
 use super::start::Durability;
-use super::transport::frame::{Frame, Rejection, WireRefusal, WireRequest, WireResponse};
+use super::transport::frame::{Frame, Refused, WireRefusal, WireRequest, WireResponse};
 use super::transport::{Door, Peer};
 use super::view::{View, Views};
 use crate::engine::machine::{Outcome, StateMachine};
@@ -36,15 +36,42 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What happens to a server.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Message { from: ServerId, identity: Identity, message: Message },
+    Message {
+        from: ServerId,
+        identity: Identity,
+        message: Message,
+    },
     Persisted(std::io::Result<Persisted<FileDisk>>),
     Prepared(std::io::Result<Prepared<FileDisk>>),
-    Request { request: Request, timeout: Duration, reply: async_channel::Sender<Result<Reply, Refusal>> },
-    Forwarded { from: ServerId, id: RequestId, request: WireRequest },
-    ForwardReply { id: RequestId, result: Result<WireResponse, WireRefusal> },
-    Met { id: ServerId, identity: Identity, http: String },
-    Disconnected { id: ServerId },
-    Rejected { by: ServerId, rejection: Rejection },
+    Request {
+        request: Request,
+        timeout: Duration,
+        reply: async_channel::Sender<Result<Reply, Refusal>>,
+    },
+    Forwarded {
+        from: ServerId,
+        id: RequestId,
+        request: WireRequest,
+    },
+    ForwardReply {
+        id: RequestId,
+        result: Result<WireResponse, WireRefusal>,
+    },
+    /// A greeting went well; `dialed`: this server began it, so that what it sends will be heard.
+    Met {
+        id: ServerId,
+        identity: Identity,
+        cluster: u128,
+        http: String,
+        dialed: bool,
+    },
+    Disconnected {
+        id: ServerId,
+    },
+    Refused {
+        peer: ServerId,
+        refused: Refused,
+    },
     Shutdown,
 }
 
@@ -76,8 +103,8 @@ pub(crate) enum Stopped {
     Fatal(#[from] Fatal),
     #[error("the disk failed: {0}; nothing unflushed was acknowledged; replace the disk or restore the directory")]
     Disk(std::io::Error),
-    #[error("server {by} and others refuse this server: {rejection}")]
-    Rejected { by: ServerId, rejection: Rejection },
+    #[error("no majority can be had: server {peer}: {refused}")]
+    Refused { peer: ServerId, refused: Refused },
 }
 
 /// What a driver is connected to.
@@ -110,7 +137,7 @@ struct Progress {
     last_change: Duration,
     idle_marked: bool,
     flushed_at: Duration,
-    rejected_by: BTreeSet<ServerId>,
+    refused: BTreeSet<ServerId>,
     heard_leader: bool,
     shutting_down: Option<Duration>,
 }
@@ -191,9 +218,11 @@ impl<M: StateMachine> Driver<M> {
                 self.engine.storage_mut().prepared(result);
                 return Ok(());
             }
-            Event::Met { id, identity, http } => {
-                self.state.rejected_by.remove(&id);
-                Input::Peer { id, identity, http }
+            Event::Met { id, identity, cluster, http, dialed } => {
+                if dialed {
+                    self.state.refused.remove(&id);
+                }
+                Input::Peer { id, identity, cluster, http }
             }
             Event::Request { request, timeout, reply } => {
                 return self.admit(now, Origin::Local(reply), request, timeout);
@@ -210,7 +239,7 @@ impl<M: StateMachine> Driver<M> {
                 self.disconnected(now, id);
                 return Ok(());
             }
-            Event::Rejected { by, rejection } => return self.rejected(by, rejection),
+            Event::Refused { peer, refused } => return self.refused(peer, refused),
             Event::Shutdown => {
                 if self.state.shutting_down.is_none() {
                     info!("server {}: shutting down", self.id);
@@ -316,13 +345,13 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    /// One peer's refusal may be its own fault. If so many refuse that no quorum can be had, it is ours.
-    fn rejected(&mut self, by: ServerId, rejection: Rejection) -> Result<(), Stopped> {
-        self.state.rejected_by.insert(by);
+    /// One peer that is not to be had may be at fault itself. If so many are that no quorum is left, it is this server.
+    fn refused(&mut self, peer: ServerId, refused: Refused) -> Result<(), Stopped> {
+        self.state.refused.insert(peer);
         let others = self.engine.configuration().voters().filter(|&v| v != self.id).count();
-        let willing = others.saturating_sub(self.state.rejected_by.len());
+        let willing = others.saturating_sub(self.state.refused.len());
         if !self.state.heard_leader && willing + 1 < self.engine.quorum() {
-            return Err(Stopped::Rejected { by, rejection });
+            return Err(Stopped::Refused { peer, refused });
         }
         Ok(())
     }

@@ -167,13 +167,27 @@ impl Server {
         };
         let cluster = storage.meta().cluster;
         let engine_options = crate::engine::Options::with_election_timeout(options.election_timeout);
-        let engine =
-            Engine::new(options.id, engine_options, random()?, clock::now(), storage, Store::default(), initial)
-                .map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?;
+        let engine = Engine::new(
+            options.id,
+            engine_options,
+            random()?,
+            clock::now(),
+            storage,
+            Store::default(),
+            initial.clone(),
+        )
+        .map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?;
         let configuration = engine.configuration().clone();
+        if !configuration.same_members(&initial) {
+            tracing::warn!(
+                "server {}: {} knows other members or addresses than --bootstrap lists: what it knows is in force",
+                options.id,
+                options.data.display()
+            );
+        }
         let door = Door::new(me.clone(), cluster, configuration.clone());
         let (inbox, events) = Inbox::new();
-        inbox.offer(Event::Met { id: me.id, identity: me.identity, http: me.http.clone() });
+        inbox.offer(Event::Met { id: me.id, identity: me.identity, cluster, http: me.http.clone(), dialed: false });
         let silence = (options.election_timeout * 2).max(Duration::from_secs(1));
         let peers: BTreeMap<ServerId, Peer> = configuration
             .members

@@ -249,7 +249,8 @@ impl World {
             Event::Met { at, life, id, identity } => {
                 if self.servers[at].life == life && self.servers[at].is_up() && !self.postponed(at) {
                     let http = format!("s{id}:2");
-                    self.act(at, Some(Input::Peer { id, identity, http }))?;
+                    // One cluster in one world: a wiped server knows none, which the engine takes alike.
+                    self.act(at, Some(Input::Peer { id, identity, cluster: 0, http }))?;
                 }
             }
             Event::FlushDone { at, life } => self.flush_done(at, life)?,

@@ -83,6 +83,13 @@ impl Configuration {
         self.members.get(&id).is_some_and(|m| m.identity.is_none_or(|known| known == identity))
     }
 
+    /// Whether both name the same members at the same peer addresses.
+    #[must_use]
+    pub fn same_members(&self, other: &Self) -> bool {
+        let addresses = |c: &Self| c.members.iter().map(|(&id, m)| (id, m.peer.clone())).collect::<Vec<_>>();
+        addresses(self) == addresses(other)
+    }
+
     /// A checksum of the initial list, which peers compare before the cluster has an id.
     #[must_use]
     pub fn digest(&self) -> u32 {

@@ -382,7 +382,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             next.cluster = u128::from(self.draw()) << 64 | u128::from(self.draw()) | 1;
         }
         for (id, met) in &self.met {
-            if let Some(member) = next.members.get_mut(id)
+            // A directory of another cluster is no member, whatever its number.
+            if (met.cluster == 0 || met.cluster == self.configuration().cluster)
+                && let Some(member) = next.members.get_mut(id)
                 && member.identity.is_none_or(|known| known == met.identity)
             {
                 member.identity = Some(met.identity);

@@ -81,6 +81,8 @@ pub enum Input<D: Disk> {
         id: ServerId,
         /// Its data directory.
         identity: Identity,
+        /// The cluster it belongs to; 0: it does not know yet.
+        cluster: u128,
         /// Where HTTP clients reach it.
         http: String,
     },
@@ -202,6 +204,7 @@ enum RoleState {
 #[derive(Clone, Debug)]
 struct Met {
     identity: Identity,
+    cluster: u128,
     http: String,
 }
 
@@ -306,7 +309,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Input::Command { id, operation, mode } => self.command(now, id, operation, mode)?,
             Input::Query { id, query } => self.query(now, id, query),
             Input::Cancel(id) => self.reads.cancel(id),
-            Input::Peer { id, identity, http } => self.peer(id, identity, http),
+            Input::Peer { id, identity, cluster, http } => self.peer(id, Met { identity, cluster, http }),
             Input::Transfer(target) => self.start_transfer(now, target),
         }
         Ok(())
@@ -612,8 +615,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    fn peer(&mut self, id: ServerId, identity: Identity, http: String) {
-        self.met.insert(id, Met { identity, http });
+    fn peer(&mut self, id: ServerId, met: Met) {
+        self.met.insert(id, met);
         if let RoleState::Leader(leader) = &mut self.role {
             leader.met(id);
         }

@@ -60,7 +60,7 @@ pub(crate) struct Me {
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum Welcome {
     /// Come in.
-    Accepted { identity: Identity, http: String },
+    Accepted { cluster: u128, identity: Identity, http: String },
     /// Stay out.
     Rejected(Rejection),
 }
@@ -99,6 +99,27 @@ impl std::fmt::Display for Rejection {
             Self::NotAdmitted => f.write_str(
                 "it knows another data directory under this server's id: bring that directory back, or remove the member \
                  and join again under a new id",
+            ),
+        }
+    }
+}
+
+/// Why no connection to a peer can be had though it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It refuses this server.
+    ByPeer(Rejection),
+    /// It is not the member that this server's directory knows by its number.
+    Stranger,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ByPeer(rejection) => write!(f, "it refuses this server: {rejection}"),
+            Self::Stranger => f.write_str(
+                "it belongs to another cluster than this server's data directory, or lost its own directory: start this \
+                 server with a directory of that cluster (an empty one for a new cluster), or bring that directory back",
             ),
         }
     }

@@ -8,7 +8,7 @@ use async_std::io::{BufReader, WriteExt};
 use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use std::time::Duration;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// How long a new connection has for its greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,12 +54,21 @@ async fn serve(stream: TcpStream, door: &Door, inbox: &Inbox) -> io::Result<()> 
         );
         return frame::write(&mut writer, &Welcome::Rejected(rejection)).await;
     }
-    let welcome = Welcome::Accepted { identity: door.me.identity, http: door.me.http.clone() };
-    frame::write(&mut writer, &welcome).await?;
-    let (from, identity) = (hello.from, hello.identity);
-    inbox.offer(Event::Met { id: from, identity, http: hello.http });
+    let mut judged = door.generation();
+    frame::write(&mut writer, &door.welcome()).await?;
+    let (from, identity, cluster) = (hello.from, hello.identity, hello.cluster);
+    inbox.offer(Event::Met { id: from, identity, cluster, http: hello.http.clone(), dialed: false });
     loop {
-        match frame::read(&mut reader).await? {
+        let frame = frame::read(&mut reader).await?;
+        let generation = door.generation();
+        if generation != judged {
+            judged = generation;
+            if let Err(rejection) = door.judge(&hello) {
+                info!("server {}: server {from} is let in no longer: {rejection:?}", door.me.id);
+                return Ok(());
+            }
+        }
+        match frame {
             Frame::Consensus(message) => {
                 // A full inbox loses it; the engine repeats what matters.
                 inbox.offer(Event::Message { from, identity, message });

@@ -8,10 +8,11 @@ pub(crate) mod frame;
 mod inbound;
 mod outbound;
 
-use crate::engine::{Configuration, ServerId};
-use frame::{Hello, Me, Rejection, WIRE_VERSION};
+use crate::engine::{Configuration, Identity, ServerId};
+use frame::{Hello, Me, Rejection, WIRE_VERSION, Welcome};
 pub(crate) use inbound::listen;
 pub(crate) use outbound::Peer;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What greetings are judged by: who we are, and the configuration as the driver last saw it.
@@ -19,6 +20,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) struct Door {
     pub(crate) me: Me,
     known: Arc<Mutex<Known>>,
+    /// Rises when `known` changes: who was let in before is looked at again.
+    generation: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,16 +33,21 @@ struct Known {
 impl Door {
     pub(crate) fn new(me: Me, cluster: u128, configuration: Configuration) -> Self {
         let known = Known { cluster, configuration: Arc::new(configuration) };
-        Self { me, known: Arc::new(Mutex::new(known)) }
+        Self { me, known: Arc::new(Mutex::new(known)), generation: Arc::default() }
     }
 
     /// The driver tells what is in force now.
     pub(crate) fn update(&self, cluster: u128, configuration: &Configuration) {
         let mut known = self.lock();
-        known.cluster = cluster;
-        if *known.configuration != *configuration {
-            known.configuration = Arc::new(configuration.clone());
+        if known.cluster != cluster || *known.configuration != *configuration {
+            *known = Known { cluster, configuration: Arc::new(configuration.clone()) };
+            self.generation.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Changes when a greeting may be judged otherwise than before.
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -48,6 +56,18 @@ impl Door {
 
     fn hello(&self, to: ServerId) -> Hello {
         Hello::new(&self.me, self.lock().cluster, to)
+    }
+
+    fn welcome(&self) -> Welcome {
+        let Me { identity, ref http, .. } = self.me;
+        Welcome::Accepted { cluster: self.lock().cluster, identity, http: http.clone() }
+    }
+
+    /// Whether the one that was dialed is the member that was meant.
+    fn knows(&self, peer: ServerId, cluster: u128, identity: Identity) -> bool {
+        let known = self.lock();
+        let same = known.cluster == 0 || cluster == 0 || known.cluster == cluster;
+        same && known.configuration.admits(peer, identity)
     }
 
     /// Whether to let this one in.
@@ -108,5 +128,21 @@ mod tests {
         assert_eq!(ours.judge(&hello), Ok(()));
         hello.identity = 21;
         assert_eq!(ours.judge(&hello), Err(Rejection::NotAdmitted));
+    }
+
+    #[test]
+    fn what_was_let_in_is_judged_again_when_the_cluster_is_known() {
+        let ours = door(1, 0);
+        let hello = door(2, 8).hello(1);
+        assert_eq!(ours.judge(&hello), Ok(()), "it may be the cluster that this fresh server joins");
+        assert!(ours.knows(2, 8, 20));
+        let before = ours.generation();
+        let configuration = ours.lock().configuration.as_ref().clone();
+        ours.update(0, &configuration);
+        assert_eq!(ours.generation(), before, "nothing is new");
+        ours.update(7, &configuration);
+        assert_ne!(ours.generation(), before);
+        assert_eq!(ours.judge(&hello), Err(Rejection::Cluster));
+        assert!(!ours.knows(2, 8, 20) && ours.knows(2, 0, 20) && ours.knows(2, 7, 20) && !ours.knows(3, 7, 30));
     }
 }

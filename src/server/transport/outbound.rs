@@ -1,8 +1,8 @@
 //! The connection to one peer: dialed, greeted, written to, watched, and dialed again.
 
 use super::Door;
-use super::frame::{self, Frame, Rejection, Welcome};
-use crate::engine::ServerId;
+use super::frame::{self, Frame, Refused, Welcome};
+use crate::engine::{Identity, ServerId};
 use crate::server::driver::{Event, Inbox};
 use async_channel::{Receiver, Sender, TrySendError};
 use async_std::future;
@@ -58,6 +58,13 @@ struct Link {
     connected: Arc<AtomicBool>,
 }
 
+/// What a peer proved, and with which generation of the door's knowledge it was judged.
+struct Judged {
+    generation: u64,
+    cluster: u128,
+    identity: Identity,
+}
+
 impl Link {
     /// Until the queue is closed.
     async fn run(self) {
@@ -65,25 +72,25 @@ impl Link {
         let mut said = None;
         while !self.frames.is_closed() {
             match io::timeout(DIAL_TIMEOUT, self.dial()).await {
-                Ok(Ok(stream)) => {
+                Ok(Ok((stream, peer))) => {
                     info!("server {}: connected to server {} at {}", self.door.me.id, self.id, self.address);
                     (backoff, said) = (BACKOFF_FIRST, None);
-                    let end = self.transmit(stream).await;
+                    let end = self.transmit(stream, peer).await;
                     self.connected.store(false, Ordering::Release);
                     while self.frames.try_recv().is_ok() {}
                     self.inbox.offer(Event::Disconnected { id: self.id });
                     let why = end.map_or_else(|e| e.to_string(), |()| "closed".into());
                     info!("server {}: the connection to server {} ended: {why}", self.door.me.id, self.id);
                 }
-                Ok(Err(rejection)) => {
-                    if said != Some(rejection) {
+                Ok(Err(refused)) => {
+                    if said != Some(refused) {
                         warn!(
-                            "server {}: server {} at {} refuses us: {rejection}",
+                            "server {}: no way to server {} at {}: {refused}",
                             self.door.me.id, self.id, self.address
                         );
-                        said = Some(rejection);
+                        said = Some(refused);
                     }
-                    self.inbox.offer(Event::Rejected { by: self.id, rejection });
+                    self.inbox.offer(Event::Refused { peer: self.id, refused });
                 }
                 Err(e) => debug!("cannot reach server {} at {}: {e}", self.id, self.address),
             }
@@ -92,23 +99,35 @@ impl Link {
         }
     }
 
-    async fn dial(&self) -> io::Result<Result<TcpStream, Rejection>> {
+    async fn dial(&self) -> io::Result<Result<(TcpStream, Judged), Refused>> {
         let mut stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         frame::write(&mut stream, &self.door.hello(self.id)).await?;
         match frame::read_welcome(&mut stream).await? {
-            Welcome::Accepted { identity, http } => {
+            Welcome::Accepted { cluster, identity, http } => {
+                let judged = Judged { generation: self.door.generation(), cluster, identity };
+                if !self.door.knows(self.id, cluster, identity) {
+                    return Ok(Err(Refused::Stranger));
+                }
                 while self.frames.try_recv().is_ok() {}
                 self.connected.store(true, Ordering::Release);
-                self.inbox.offer(Event::Met { id: self.id, identity, http });
-                Ok(Ok(stream))
+                self.inbox.offer(Event::Met { id: self.id, identity, cluster, http, dialed: true });
+                Ok(Ok((stream, judged)))
             }
-            Welcome::Rejected(rejection) => Ok(Err(rejection)),
+            Welcome::Rejected(rejection) => Ok(Err(Refused::ByPeer(rejection))),
         }
     }
 
+    /// Whether the peer is still the member that is meant, after the configuration changed.
+    fn still_knows(&self, peer: &mut Judged) -> bool {
+        let generation = self.door.generation();
+        let changed = generation != peer.generation;
+        peer.generation = generation;
+        !changed || self.door.knows(self.id, peer.cluster, peer.identity)
+    }
+
     /// Writes frames until the connection fails or its other end falls silent.
-    async fn transmit(&self, stream: TcpStream) -> io::Result<()> {
+    async fn transmit(&self, stream: TcpStream, peer: Judged) -> io::Result<()> {
         let alive = AtomicBool::new(true);
         let watch = async {
             let mut stream = stream.clone();
@@ -120,10 +139,10 @@ impl Link {
                 alive.store(true, Ordering::Relaxed);
             }
         };
-        self.write(&stream, &alive).or(watch).await
+        self.write(&stream, &alive, peer).or(watch).await
     }
 
-    async fn write(&self, mut stream: &TcpStream, alive: &AtomicBool) -> io::Result<()> {
+    async fn write(&self, mut stream: &TcpStream, alive: &AtomicBool, mut peer: Judged) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
         let mut checked = crate::server::clock::monotonic();
         loop {
@@ -136,6 +155,9 @@ impl Link {
                 && let Ok(frame) = self.frames.try_recv()
             {
                 frame::put(&mut buffer, &frame);
+            }
+            if !self.still_knows(&mut peer) {
+                return Err(io::Error::other("it belongs to another cluster"));
             }
             let now = crate::server::clock::monotonic();
             if now >= checked + self.silence {
