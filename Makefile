@@ -1,5 +1,5 @@
 # `make test` checks everything and needs nothing but the Rust toolchain.
-# Nothing here but `fix` and `tools` changes a file outside of target/.
+# Nothing here but `fix`, `seeds` and `tools` changes a file outside of target/.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ CARGO ?= cargo
 SEEDS ?= 10000
 STEPS ?= 10000
 
-.PHONY: help run test verify unit simulate cluster campaign bench fix tools
+.PHONY: help run test verify unit simulate seeds cluster campaign bench fix tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -48,12 +48,15 @@ unit: ## unit, contract, golden and crash-image tests
 simulate: ## the simulator and its planted bugs; COPYCAT_SIM_SEED=n replays one run
 	@$(CARGO) test --release --features planted-bugs --test simulation
 
+seeds: ## searches a seed for each planted bug, and writes them into docs/correctness.md
+	@COPYCAT_UPDATE=1 $(CARGO) test --release --features planted-bugs --test simulation -- --ignored --nocapture search
+
 cluster: ## three real processes: kills, pauses, cut connections
 	@$(CARGO) test --release --test cluster -- --nocapture
 
 campaign: ## the long versions: SEEDS=10000 simulated runs, longer cluster tests
 	@export COPYCAT_TEST_LONG=1 COPYCAT_SIM_SEEDS=$(SEEDS) COPYCAT_SIM_STEPS=$(STEPS)
-	$(CARGO) test --release --features planted-bugs --test simulation -- --nocapture
+	$(CARGO) test --release --features planted-bugs --test simulation -- --nocapture --include-ignored
 	$(CARGO) test --release --test cluster -- --nocapture
 
 bench: ## benchmarks

@@ -118,3 +118,37 @@ fn segments_have_real_blocks() {
     assert!(meta.blocks() * 512 >= 1 << 20);
     assert!(disk.create("file", 10).is_err());
 }
+
+/// What the weaker durability levels promise: an answer at once, nothing of the log on disk, term and vote always there.
+#[test]
+fn a_promise_of_memory_is_kept_by_no_power_cut_but_meta_is() {
+    let disk = MemDisk::new();
+    let mut storage = open(&disk, 4096);
+    let mut log = Vec::new();
+    fill(&mut storage, &mut log, 3, 1, 100);
+    settle(&mut storage);
+    fill(&mut storage, &mut log, 6, 1, 100);
+    let job = storage.flush_promises().unwrap();
+    assert!(job.is_instant(), "there is nothing to wait for");
+    storage.persisted(job.run().unwrap());
+    assert_eq!(storage.durable_index(), 6, "it counts as durable");
+    assert!(storage.flush_promises().is_none() && !storage.is_flushed());
+    storage.set_meta(Meta { term: 9, ..storage.meta().clone() });
+    let job = storage.flush_promises().unwrap();
+    assert!(!job.is_instant(), "a term is made durable in earnest");
+    storage.persisted(job.run().unwrap());
+
+    let image = disk.fork();
+    drop(storage);
+    // The worst cut: every page that was not flushed is lost.
+    image.crash(&mut || 0);
+    let after = open(&image, 4096);
+    assert_eq!((after.last_index(), after.meta().term), (3, 9));
+
+    let mut storage = open(&disk, 4096);
+    assert_eq!(storage.last_index(), 6, "the process died, the machine did not");
+    settle(&mut storage);
+    assert!(storage.is_flushed());
+    disk.crash(&mut || 0);
+    assert_eq!(open(&disk, 4096).last_index(), 6, "a real flush is a real flush");
+}
