@@ -237,7 +237,7 @@ impl<M: StateMachine> Driver<M> {
             }
             Event::Disconnected { id } => {
                 self.disconnected(now, id);
-                return Ok(());
+                Input::Disconnected(id)
             }
             Event::Refused { peer, refused } => return self.refused(peer, refused),
             Event::Shutdown => {

@@ -56,6 +56,11 @@ pub(crate) enum Event {
         id: ServerId,
         identity: Identity,
     },
+    Disconnected {
+        at: usize,
+        life: u64,
+        id: ServerId,
+    },
     FlushDone {
         at: usize,
         life: u64,
@@ -251,6 +256,11 @@ impl World {
                     let http = format!("s{id}:2");
                     // One cluster in one world: a wiped server knows none, which the engine takes alike.
                     self.act(at, Some(Input::Peer { id, identity, cluster: 0, http }))?;
+                }
+            }
+            Event::Disconnected { at, life, id } => {
+                if self.servers[at].life == life && self.servers[at].is_up() && !self.postponed(at) {
+                    self.act(at, Some(Input::Disconnected(id)))?;
                 }
             }
             Event::FlushDone { at, life } => self.flush_done(at, life)?,
@@ -505,6 +515,13 @@ impl World {
             self.servers[at].disk.restart();
         }
         self.servers[at].paused_until = 0;
+        // Whoever is connected to it sees that at once, after a power cut later or never.
+        for other in 0..self.servers.len() {
+            if self.servers[other].is_up() && !(power && self.rng.chance(1, 2)) {
+                let (life, id, delay) = (self.servers[other].life, self.servers[at].id, self.rng.below(5_000));
+                self.schedule(delay, Event::Disconnected { at: other, life, id });
+            }
+        }
         let longest = if self.rng.chance(1, 2) { 50_000 } else { 2_000_000 };
         let down = self.rng.range(1_000, longest);
         self.schedule(down, Event::Start { at });
@@ -543,7 +560,9 @@ impl World {
                 }
             }
             6 => {
-                self.cut_link(at);
+                let other = self.cut_link(at);
+                let (life, delay) = (self.servers[at].life, self.rng.below(100_000));
+                self.schedule(delay, Event::Disconnected { at, life, id: other });
                 self.reconnect_later();
             }
             7 => {
@@ -592,7 +611,8 @@ impl World {
         self.schedule(delay, Event::Reconnect);
     }
 
-    fn cut_link(&mut self, at: usize) {
+    /// Returns the other end.
+    fn cut_link(&mut self, at: usize) -> ServerId {
         self.count("link cut one way");
         let other = self.rng.below(self.servers.len() as u64) + 1;
         let id = at as u64 + 1;
@@ -601,6 +621,7 @@ impl World {
         } else {
             self.cut.insert((other, id));
         }
+        other
     }
 
     /// A server loses its segments but keeps `meta`. What was on it counted for quorums, so this is only survivable

@@ -8,6 +8,9 @@ use crate::engine::types::{Index, Now, ServerId, Term};
 use copycat_storage::{AppendError, Disk, Entry};
 use std::time::Duration;
 
+/// The share of T (one part in so many) over which early candidates are spread.
+const EARLY_SPREAD: u32 = 3;
+
 /// Invariant: the log equals the current leader's through `verified`; the leader was told of durable matches through
 /// `told` only.
 #[derive(Debug)]
@@ -105,6 +108,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let deadline = now.monotonic + self.election_delay();
         if let RoleState::Follower(f) = &mut self.role {
             f.deadline = deadline;
+        }
+    }
+
+    /// The connection to the leader broke. Most often its process died, so this follower asks for votes as soon as the
+    /// others may give them: T after the leader was last heard, and a share of T of its own to keep candidates apart. A
+    /// leader that is well is heard again before that, or by the others, who refuse the poll.
+    pub(super) fn lose_sight(&mut self, id: ServerId) {
+        let (t, random) = (self.options.election_timeout, u32::try_from(self.draw() % 1024).unwrap_or(0));
+        let Some(heard) = self.heard.filter(|_| self.leader == Some(id)) else { return };
+        if let RoleState::Follower(f) = &mut self.role {
+            f.deadline = f.deadline.min(heard + t + t / EARLY_SPREAD * random / 1024);
         }
     }
 

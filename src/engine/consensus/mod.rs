@@ -86,6 +86,8 @@ pub enum Input<D: Disk> {
         /// Where HTTP clients reach it.
         http: String,
     },
+    /// The connection to a member broke: a hint that it may be gone.
+    Disconnected(ServerId),
     /// Hand leadership to this member, or to the one that is closest.
     Transfer(Option<ServerId>),
 }
@@ -310,6 +312,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Input::Query { id, query } => self.query(now, id, query),
             Input::Cancel(id) => self.reads.cancel(id),
             Input::Peer { id, identity, cluster, http } => self.peer(id, Met { identity, cluster, http }),
+            Input::Disconnected(id) => self.lose_sight(id),
             Input::Transfer(target) => self.start_transfer(now, target),
         }
         Ok(())
