@@ -14,6 +14,7 @@
 
 mod backend;
 mod conditions;
+mod config;
 mod cursor;
 mod duration;
 mod guard;
@@ -28,6 +29,7 @@ mod status;
 pub use backend::{
     Answer, Backend, Command, CommandOutput, Condition, Consistency, Failure, Item, Query, QueryOutput, Read,
 };
+pub use config::HttpConfig;
 pub use duration::parse_duration;
-pub use serve::{HttpConfig, serve};
+pub use serve::serve;
 pub use status::{Checks, ClusterView, LogView, MemberView, ServerView};

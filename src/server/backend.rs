@@ -1,7 +1,7 @@
 //! The backend of the HTTP API: requests become commands and queries of the store, views become JSON shapes.
 
 use super::clock;
-use super::driver::{Event, Inbox};
+use super::inbox::{Event, Inbox};
 use super::requests::{Refusal, Reply, Request};
 use super::view::Views;
 use crate::engine::machine::{StateMachine, decode_output, decode_query_output, encode_operation};
@@ -135,7 +135,7 @@ impl Backend for ServerBackend {
 
     fn cluster(&self) -> ClusterView {
         let view = self.views.get();
-        let last = view.status.last_index;
+        let last = view.matched_of;
         let members = view.configuration.members.iter().map(|(&id, m)| {
             let match_index = view.matched.get(&id).copied();
             MemberView {

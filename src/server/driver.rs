@@ -4,26 +4,24 @@
 //! routes what comes out: messages to peers, answers to whoever waits. It never waits for a disk, a peer or a client.
 
 use super::clock;
+use super::durability::Durability;
 use super::flusher::Flusher;
+use super::inbox::Event;
 use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests};
-use super::start::Durability;
-use super::transport::frame::{Frame, Refused, WireRefusal, WireRequest, WireResponse};
+use super::transport::frame::{Frame, Refused, WireRefusal, WireResponse};
 use super::transport::{Door, Peer};
 use super::view::{View, Views};
 use crate::engine::machine::{Outcome, StateMachine};
 use crate::engine::{
-    Consistency, Engine, Event as EngineEvent, Fatal, Identity, Input, Message, Now, Output, Query, RequestId,
-    Response, Role, ServerId,
+    Consistency, Engine, Event as EngineEvent, Fatal, Input, Now, Output, Query, RequestId, Response, Role, ServerId,
 };
-use copycat_storage::{FileDisk, Persisted, Prepared};
+use copycat_storage::FileDisk;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use thiserror::Error;
 use tracing::{info, warn};
 
-/// Events that may wait for the driver; peers' messages that do not fit are lost, clients are refused.
-const INBOX: usize = 16 * 1024;
 /// Events taken in one batch.
 const BATCH: usize = 1024;
 /// How often requests that nobody has are offered to a leader again.
@@ -32,69 +30,6 @@ const RETRY: Duration = Duration::from_millis(50);
 const PATIENCE: u32 = 6;
 /// A log this long without a new entry is idle: then it is noted on disk that its end is durable.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// What happens to a server.
-#[derive(Debug)]
-pub(crate) enum Event {
-    Message {
-        from: ServerId,
-        identity: Identity,
-        message: Message,
-    },
-    Persisted(std::io::Result<Persisted<FileDisk>>),
-    Prepared(std::io::Result<Prepared<FileDisk>>),
-    Request {
-        request: Request,
-        timeout: Duration,
-        reply: async_channel::Sender<Result<Reply, Refusal>>,
-    },
-    Forwarded {
-        from: ServerId,
-        id: RequestId,
-        request: WireRequest,
-    },
-    ForwardReply {
-        id: RequestId,
-        result: Result<WireResponse, WireRefusal>,
-    },
-    /// A greeting went well; `dialed`: this server began it, so that what it sends will be heard.
-    Met {
-        id: ServerId,
-        identity: Identity,
-        cluster: u128,
-        http: String,
-        dialed: bool,
-    },
-    Disconnected {
-        id: ServerId,
-    },
-    Refused {
-        peer: ServerId,
-        refused: Refused,
-    },
-    Shutdown,
-}
-
-/// Where events are handed to a driver.
-#[derive(Clone, Debug)]
-pub(crate) struct Inbox(SyncSender<Event>);
-
-impl Inbox {
-    pub(crate) fn new() -> (Self, Receiver<Event>) {
-        let (sender, receiver) = sync_channel(INBOX);
-        (Self(sender), receiver)
-    }
-
-    /// Hands an event over if there is room; says whether there was.
-    pub(crate) fn offer(&self, event: Event) -> bool {
-        !matches!(self.0.try_send(event), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
-    }
-
-    /// Hands an event over, waiting for room: for threads of the server's own. A driver that has ended needs none.
-    pub(crate) fn deliver(&self, event: Event) {
-        let _ = self.0.send(event);
-    }
-}
 
 /// Why a driver ended.
 #[derive(Debug, Error)]

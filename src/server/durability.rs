@@ -1,7 +1,18 @@
 //! The durability levels: what is noted on disk about them, and what a power loss under the weaker ones means.
 
-use super::start::Durability;
 use copycat_storage::Meta;
+use std::time::Duration;
+
+/// When a write counts as durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on the disks of a majority.
+    Always,
+    /// When it is in the memory of a majority; each flushes this often. A power loss may take that long back.
+    Interval(Duration),
+    /// When it is in the memory of a majority; the operating system flushes when it likes.
+    Never,
+}
 
 impl Durability {
     fn number(self) -> u8 {
@@ -38,7 +49,6 @@ fn note(meta: &mut Meta, durability: Durability, boot: u128) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn run(before: &Meta, durability: Durability, boot: u128) -> Meta {
         let mut meta = before.clone();

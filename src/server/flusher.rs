@@ -1,6 +1,6 @@
 //! The thread that waits for the disk, so that the driver never does.
 
-use super::driver::{Event, Inbox};
+use super::inbox::{Event, Inbox};
 use copycat_storage::{FileDisk, FlushJob, PrepareJob};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};

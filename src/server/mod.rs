@@ -11,13 +11,15 @@ pub(crate) mod clock;
 mod driver;
 mod durability;
 mod flusher;
+mod inbox;
 mod requests;
 mod start;
 mod transport;
 mod view;
 
+pub use durability::Durability;
 pub use requests::{Refusal, Reply, Request};
-pub use start::{Durability, Options, Server, Stopper};
+pub use start::{Options, Server, Stopper};
 pub use view::View;
 
 /// A server cannot start, or had to stop: one line that says what is wrong and what to do.

@@ -3,8 +3,10 @@
 use super::ServerError;
 use super::backend::ServerBackend;
 use super::clock;
-use super::driver::{Driver, Event, Inbox, Stopped, Wiring};
+use super::driver::{Driver, Stopped, Wiring};
+use super::durability::{Durability, prepare};
 use super::flusher::Flusher;
+use super::inbox::{Event, Inbox};
 use super::transport::frame::Me;
 use super::transport::{Door, Peer, listen};
 use super::view::{View, Views};
@@ -20,17 +22,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-
-/// When a write counts as durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// When it is on the disks of a majority.
-    Always,
-    /// When it is in the memory of a majority; each flushes this often. A power loss may take that long back.
-    Interval(Duration),
-    /// When it is in the memory of a majority; the operating system flushes when it likes.
-    Never,
-}
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -138,7 +129,7 @@ fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
         )));
     }
     meta.server = options.id;
-    super::durability::prepare(&mut meta, options.durability);
+    prepare(&mut meta, options.durability);
     if meta != *storage.meta() {
         storage.set_meta(meta);
     }

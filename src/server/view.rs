@@ -14,8 +14,10 @@ pub struct View {
     pub status: Status,
     /// Who belongs to the cluster.
     pub configuration: Configuration,
-    /// On a leader: through which index each member holds the log.
+    /// On a leader: through which index each member holds the log,
     pub matched: BTreeMap<ServerId, Index>,
+    /// and the last index at that moment.
+    pub matched_of: Index,
     /// The log's files.
     pub segments: Vec<SegmentInfo>,
     /// The first index in the log.
@@ -36,6 +38,7 @@ impl View {
         Self {
             status: engine.status(),
             matched,
+            matched_of: engine.storage().last_index(),
             segments: engine.storage().segments(),
             first_index: engine.storage().first_index(),
             live: engine.executor().live(),

@@ -7,10 +7,10 @@ mod list;
 mod value;
 
 use crate::backend::{Answer, Backend};
+use crate::config::HttpConfig;
 use crate::guard::Guard;
 use crate::key;
 use crate::problem::Problem;
-use crate::serve::HttpConfig;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};

@@ -1,7 +1,7 @@
 //! A value on its way in: its bytes within the limits, and its media type.
 
+use crate::config::{HttpConfig, TooSlow};
 use crate::problem::Problem;
-use crate::serve::{HttpConfig, TooSlow};
 use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;

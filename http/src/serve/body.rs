@@ -1,27 +1,15 @@
 //! A request's body, within its time.
 
 use super::watch::Watched;
+use crate::config::TooSlow;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::error::Error;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-
-/// The body did not arrive in time.
-#[derive(Debug)]
-pub(crate) struct TooSlow;
-
-impl fmt::Display for TooSlow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body did not arrive in time")
-    }
-}
-
-impl Error for TooSlow {}
 
 pub(super) struct TimedBody {
     pub(super) inner: Incoming,

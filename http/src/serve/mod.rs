@@ -8,9 +8,8 @@ mod stream;
 mod timer;
 mod watch;
 
-pub(crate) use body::TooSlow;
-
 use crate::backend::Backend;
+use crate::config::HttpConfig;
 use crate::routes::Api;
 use async_channel::Receiver;
 use async_std::net::{TcpListener, TcpStream};
@@ -22,46 +21,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 use watch::Connections;
-
-/// Limits and names.
-#[derive(Clone, Debug)]
-pub struct HttpConfig {
-    /// The longest value, bytes. Longer: 413.
-    pub value_bytes: usize,
-    /// The largest header block, bytes. Larger: 431.
-    pub header_bytes: usize,
-    /// How long a header block may take from its first byte, the first one of a connection from the connection's
-    /// beginning. Longer: the connection is closed.
-    pub header_timeout: Duration,
-    /// How long a body may take. Longer: 408.
-    pub body_timeout: Duration,
-    /// How long a client may take no byte of an answer. Longer: the connection is closed.
-    pub write_timeout: Duration,
-    /// How long a connection may be idle between requests. Longer: it is closed.
-    pub idle_timeout: Duration,
-    /// Connections at once. Further ones: 503.
-    pub connections: usize,
-    /// How long requests that are under way may take once the server is told to stop.
-    pub drain: Duration,
-    /// Host names that requests may name, besides this server's addresses.
-    pub allow_hosts: Vec<String>,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            value_bytes: 1024 * 1024,
-            header_bytes: 16 * 1024,
-            header_timeout: Duration::from_secs(5),
-            body_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(120),
-            connections: 4096,
-            drain: Duration::from_millis(1500),
-            allow_hosts: Vec::new(),
-        }
-    }
-}
 
 /// The longest and the shortest wait after the system could not give us a connection (no more file descriptors).
 const BACK_OFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(10)];

@@ -1,7 +1,7 @@
 //! All connections and their deadlines. One ticker looks after them all, so that a request costs no timer: arming one is
 //! a store of a number, and what has passed is found at the next tick, at most [`LONGEST_TICK`] late.
 
-use super::HttpConfig;
+use crate::config::HttpConfig;
 use atomic_waker::AtomicWaker;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

@@ -2,7 +2,7 @@
 
 use super::Door;
 use super::frame::{self, Frame, Welcome};
-use crate::server::driver::{Event, Inbox};
+use crate::server::inbox::{Event, Inbox};
 use async_std::io::{self, timeout};
 use async_std::io::{BufReader, WriteExt};
 use async_std::net::{TcpListener, TcpStream};

@@ -3,7 +3,7 @@
 use super::Door;
 use super::frame::{self, Frame, Refused, Welcome};
 use crate::engine::{Identity, ServerId};
-use crate::server::driver::{Event, Inbox};
+use crate::server::inbox::{Event, Inbox};
 use async_channel::{Receiver, Sender, TrySendError};
 use async_std::future;
 use async_std::io;

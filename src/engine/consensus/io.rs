@@ -1,0 +1,163 @@
+//! What goes into an engine and what comes out of it.
+
+use super::status::Event;
+use crate::engine::entry::DecodeError;
+use crate::engine::machine::{ApplyError, CompactionMode, Outcome};
+use crate::engine::message::Message;
+use crate::engine::types::{Consistency, Identity, Index, RequestId, ServerId, Term};
+use copycat_storage::{AppendError, Corrupt, Disk, Persisted};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<D: Disk> {
+    /// A member sent a message; `identity` is the one it proved.
+    Message {
+        /// The sender,
+        from: ServerId,
+        /// and its data directory.
+        identity: Identity,
+        /// What it says.
+        message: Message,
+    },
+    /// A flush job ended well.
+    Persisted(Persisted<D>),
+    /// A client wants a command applied. Answered by [`Output::Reply`].
+    Command {
+        /// Names the answer.
+        id: RequestId,
+        /// The command, encoded.
+        operation: Vec<u8>,
+        /// When its entry may be dropped.
+        mode: CompactionMode,
+    },
+    /// A client asks a query. Answered by [`Output::Reply`].
+    Query {
+        /// Names the answer.
+        id: RequestId,
+        /// What is asked.
+        query: Query,
+    },
+    /// Nobody waits for this query any more.
+    Cancel(RequestId),
+    /// A member (or this server itself) was met: what its handshake told.
+    Peer {
+        /// Which member.
+        id: ServerId,
+        /// Its data directory.
+        identity: Identity,
+        /// The cluster it belongs to; 0: it does not know yet.
+        cluster: u128,
+        /// Where HTTP clients reach it.
+        http: String,
+    },
+    /// The connection to a member broke: a hint that it may be gone.
+    Disconnected(ServerId),
+    /// Hand leadership to this member, or to the one that is closest.
+    Transfer(Option<ServerId>),
+}
+
+/// A query of the state machine.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// How fresh the answer must be.
+    pub consistency: Consistency,
+    /// The lowest index that a sequential query is answered from.
+    pub index: Index,
+    /// The query, encoded.
+    pub operation: Vec<u8>,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message. Loss is no error.
+    Send {
+        /// To this member.
+        to: ServerId,
+        /// The message.
+        message: Message,
+    },
+    /// Answer a request.
+    Reply {
+        /// Which one.
+        id: RequestId,
+        /// The answer.
+        result: Result<Response, Refusal>,
+    },
+    /// A sender uses the number of a member but is another data directory, or no member at all.
+    Refused {
+        /// The number it uses.
+        peer: ServerId,
+        /// The identity it proved.
+        identity: Identity,
+    },
+    /// Something worth telling an operator.
+    Event(Event),
+}
+
+/// The answer to a command or query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The command's index, or the applied index that the query saw.
+    pub index: Index,
+    /// The term of the command's entry; this server's term for a query.
+    pub term: Term,
+    /// The machine's answer, encoded.
+    pub output: Outcome,
+    /// How a query was really served.
+    pub consistency: Option<Consistency>,
+    /// A lease read: right only if it leaves before this moment of the monotonic clock.
+    pub valid_until: Option<Duration>,
+}
+
+/// Why a request was not carried out. None of them has had an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Only a leader can, and this server is not (or no longer) it.
+    NotLeader {
+        /// The one it knows of.
+        leader: Option<ServerId>,
+    },
+    /// A bound is reached: try later.
+    Overloaded,
+    /// The operation is larger than the log takes.
+    TooLarge,
+    /// No room on the leader's disk.
+    StorageFull,
+    /// This server is too far behind to answer a sequential query.
+    Behind,
+    /// The operation's bytes are not one of this machine's.
+    Malformed,
+}
+
+/// This server must stop: its local state is not fit to go on.
+#[derive(Debug, Error)]
+pub enum Fatal {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// An entry cannot be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The log cannot be written.
+    #[error(transparent)]
+    Log(#[from] AppendError),
+    /// A configuration entry cannot be read.
+    #[error("the configuration in entry {0} cannot be read: {1}")]
+    Configuration(Index, DecodeError),
+    /// An append wants to change what is committed: two leaders, or a log that lost what it acknowledged.
+    #[error("member {leader} wants to replace entry {index}, which is committed here (through {commit})")]
+    CommittedConflict {
+        /// The leader that sent it.
+        leader: ServerId,
+        /// The entry.
+        index: Index,
+        /// Our commit index.
+        commit: Index,
+    },
+    /// An index that the log must have is not there.
+    #[error("entry {0} is not in the log")]
+    Missing(Index),
+}

@@ -1,0 +1,74 @@
+//! The queue of a driver: whatever happens to a server goes through it.
+
+use super::requests::{Refusal, Reply, Request};
+use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
+use crate::engine::{Identity, Message, RequestId, ServerId};
+use copycat_storage::{FileDisk, Persisted, Prepared};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+/// Events that may wait for the driver; peers' messages that do not fit are lost, clients are refused.
+const INBOX: usize = 16 * 1024;
+
+/// What happens to a server.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Message {
+        from: ServerId,
+        identity: Identity,
+        message: Message,
+    },
+    Persisted(std::io::Result<Persisted<FileDisk>>),
+    Prepared(std::io::Result<Prepared<FileDisk>>),
+    Request {
+        request: Request,
+        timeout: Duration,
+        reply: async_channel::Sender<Result<Reply, Refusal>>,
+    },
+    Forwarded {
+        from: ServerId,
+        id: RequestId,
+        request: WireRequest,
+    },
+    ForwardReply {
+        id: RequestId,
+        result: Result<WireResponse, WireRefusal>,
+    },
+    /// A greeting went well; `dialed`: this server began it, so that what it sends will be heard.
+    Met {
+        id: ServerId,
+        identity: Identity,
+        cluster: u128,
+        http: String,
+        dialed: bool,
+    },
+    Disconnected {
+        id: ServerId,
+    },
+    Refused {
+        peer: ServerId,
+        refused: Refused,
+    },
+    Shutdown,
+}
+
+/// Where events are handed to a driver.
+#[derive(Clone, Debug)]
+pub(crate) struct Inbox(SyncSender<Event>);
+
+impl Inbox {
+    pub(crate) fn new() -> (Self, Receiver<Event>) {
+        let (sender, receiver) = sync_channel(INBOX);
+        (Self(sender), receiver)
+    }
+
+    /// Hands an event over if there is room; says whether there was.
+    pub(crate) fn offer(&self, event: Event) -> bool {
+        !matches!(self.0.try_send(event), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+    }
+
+    /// Hands an event over, waiting for room: for threads of the server's own. A driver that has ended needs none.
+    pub(crate) fn deliver(&self, event: Event) {
+        let _ = self.0.send(event);
+    }
+}
