@@ -1,6 +1,6 @@
 //! The port: what this crate asks of whoever keeps the data.
 
-use crate::status::{Checks, ClusterView, ServerView};
+use crate::status::{Checks, ClusterView, SegmentView, ServerView};
 use async_trait::async_trait;
 use std::time::Duration;
 
@@ -38,6 +38,100 @@ pub enum Command {
         /// What must hold.
         condition: Condition,
     },
+    /// Removes the first keys that begin so, all at once.
+    DeletePrefix {
+        /// How they begin; empty: all keys.
+        prefix: Vec<u8>,
+        /// At most this many.
+        limit: u64,
+    },
+    /// One list of operations or the other, atomically.
+    Transaction {
+        /// Which.
+        condition: Predicate,
+        /// Carried out if the condition holds,
+        then: Vec<Operation>,
+        /// and if it does not.
+        otherwise: Vec<Operation>,
+        /// If the operations would read more bytes of values than this, nothing is done.
+        max_bytes: u64,
+    },
+    /// Several commands in order, at one index; one whose condition fails does not stop the others. None of them is a
+    /// batch.
+    Batch(Vec<Command>),
+}
+
+/// What a transaction asks about the keys. A key that does not exist has version 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Predicate {
+    /// All of these hold (none: true).
+    All(Vec<Predicate>),
+    /// At least one of these holds (none: false).
+    Any(Vec<Predicate>),
+    /// This does not hold.
+    Not(Box<Predicate>),
+    /// The key has this version.
+    Version {
+        /// The key.
+        key: Vec<u8>,
+        /// Its version; 0: it does not exist.
+        version: u64,
+    },
+    /// The key exists, or does not.
+    Exists {
+        /// The key.
+        key: Vec<u8>,
+        /// Whether it must.
+        exists: bool,
+    },
+    /// The key exists and has this value.
+    Value {
+        /// The key.
+        key: Vec<u8>,
+        /// Its value.
+        value: Vec<u8>,
+    },
+}
+
+/// One step of a transaction. A later one sees what the earlier ones did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Sets a key.
+    Put {
+        /// The key.
+        key: Vec<u8>,
+        /// Its value.
+        value: Vec<u8>,
+        /// The value's media type.
+        content_type: String,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Reads a key.
+    Get {
+        /// The key.
+        key: Vec<u8>,
+    },
+}
+
+/// What one step of a transaction answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperationOutput {
+    /// The key was set; its version is the answer's index.
+    Put {
+        /// It did not exist before.
+        created: bool,
+    },
+    /// The key is gone.
+    Deleted {
+        /// The version it had; `None` if it did not exist.
+        version: Option<u64>,
+    },
+    /// The key, if it exists.
+    Value(Option<Item>),
 }
 
 /// What a command answers.
@@ -58,6 +152,24 @@ pub enum CommandOutput {
         /// The version that the key has.
         version: Option<u64>,
     },
+    /// Keys were removed.
+    DeletedMany {
+        /// How many.
+        deleted: u64,
+        /// There are more that begin so.
+        more: bool,
+    },
+    /// One of a transaction's lists was carried out.
+    Transaction {
+        /// The condition held.
+        succeeded: bool,
+        /// What its operations answer, in order.
+        results: Vec<OperationOutput>,
+    },
+    /// Nothing was changed: a transaction would have read more than its bound.
+    ResultTooLarge,
+    /// What a batch's commands answer, in order.
+    Batch(Vec<CommandOutput>),
 }
 
 /// A question.
@@ -72,12 +184,16 @@ pub enum Query {
     List {
         /// Only those that begin so.
         prefix: Vec<u8>,
-        /// Only those behind this key.
-        after: Option<Vec<u8>>,
+        /// Only from this key on: a page's `next`.
+        start: Option<Vec<u8>>,
         /// At most this many.
         limit: u64,
         /// And, from the second on, at most this many bytes of keys and values.
         max_bytes: u64,
+        /// Keys that hold this behind the prefix are folded into one [`Listed::Prefix`], which ends with it.
+        separator: Option<Vec<u8>>,
+        /// Without it, values are left empty.
+        values: bool,
     },
 }
 
@@ -103,11 +219,48 @@ pub enum QueryOutput {
     Value(Option<Item>),
     /// Keys in order.
     Page {
-        /// The keys.
-        items: Vec<Item>,
-        /// There are more behind the last.
-        more: bool,
+        /// The keys, and what stands for several.
+        items: Vec<Listed>,
+        /// Where the next page starts; `None`: there is none.
+        next: Option<Vec<u8>>,
     },
+}
+
+/// What stands in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A key.
+    Key(Item),
+    /// All keys that begin so.
+    Prefix(Vec<u8>),
+}
+
+/// What became of a key that was waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// The key, if it exists.
+    pub item: Option<Item>,
+    /// What was waited for has happened; else the wait is over.
+    pub changed: bool,
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryView {
+    /// Its place.
+    pub index: u64,
+    /// The term of the leader that appended it.
+    pub term: u64,
+    /// Log time, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// `initialize`, `configuration`, `command` or `tick`.
+    pub kind: &'static str,
+    /// Its compaction mode, such as `release` or `tombstone`.
+    pub mode: &'static str,
+    /// The bytes it carries.
+    pub bytes: u64,
+    /// What a command says.
+    pub command: Option<Command>,
 }
 
 /// How fresh an answer must be, or was.
@@ -193,6 +346,20 @@ pub trait Backend: Send + Sync + 'static {
     async fn command(&self, command: Command, timeout: Duration) -> Result<Answer<CommandOutput>, Failure>;
     /// Answers a query.
     async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure>;
+    /// Waits until a key changes at an index above `after`, or, without `after`, until it exists; at most as long as
+    /// `wait`. `read` says how fresh the first look is; its timeout is for that look alone.
+    async fn watch(
+        &self,
+        key: Vec<u8>,
+        after: Option<u64>,
+        wait: Duration,
+        read: Read,
+    ) -> Result<Answer<Watched>, Failure>;
+    /// Entries of this server's own log from an index on, also those not yet committed: at most `limit`, and, from the
+    /// second on, at most `max_bytes` bytes.
+    async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure>;
+    /// The files of this server's log.
+    async fn segments(&self) -> Result<Vec<SegmentView>, Failure>;
     /// The number of this server.
     fn id(&self) -> u64;
     /// The cluster as this server knows it.

@@ -27,9 +27,10 @@ mod serve;
 mod status;
 
 pub use backend::{
-    Answer, Backend, Command, CommandOutput, Condition, Consistency, Failure, Item, Query, QueryOutput, Read,
+    Answer, Backend, Command, CommandOutput, Condition, Consistency, EntryView, Failure, Item, Listed, Operation,
+    OperationOutput, Predicate, Query, QueryOutput, Read, Watched,
 };
 pub use config::HttpConfig;
 pub use duration::parse_duration;
 pub use serve::serve;
-pub use status::{Checks, ClusterView, LogView, MemberView, ServerView};
+pub use status::{Checks, ClusterView, LogView, MemberView, SegmentView, ServerView};

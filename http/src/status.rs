@@ -89,6 +89,25 @@ pub struct LogView {
     pub live: usize,
 }
 
+/// A file of a server's log.
+#[derive(Clone, Debug, Serialize)]
+pub struct SegmentView {
+    /// Its file.
+    pub file: String,
+    /// The first index in it,
+    pub first_index: u64,
+    /// and the last; below the first when it has no entry.
+    pub last_index: u64,
+    /// The bytes its entries take.
+    pub bytes: u64,
+    /// No entry is added to it any more.
+    pub sealed: bool,
+    /// How many of its entries the state machine holds.
+    pub live: u64,
+    /// How many are needed no longer.
+    pub released: u64,
+}
+
 /// What must hold for a server to be ready: each by name.
 #[derive(Clone, Debug, Default)]
 pub struct Checks(pub Vec<(&'static str, Result<(), String>)>);

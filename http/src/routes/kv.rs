@@ -85,7 +85,7 @@ async fn put(app: &App, key: Vec<u8>, params: &Params, request: Request) -> Resu
             Ok(stamped(response, &answer))
         }
         CommandOutput::ConditionFailed { version } => Ok(stamped(mismatch(version), &answer)),
-        CommandOutput::Deleted { .. } => Err(Problem::of_command(Failure::Internal)),
+        _ => Err(Problem::of_command(Failure::Internal)),
     }
 }
 
@@ -100,7 +100,7 @@ async fn delete(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -
             Ok(stamped(json::response(StatusCode::OK, &body), &answer))
         }
         CommandOutput::ConditionFailed { version } => Ok(stamped(mismatch(version), &answer)),
-        CommandOutput::Put { .. } => Err(Problem::of_command(Failure::Internal)),
+        _ => Err(Problem::of_command(Failure::Internal)),
     }
 }
 

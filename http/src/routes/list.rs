@@ -1,7 +1,7 @@
 //! `GET /v1/kv?prefix=…`: keys in order, page by page.
 
 use super::{App, stamped};
-use crate::backend::{Consistency, Query, QueryOutput, Read};
+use crate::backend::{Consistency, Listed, Query, QueryOutput, Read};
 use crate::cursor;
 use crate::json;
 use crate::params::Params;
@@ -26,13 +26,17 @@ pub(super) async fn list(app: &App, params: &Params, headers: &HeaderMap) -> Res
         Some(_) => return Err(Problem::bad_request("limit", format!("give 1 to {LARGEST_PAGE}"))),
     };
     let prefix = params.bytes("prefix").unwrap_or_default();
-    let after = params.bytes("cursor").map(|c| cursor::decode(c, prefix)).transpose()?;
-    let query = Query::List { prefix: prefix.to_vec(), after, limit, max_bytes: PAGE_BYTES };
+    let start = params.bytes("cursor").map(|c| cursor::decode(c, prefix)).transpose()?;
+    let query =
+        Query::List { prefix: prefix.to_vec(), start, limit, max_bytes: PAGE_BYTES, separator: None, values: true };
     let answer = app.backend.query(query, read).await.map_err(Problem::of_query)?;
-    let QueryOutput::Page { items, more } = &answer.output else { return Err(Problem::internal()) };
-    let next = items.last().filter(|_| *more).map(|item| cursor::encode(&item.key));
-    let page =
-        json::Page { items: items.iter().map(json::Key::from).collect(), next: next.as_deref(), index: answer.index };
+    let QueryOutput::Page { items, next } = &answer.output else { return Err(Problem::internal()) };
+    let next = next.as_ref().map(|next| cursor::encode(next));
+    let keys = items.iter().filter_map(|item| match item {
+        Listed::Key(item) => Some(json::Key::from(item)),
+        Listed::Prefix(_) => None,
+    });
+    let page = json::Page { items: keys.collect(), next: next.as_deref(), index: answer.index };
     let mut response = json::response(StatusCode::OK, &page);
     if let Some(next) = next
         && let Ok(link) = HeaderValue::try_from(link(prefix, limit, &next, read, answer.index))

@@ -1,30 +1,18 @@
 //! A backend in memory, and a server over it.
 
+use crate::state::State;
 use async_channel::Sender;
 use async_std::net::TcpListener;
 use async_std::task::{self, JoinHandle};
 use async_trait::async_trait;
 use copycat_http::{
-    Answer, Backend, Checks, ClusterView, Command, CommandOutput, Condition, Failure, HttpConfig, Item, LogView,
-    MemberView, Query, QueryOutput, Read, ServerView, serve,
+    Answer, Backend, Checks, ClusterView, Command, CommandOutput, EntryView, Failure, HttpConfig, LogView, MemberView,
+    Query, QueryOutput, Read, SegmentView, ServerView, Watched, serve,
 };
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
-
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) index: u64,
-    keys: BTreeMap<Vec<u8>, Item>,
-    /// What everything fails with.
-    pub(crate) failure: Option<Failure>,
-    /// What a server lacks.
-    pub(crate) unready: bool,
-    pub(crate) timeouts: Vec<Duration>,
-    pub(crate) reads: Vec<Read>,
-}
+use std::time::{Duration, Instant};
 
 #[derive(Default)]
 pub(crate) struct Fake {
@@ -36,63 +24,17 @@ pub(crate) struct Fake {
 
 struct Waiting<'a>(&'a Fake);
 
+impl<'a> Waiting<'a> {
+    fn new(fake: &'a Fake) -> Self {
+        fake.waiting.fetch_add(1, Ordering::SeqCst);
+        Self(fake)
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
         self.0.dropped.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn holds(condition: &Condition, version: Option<u64>) -> bool {
-    match condition {
-        Condition::Always => true,
-        Condition::Absent => version.is_none(),
-        Condition::Exists => version.is_some(),
-        Condition::Versions(any) => version.is_some_and(|v| any.contains(&v)),
-    }
-}
-
-impl State {
-    fn apply(&mut self, command: Command) -> CommandOutput {
-        self.index += 1;
-        let (Command::Put { key, condition, .. } | Command::Delete { key, condition }) = &command;
-        let version = self.keys.get(key).map(|item| item.version);
-        if !holds(condition, version) {
-            return CommandOutput::ConditionFailed { version };
-        }
-        match command {
-            Command::Delete { key, .. } => {
-                self.keys.remove(&key);
-                CommandOutput::Deleted { version }
-            }
-            Command::Put { key, value, content_type, .. } => {
-                let created_index = self.keys.get(&key).map_or(self.index, |item| item.created_index);
-                let item = Item { key: key.clone(), value, content_type, version: self.index, created_index };
-                self.keys.insert(key, item);
-                CommandOutput::Put { created: version.is_none() }
-            }
-        }
-    }
-
-    fn ask(&self, query: Query) -> QueryOutput {
-        match query {
-            Query::Get { key } => QueryOutput::Value(self.keys.get(&key).cloned()),
-            Query::List { prefix, after, limit, max_bytes } => {
-                let matching = self.keys.iter().filter(|(key, _)| key.starts_with(&prefix));
-                let mut rest = matching.filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after)).peekable();
-                let (mut items, mut bytes): (Vec<Item>, u64) = (Vec::new(), 0);
-                while let Some((key, item)) = rest.peek() {
-                    bytes += (key.len() + item.value.len()) as u64;
-                    if items.len() as u64 >= limit || (!items.is_empty() && bytes > max_bytes) {
-                        break;
-                    }
-                    items.push((*item).clone());
-                    rest.next();
-                }
-                let more = rest.peek().is_some();
-                QueryOutput::Page { items, more }
-            }
-        }
     }
 }
 
@@ -105,30 +47,87 @@ impl Fake {
 #[async_trait]
 impl Backend for Fake {
     async fn command(&self, command: Command, timeout: Duration) -> Result<Answer<CommandOutput>, Failure> {
-        assert_ne!(key_of(&command), b"panic", "as asked");
+        if let Command::Put { key, .. } = &command {
+            assert_ne!(key, b"panic", "as asked");
+        }
         let mut state = self.state();
         state.timeouts.push(timeout);
         if let Some(failure) = state.failure {
             return Err(failure);
         }
-        let output = state.apply(command);
+        let output = state.commit(command);
         Ok(Answer { output, index: state.index, term: 3, served_by: 2, consistency: None })
     }
 
     async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
         if matches!(&query, Query::Get { key } if key == b"hang") {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            let _waiting = Waiting(self);
+            let _waiting = Waiting::new(self);
             task::sleep(read.timeout).await;
             return Err(Failure::Timeout { maybe_applied: false });
         }
         let mut state = self.state();
         state.reads.push(read);
-        if let Some(failure) = state.failure {
+        if let Some(failure) = state.failing() {
             return Err(failure);
         }
         let output = state.ask(query);
         Ok(Answer { output, index: state.index, term: 3, served_by: 2, consistency: Some(read.consistency) })
+    }
+
+    async fn watch(
+        &self,
+        key: Vec<u8>,
+        after: Option<u64>,
+        wait: Duration,
+        read: Read,
+    ) -> Result<Answer<Watched>, Failure> {
+        self.state().waits.push((after, wait));
+        let _waiting = Waiting::new(self);
+        let start = Instant::now();
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(failure) = state.failing() {
+                    return Err(failure);
+                }
+                let item = state.item(&key);
+                let changed = match after {
+                    Some(after) => state.changed.get(&key).is_some_and(|index| *index > after),
+                    None => item.is_some(),
+                };
+                if changed || start.elapsed() >= wait {
+                    let consistency = Some(read.consistency);
+                    let output = Watched { item, changed };
+                    return Ok(Answer { output, index: state.index, term: 3, served_by: 2, consistency });
+                }
+            }
+            task::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure> {
+        let mut state = self.state();
+        if let Some(failure) = state.failing() {
+            return Err(failure);
+        }
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for entry in state.log.iter().filter(|entry| entry.index >= from) {
+            bytes += entry.bytes;
+            if found.len() as u64 >= limit || (!found.is_empty() && bytes > max_bytes) {
+                break;
+            }
+            found.push(entry.clone());
+        }
+        Ok(found)
+    }
+
+    async fn segments(&self) -> Result<Vec<SegmentView>, Failure> {
+        if let Some(failure) = self.state().failing() {
+            return Err(failure);
+        }
+        let file = "0000000000000001-1.segment".into();
+        let sealed = SegmentView { file, first_index: 1, last_index: 5, bytes: 7, sealed: true, live: 1, released: 3 };
+        Ok(vec![sealed])
     }
 
     fn id(&self) -> u64 {
@@ -172,11 +171,6 @@ impl Backend for Fake {
         let leader = if self.state().unready { Err("no leader is known".to_string()) } else { Ok(()) };
         Checks(vec![("log", Ok(())), ("leader", leader)])
     }
-}
-
-fn key_of(command: &Command) -> &[u8] {
-    let (Command::Put { key, .. } | Command::Delete { key, .. }) = command;
-    key
 }
 
 /// A server of its own for a test.

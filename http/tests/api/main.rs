@@ -7,5 +7,6 @@ mod fake;
 mod guard;
 mod keys;
 mod lists;
+mod state;
 mod values;
 mod views;
