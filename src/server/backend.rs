@@ -1,29 +1,33 @@
 //! The backend of the HTTP API: requests become commands and queries of the store, views become JSON shapes.
 
 use super::clock;
+use super::convert;
 use super::inbox::{Event, Inbox};
 use super::requests::{Refusal, Reply, Request};
 use super::view::Views;
+use super::waiters::Waiters;
 use crate::engine::machine::{StateMachine, decode_output, decode_query_output, encode_operation};
 use crate::engine::{MemberStatus, MemberType, Role, ServerId};
 use crate::store::{self, Store};
+use async_std::future;
 use async_trait::async_trait;
 use copycat_http::{
-    Answer, Backend, Checks, ClusterView, Command, CommandOutput, Condition, Consistency, Failure, Item, LogView,
-    MemberView, Query, QueryOutput, Read, ServerView,
+    Answer, Backend, Checks, ClusterView, Command, CommandOutput, Consistency, EntryView, Failure, LogView, MemberView,
+    Query, QueryOutput, Read, SegmentView, ServerView, Watched,
 };
 use std::time::Duration;
 
 pub(super) struct ServerBackend {
     inbox: Inbox,
     views: Views,
+    waiters: Waiters,
     id: ServerId,
     started: Duration,
 }
 
 impl ServerBackend {
-    pub(super) fn new(inbox: Inbox, views: Views, id: ServerId) -> Self {
-        Self { inbox, views, id, started: clock::monotonic() }
+    pub(super) fn new(inbox: Inbox, views: Views, waiters: Waiters, id: ServerId) -> Self {
+        Self { inbox, views, waiters, id, started: clock::monotonic() }
     }
 
     async fn ask(&self, request: Request, timeout: Duration) -> Result<Reply, Failure> {
@@ -40,6 +44,20 @@ impl ServerBackend {
     }
 }
 
+impl ServerBackend {
+    async fn ask_query(&self, query: &store::Query, read: Read) -> Result<Reply, Failure> {
+        let consistency = engine_consistency(read.consistency);
+        let request = Request::Query { consistency, index: read.index, operation: encode_operation(query) };
+        self.ask(request, read.timeout).await
+    }
+
+    async fn look(&self, query: &store::Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
+        let reply = self.ask_query(query, read).await?;
+        let output = decode_query_output::<Store>(&reply.output).ok_or(Failure::Internal)?;
+        Ok(answer(&reply, convert::answer(output)))
+    }
+}
+
 fn failure(refusal: Refusal) -> Failure {
     match refusal {
         Refusal::NoLeader => Failure::NoLeader,
@@ -51,29 +69,6 @@ fn failure(refusal: Refusal) -> Failure {
         Refusal::LeaderLost => Failure::LeaderLost,
         Refusal::ShuttingDown => Failure::ShuttingDown,
     }
-}
-
-fn condition(condition: Condition) -> store::Condition {
-    match condition {
-        Condition::Always => store::Condition::Always,
-        Condition::Absent => store::Condition::Absent,
-        Condition::Exists => store::Condition::Exists,
-        Condition::Versions(versions) => store::Condition::Versions(versions),
-    }
-}
-
-fn command(command: Command) -> store::Command {
-    match command {
-        Command::Put { key, value, content_type, condition: c } => {
-            store::Command::Put { key, value, content_type, condition: condition(c) }
-        }
-        Command::Delete { key, condition: c } => store::Command::Delete { key, condition: condition(c) },
-    }
-}
-
-fn item(item: store::Item) -> Item {
-    let store::Item { key, value, content_type, version, created_index } = item;
-    Item { key, value, content_type, version, created_index }
 }
 
 fn engine_consistency(consistency: Consistency) -> crate::engine::Consistency {
@@ -96,37 +91,65 @@ fn answer<T>(reply: &Reply, output: T) -> Answer<T> {
 #[async_trait]
 impl Backend for ServerBackend {
     async fn command(&self, c: Command, timeout: Duration) -> Result<Answer<CommandOutput>, Failure> {
-        let c = command(c);
+        let c = convert::command(c);
         let request = Request::Command { operation: encode_operation(&c), mode: Store::mode(&c) };
         let reply = self.ask(request, timeout).await?;
         let output = decode_output::<Store>(&reply.output).ok_or(Failure::Internal)?;
-        let output = match output {
-            store::Output::Put { created } => CommandOutput::Put { created },
-            store::Output::Deleted { version } => CommandOutput::Deleted { version },
-            store::Output::ConditionFailed { version } => CommandOutput::ConditionFailed { version },
-        };
-        Ok(answer(&reply, output))
+        Ok(answer(&reply, convert::output(output)))
     }
 
     async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
-        let query = match query {
-            Query::Get { key } => store::Query::Get { key },
-            Query::List { prefix, after, limit, max_bytes } => store::Query::List { prefix, after, limit, max_bytes },
-        };
-        let request = Request::Query {
-            consistency: engine_consistency(read.consistency),
-            index: read.index,
-            operation: encode_operation(&query),
-        };
-        let reply = self.ask(request, read.timeout).await?;
-        let output = decode_query_output::<Store>(&reply.output).ok_or(Failure::Internal)?;
-        let output = match output {
-            store::Answer::Value(found) => QueryOutput::Value(found.map(item)),
-            store::Answer::Page { items, more } => {
-                QueryOutput::Page { items: items.into_iter().map(item).collect(), more }
+        self.look(&convert::query(query), read).await
+    }
+
+    async fn watch(
+        &self,
+        key: Vec<u8>,
+        after: Option<u64>,
+        wait: Duration,
+        read: Read,
+    ) -> Result<Answer<Watched>, Failure> {
+        // Registered before the first look, so that nothing falls between the two.
+        let waiter = self.waiters.register(&key).ok_or(Failure::Overloaded)?;
+        let end = clock::monotonic() + wait;
+        let query = store::Query::Get { key };
+        let mut read = read;
+        loop {
+            let seen = self.ask_query(&query, read).await?;
+            let Some(store::Answer::Value { item, changed }) = decode_query_output::<Store>(&seen.output) else {
+                return Err(Failure::Internal);
+            };
+            let changed = after.map_or(item.is_some(), |after| changed > after);
+            let left = end.saturating_sub(clock::monotonic());
+            if !changed && let Ok(index) = future::timeout(left, waiter.woken()).await {
+                read = Read { consistency: Consistency::Sequential, index, ..read };
+                continue;
             }
-        };
-        Ok(answer(&reply, output))
+            return Ok(answer(&seen, Watched { item: item.map(convert::item), changed }));
+        }
+    }
+
+    async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure> {
+        let (reply, answer) = async_channel::bounded(1);
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let event = Event::Entries { from, limit: size(limit), bytes: size(max_bytes), reply };
+        if !self.inbox.offer(event) {
+            return Err(Failure::Overloaded);
+        }
+        let entries = answer.recv().await.map_err(|_| Failure::ShuttingDown)?.map_err(|e| {
+            tracing::error!("the log cannot be read: {e}");
+            Failure::Internal
+        })?;
+        Ok(entries.iter().map(convert::entry).collect())
+    }
+
+    async fn segments(&self) -> Result<Vec<SegmentView>, Failure> {
+        let (reply, answer) = async_channel::bounded(1);
+        if !self.inbox.offer(Event::Segments { reply }) {
+            return Err(Failure::Overloaded);
+        }
+        let segments = answer.recv().await.map_err(|_| Failure::ShuttingDown)?;
+        Ok(segments.into_iter().map(|(segment, live)| convert::segment(&segment, live as u64)).collect())
     }
 
     fn id(&self) -> u64 {

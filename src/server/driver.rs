@@ -11,11 +11,12 @@ use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests}
 use super::transport::frame::{Frame, Refused, WireRefusal, WireResponse};
 use super::transport::{Door, Peer};
 use super::view::{View, Views};
+use super::waiters::Waiters;
 use crate::engine::machine::{Outcome, StateMachine};
 use crate::engine::{
     Consistency, Engine, Event as EngineEvent, Fatal, Input, Now, Output, Query, RequestId, Response, Role, ServerId,
 };
-use copycat_storage::FileDisk;
+use copycat_storage::{Entry, FileDisk, SegmentInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub(crate) struct Wiring {
     pub(crate) peers: BTreeMap<ServerId, Peer>,
     pub(crate) door: Door,
     pub(crate) views: Views,
+    pub(crate) waiters: Waiters,
 }
 
 pub(crate) struct Driver<M: StateMachine> {
@@ -59,6 +61,7 @@ pub(crate) struct Driver<M: StateMachine> {
     peers: BTreeMap<ServerId, Peer>,
     door: Door,
     views: Views,
+    waiters: Waiters,
     requests: Requests,
     durability: Durability,
     state: Progress,
@@ -84,10 +87,11 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { inbox, flusher, peers, door, views } = wiring;
+        let Wiring { inbox, flusher, peers, door, views, waiters } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
-        Self { engine, id, inbox, flusher, peers, door, views, requests, durability, state: Progress::default() }
+        let state = Progress::default();
+        Self { engine, id, inbox, flusher, peers, door, views, waiters, requests, durability, state }
     }
 
     /// Drives until shutdown, or until the server must stop.
@@ -123,7 +127,9 @@ impl<M: StateMachine> Driver<M> {
             if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
                 self.retry_parked(now)?;
             }
+            self.engine.listen(self.waiters.any());
             more = self.engine.poll(now)?;
+            self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
             more |= self.flush(now)?;
             more |= self.route(now)?;
             self.publish(now);
@@ -174,6 +180,15 @@ impl<M: StateMachine> Driver<M> {
                 self.disconnected(now, id);
                 Input::Disconnected(id)
             }
+            Event::Entries { from, limit, bytes, reply } => {
+                // Whoever asked may have left.
+                let _ = reply.try_send(self.entries(from, limit, bytes));
+                return Ok(());
+            }
+            Event::Segments { reply } => {
+                let _ = reply.try_send(self.segments());
+                return Ok(());
+            }
             Event::Refused { peer, refused } => return self.refused(peer, refused),
             Event::Shutdown => {
                 if self.state.shutting_down.is_none() {
@@ -184,6 +199,21 @@ impl<M: StateMachine> Driver<M> {
             }
         };
         Ok(self.engine.step(now, input)?)
+    }
+
+    fn entries(&self, from: u64, limit: usize, bytes: usize) -> Result<Vec<Entry>, String> {
+        let storage = self.engine.storage();
+        let from = from.max(storage.first_index());
+        if from > storage.last_index() {
+            return Ok(Vec::new());
+        }
+        storage.entries(from, limit, bytes).map_err(|e| e.to_string())
+    }
+
+    fn segments(&self) -> Vec<(SegmentInfo, usize)> {
+        let executor = self.engine.executor();
+        let segments = self.engine.storage().segments().into_iter();
+        segments.map(|segment| (segment.clone(), executor.live_between(segment.first, segment.last))).collect()
     }
 
     fn admit(&mut self, now: Now, origin: Origin, request: Request, timeout: Duration) -> Result<(), Stopped> {

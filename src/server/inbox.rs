@@ -3,7 +3,8 @@
 use super::requests::{Refusal, Reply, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
 use crate::engine::{Identity, Message, RequestId, ServerId};
-use copycat_storage::{FileDisk, Persisted, Prepared};
+use async_channel::Sender;
+use copycat_storage::{Entry, FileDisk, Persisted, Prepared, SegmentInfo};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(crate) enum Event {
     Request {
         request: Request,
         timeout: Duration,
-        reply: async_channel::Sender<Result<Reply, Refusal>>,
+        reply: Sender<Result<Reply, Refusal>>,
     },
     Forwarded {
         from: ServerId,
@@ -44,6 +45,17 @@ pub(crate) enum Event {
     },
     Disconnected {
         id: ServerId,
+    },
+    /// Entries of the own log, for whoever looks at it.
+    Entries {
+        from: u64,
+        limit: usize,
+        bytes: usize,
+        reply: Sender<Result<Vec<Entry>, String>>,
+    },
+    /// The files of the own log, and how many entries of each the state machine holds.
+    Segments {
+        reply: Sender<Vec<(SegmentInfo, usize)>>,
     },
     Refused {
         peer: ServerId,

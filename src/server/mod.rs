@@ -8,6 +8,7 @@
 
 mod backend;
 pub(crate) mod clock;
+mod convert;
 mod driver;
 mod durability;
 mod flusher;
@@ -16,6 +17,7 @@ mod requests;
 mod start;
 mod transport;
 mod view;
+mod waiters;
 
 pub use durability::Durability;
 pub use requests::{Refusal, Reply, Request};

@@ -10,6 +10,7 @@ use super::inbox::{Event, Inbox};
 use super::transport::frame::Me;
 use super::transport::{Door, Peer, listen};
 use super::view::{View, Views};
+use super::waiters::Waiters;
 use crate::engine::{Configuration, Engine, ServerId};
 use crate::store::Store;
 use async_std::net::TcpListener;
@@ -190,12 +191,20 @@ impl Server {
         let name = format!("copycat-{}", options.id);
         let flusher = Flusher::start(&name, inbox.clone())
             .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
-        let wiring = Wiring { inbox: events, flusher, peers, door: door.clone(), views: views.clone() };
+        let waiters = Waiters::default();
+        let wiring = Wiring {
+            inbox: events,
+            flusher,
+            peers,
+            door: door.clone(),
+            views: views.clone(),
+            waiters: waiters.clone(),
+        };
         let driver = Driver::new(engine, wiring, options.durability, random()?);
         let (http_stop, http_stopped) = async_channel::bounded(1);
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
-        let backend = Arc::new(ServerBackend::new(inbox.clone(), views, options.id));
+        let backend = Arc::new(ServerBackend::new(inbox.clone(), views, waiters, options.id));
         let config = HttpConfig { allow_hosts: options.allow_hosts.clone(), ..HttpConfig::default() };
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {

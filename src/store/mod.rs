@@ -3,134 +3,17 @@
 //! Invariants: a key's version is the log index of its last change, so it is never used twice; each key holds the log
 //! entry of its last put, and no other entry is held.
 
+mod list;
+mod removed;
+mod types;
+
+pub use types::{
+    Answer, Command, Condition, Item, Listed, Listing, Operation, OperationOutput, Output, Predicate, Query,
+};
+
 use crate::engine::machine::{Commit, CompactionMode, Context, Held, StateMachine};
-use serde::{Deserialize, Serialize};
+use removed::Removed;
 use std::collections::BTreeMap;
-use std::ops::Bound;
-
-/// What a write requires of the key it changes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Condition {
-    /// Nothing.
-    Always,
-    /// The key must not exist.
-    Absent,
-    /// The key must exist.
-    Exists,
-    /// The key must exist in one of these versions.
-    Versions(Vec<u64>),
-}
-
-impl Condition {
-    fn holds(&self, version: Option<u64>) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Absent => version.is_none(),
-            Self::Exists => version.is_some(),
-            Self::Versions(any) => version.is_some_and(|v| any.contains(&v)),
-        }
-    }
-}
-
-/// A change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Command {
-    /// Sets a key's value.
-    Put {
-        /// The key.
-        #[serde(with = "serde_bytes")]
-        key: Vec<u8>,
-        /// Its new value.
-        #[serde(with = "serde_bytes")]
-        value: Vec<u8>,
-        /// The value's media type.
-        content_type: String,
-        /// What must hold.
-        condition: Condition,
-    },
-    /// Removes a key.
-    Delete {
-        /// The key.
-        #[serde(with = "serde_bytes")]
-        key: Vec<u8>,
-        /// What must hold.
-        condition: Condition,
-    },
-}
-
-/// What a command answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Output {
-    /// The key was set.
-    Put {
-        /// It did not exist before.
-        created: bool,
-    },
-    /// The key is gone.
-    Deleted {
-        /// The version it had; `None` if it did not exist.
-        version: Option<u64>,
-    },
-    /// Nothing was changed: the condition does not hold.
-    ConditionFailed {
-        /// The version that the key has; `None` if it does not exist.
-        version: Option<u64>,
-    },
-}
-
-/// A question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Query {
-    /// One key.
-    Get {
-        /// The key.
-        #[serde(with = "serde_bytes")]
-        key: Vec<u8>,
-    },
-    /// Keys in order.
-    List {
-        /// Only those that begin so.
-        #[serde(with = "serde_bytes")]
-        prefix: Vec<u8>,
-        /// Only those behind this key.
-        after: Option<Vec<u8>>,
-        /// At most this many,
-        limit: u64,
-        /// and, from the second on, at most this many bytes of keys and values.
-        max_bytes: u64,
-    },
-}
-
-/// A key as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Item {
-    /// The key.
-    #[serde(with = "serde_bytes")]
-    pub key: Vec<u8>,
-    /// Its value.
-    #[serde(with = "serde_bytes")]
-    pub value: Vec<u8>,
-    /// The value's media type.
-    pub content_type: String,
-    /// The index of its last change.
-    pub version: u64,
-    /// The index of the put that created it.
-    pub created_index: u64,
-}
-
-/// What a query answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
-    /// The key, if it exists.
-    Value(Option<Item>),
-    /// Keys in order.
-    Page {
-        /// The keys.
-        items: Vec<Item>,
-        /// There are more behind the last.
-        more: bool,
-    },
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Record {
@@ -142,10 +25,10 @@ struct Record {
 }
 
 impl Record {
-    fn item(&self, key: &[u8]) -> Item {
+    fn item(&self, key: &[u8], value: bool) -> Item {
         Item {
             key: key.to_vec(),
-            value: self.value.clone(),
+            value: if value { self.value.clone() } else { Vec::new() },
             content_type: self.content_type.clone(),
             version: self.version,
             created_index: self.created_index,
@@ -157,6 +40,7 @@ impl Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Store {
     keys: BTreeMap<Vec<u8>, Record>,
+    removed: Removed,
 }
 
 impl Store {
@@ -176,23 +60,109 @@ impl Store {
         self.keys.get(key).map(|r| r.version)
     }
 
-    fn list(&self, prefix: &[u8], after: Option<&[u8]>, limit: u64, max_bytes: u64) -> Answer {
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
-        };
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        for (key, record) in self.keys.range::<[u8], _>((start, Bound::Unbounded)) {
-            if !key.starts_with(prefix) {
-                break;
+    /// Returns whether the key is new.
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, content_type: String, context: &mut Context<()>) -> bool {
+        context.touch(&key);
+        let (held, version) = (context.hold(), context.index());
+        match self.keys.entry(key) {
+            std::collections::btree_map::Entry::Occupied(mut there) => {
+                let created_index = there.get().created_index;
+                let replaced = there.insert(Record { value, content_type, version, created_index, held });
+                context.release(replaced.held);
+                false
             }
-            bytes += (key.len() + record.value.len()) as u64;
-            if items.len() as u64 >= limit || (!items.is_empty() && bytes > max_bytes) {
-                return Answer::Page { items, more: true };
+            std::collections::btree_map::Entry::Vacant(free) => {
+                self.removed.forget(free.key());
+                free.insert(Record { value, content_type, version, created_index: version, held });
+                true
             }
-            items.push(record.item(key));
         }
-        Answer::Page { items, more: false }
+    }
+
+    /// Returns the version that the key had.
+    fn remove(&mut self, key: Vec<u8>, context: &mut Context<()>) -> Option<u64> {
+        let record = self.keys.remove(&key)?;
+        context.touch(&key);
+        context.release(record.held);
+        self.removed.note(key, context.index());
+        Some(record.version)
+    }
+
+    fn remove_prefix(&mut self, prefix: &[u8], limit: u64, context: &mut Context<()>) -> Output {
+        let mut matching = self.from(prefix).map(|(key, _)| key).take_while(|key| key.starts_with(prefix)).cloned();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let keys: Vec<Vec<u8>> = matching.by_ref().take(limit).collect();
+        let more = matching.next().is_some();
+        let deleted = keys.len() as u64;
+        for key in keys {
+            self.remove(key, context);
+        }
+        Output::DeletedMany { deleted, more }
+    }
+
+    fn holds(&self, predicate: &Predicate) -> bool {
+        match predicate {
+            Predicate::All(all) => all.iter().all(|p| self.holds(p)),
+            Predicate::Any(any) => any.iter().any(|p| self.holds(p)),
+            Predicate::Not(not) => !self.holds(not),
+            Predicate::Version { key, version } => self.version(key).unwrap_or(0) == *version,
+            Predicate::Exists { key, exists } => self.keys.contains_key(key) == *exists,
+            Predicate::Value { key, value } => self.keys.get(key).is_some_and(|r| r.value == *value),
+        }
+    }
+
+    /// How many bytes of values these operations would read.
+    fn read_bytes(&self, operations: &[Operation]) -> u64 {
+        let (mut written, mut bytes) = (BTreeMap::<&[u8], usize>::new(), 0);
+        for operation in operations {
+            match operation {
+                Operation::Put { key, value, .. } => drop(written.insert(key, value.len())),
+                Operation::Delete { key } => drop(written.insert(key, 0)),
+                Operation::Get { key } => {
+                    let stored = || self.keys.get(key).map_or(0, |r| r.value.len());
+                    bytes += written.get(key.as_slice()).copied().unwrap_or_else(stored) as u64;
+                }
+            }
+        }
+        bytes
+    }
+
+    fn operate(&mut self, operation: Operation, context: &mut Context<()>) -> OperationOutput {
+        match operation {
+            Operation::Put { key, value, content_type } => {
+                OperationOutput::Put { created: self.put(key, value, content_type, context) }
+            }
+            Operation::Delete { key } => OperationOutput::Deleted { version: self.remove(key, context) },
+            Operation::Get { key } => OperationOutput::Value(self.keys.get(&key).map(|r| r.item(&key, true))),
+        }
+    }
+
+    fn command(&mut self, command: Command, context: &mut Context<()>) -> Output {
+        if let Command::Put { key, condition, .. } | Command::Delete { key, condition } = &command
+            && *condition != Condition::Always
+        {
+            let version = self.version(key);
+            if !condition.holds(version) {
+                return Output::ConditionFailed { version };
+            }
+        }
+        match command {
+            Command::Put { key, value, content_type, .. } => {
+                Output::Put { created: self.put(key, value, content_type, context) }
+            }
+            Command::Delete { key, .. } => Output::Deleted { version: self.remove(key, context) },
+            Command::DeletePrefix { prefix, limit } => self.remove_prefix(&prefix, limit, context),
+            Command::Transaction { condition, then, otherwise, max_bytes } => {
+                let succeeded = self.holds(&condition);
+                let operations = if succeeded { then } else { otherwise };
+                if self.read_bytes(&operations) > max_bytes {
+                    return Output::ResultTooLarge;
+                }
+                let results = operations.into_iter().map(|o| self.operate(o, context)).collect();
+                Output::Transaction { succeeded, results }
+            }
+            Command::Batch(commands) => Output::Batch(commands.into_iter().map(|c| self.command(c, context)).collect()),
+        }
     }
 }
 
@@ -206,41 +176,31 @@ impl StateMachine for Store {
     fn mode(command: &Command) -> CompactionMode {
         match command {
             Command::Put { .. } => CompactionMode::Release,
-            Command::Delete { .. } => CompactionMode::Tombstone,
+            // What removes a key must be on all servers before it is forgotten.
+            Command::Delete { .. } | Command::DeletePrefix { .. } => CompactionMode::Tombstone,
+            Command::Transaction { then, otherwise, .. } => {
+                let removes = |o: &Operation| matches!(o, Operation::Delete { .. });
+                let any = then.iter().chain(otherwise).any(removes);
+                if any { CompactionMode::Tombstone } else { CompactionMode::Release }
+            }
+            Command::Batch(commands) => {
+                let any = commands.iter().any(|c| Self::mode(c) == CompactionMode::Tombstone);
+                if any { CompactionMode::Tombstone } else { CompactionMode::Release }
+            }
         }
     }
 
     fn apply(&mut self, commit: Commit<Command>, context: &mut Context<()>) -> Output {
-        let (Command::Put { key, condition, .. } | Command::Delete { key, condition }) = &commit.operation;
-        let version = self.version(key);
-        if !condition.holds(version) {
-            return Output::ConditionFailed { version };
-        }
-        match commit.operation {
-            Command::Put { key, value, content_type, .. } => {
-                let held = context.hold();
-                let created_index = self.keys.get(&key).map_or(commit.index, |r| r.created_index);
-                let record = Record { value, content_type, version: commit.index, created_index, held };
-                let replaced = self.keys.insert(key, record);
-                let created = replaced.is_none();
-                if let Some(replaced) = replaced {
-                    context.release(replaced.held);
-                }
-                Output::Put { created }
-            }
-            Command::Delete { key, .. } => {
-                if let Some(removed) = self.keys.remove(&key) {
-                    context.release(removed.held);
-                }
-                Output::Deleted { version }
-            }
-        }
+        self.command(commit.operation, context)
     }
 
     fn query(&self, query: Query) -> Answer {
         match query {
-            Query::Get { key } => Answer::Value(self.keys.get(&key).map(|r| r.item(&key))),
-            Query::List { prefix, after, limit, max_bytes } => self.list(&prefix, after.as_deref(), limit, max_bytes),
+            Query::Get { key } => match self.keys.get(&key) {
+                Some(record) => Answer::Value { item: Some(record.item(&key, true)), changed: record.version },
+                None => Answer::Value { item: None, changed: self.removed.last(&key) },
+            },
+            Query::List(listing) => self.list(&listing),
         }
     }
 }

@@ -43,19 +43,42 @@ impl Machine {
 
     fn get(&self, key: &str) -> Option<Item> {
         match self.ask(&Query::Get { key: key.into() }) {
-            Answer::Value(item) => item,
+            Answer::Value { item, .. } => item,
             Answer::Page { .. } => panic!("a page"),
         }
     }
 
-    fn list(&self, prefix: &str, after: Option<&str>, limit: u64, max_bytes: u64) -> (Vec<String>, bool) {
-        let query = Query::List { prefix: prefix.into(), after: after.map(Into::into), limit, max_bytes };
-        match self.ask(&query) {
-            Answer::Page { items, more } => {
-                (items.into_iter().map(|i| String::from_utf8(i.key).expect("text")).collect(), more)
-            }
-            Answer::Value(_) => panic!("a value"),
+    fn page(&self, listing: Listing) -> (Vec<String>, Option<String>) {
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        let name = |listed| match listed {
+            Listed::Key(item) => text(item.key),
+            Listed::Prefix(prefix) => format!("{}…", text(prefix)),
+        };
+        match self.ask(&Query::List(listing)) {
+            Answer::Page { items, next } => (items.into_iter().map(name).collect(), next.map(text)),
+            Answer::Value { .. } => panic!("a value"),
         }
+    }
+
+    fn list(&self, prefix: &str, start: Option<&str>, limit: u64, max_bytes: u64) -> (Vec<String>, Option<String>) {
+        let start = start.map(Into::into);
+        self.page(Listing { prefix: prefix.into(), start, limit, max_bytes, separator: None, values: true })
+    }
+
+    fn folded(&self, prefix: &str, start: Option<&str>, limit: u64) -> (Vec<String>, Option<String>) {
+        let (start, separator) = (start.map(Into::into), Some(b"/".to_vec()));
+        self.page(Listing { prefix: prefix.into(), start, limit, max_bytes: 1000, separator, values: false })
+    }
+
+    fn changed(&self, key: &str) -> u64 {
+        match self.ask(&Query::Get { key: key.into() }) {
+            Answer::Value { changed, .. } => changed,
+            Answer::Page { .. } => panic!("a page"),
+        }
+    }
+
+    fn transaction(&mut self, condition: Predicate, then: Vec<Operation>, otherwise: Vec<Operation>) -> Output {
+        self.apply(&Command::Transaction { condition, then, otherwise, max_bytes: 100 })
     }
 }
 
@@ -95,13 +118,150 @@ fn lists_are_in_key_order_and_bounded_in_number_and_bytes() {
         m.put(key, "0123456789", Condition::Always);
     }
     assert_eq!(m.list("", None, 100, 1000).0, ["a", "a/1", "a/10", "a/2", "a0", "b"]);
-    assert_eq!(m.list("a/", None, 100, 1000), (vec!["a/1".into(), "a/10".into(), "a/2".into()], false));
-    assert_eq!(m.list("a/", None, 2, 1000), (vec!["a/1".into(), "a/10".into()], true));
-    assert_eq!(m.list("a/", Some("a/10"), 2, 1000), (vec!["a/2".into()], false));
-    assert_eq!(m.list("a/", Some("a/2"), 2, 1000), (vec![], false));
-    assert!(!m.list("a/", None, 3, 1000).1, "exactly full is not more");
-    assert_eq!(m.list("a/", None, 9, 1), (vec!["a/1".into()], true), "one item always fits");
-    assert_eq!(m.list("a/", Some("A"), 9, 1000).0.len(), 3, "a cursor before the prefix changes nothing");
+    assert_eq!(m.list("a/", None, 100, 1000), (vec!["a/1".into(), "a/10".into(), "a/2".into()], None));
+    assert_eq!(m.list("a/", None, 2, 1000), (vec!["a/1".into(), "a/10".into()], Some("a/2".into())));
+    assert_eq!(m.list("a/", Some("a/2"), 2, 1000), (vec!["a/2".into()], None));
+    assert_eq!(m.list("a/", Some("a/3"), 2, 1000), (vec![], None));
+    assert_eq!(m.list("a/", None, 3, 1000).1, None, "exactly full is not more");
+    assert_eq!(m.list("a/", None, 9, 1), (vec!["a/1".into()], Some("a/10".into())), "one item always fits");
+    assert_eq!(m.list("a/", Some("A"), 9, 1000).0.len(), 3, "a start before the prefix changes nothing");
+}
+
+#[test]
+fn deeper_levels_are_folded_into_one_item_each() {
+    let mut m = Machine::new();
+    for key in ["a/x", "b/1", "b/2/y", "b/2/z", "b/3", "b/4/", "b/5//", "c"] {
+        m.put(key, "0123456789", Condition::Always);
+    }
+    assert_eq!(m.folded("", None, 100), (vec!["a/…".into(), "b/…".into(), "c".into()], None));
+    let level = ["b/1", "b/2/…", "b/3", "b/4/…", "b/5/…"].map(String::from);
+    assert_eq!(m.folded("b/", None, 100), (level.to_vec(), None));
+    let (mut all, mut start) = (Vec::new(), None);
+    loop {
+        let (page, next) = m.folded("b/", start.as_deref(), 1);
+        all.extend(page);
+        start = next;
+        if start.is_none() {
+            break;
+        }
+    }
+    assert_eq!(all, level, "page by page it is the same");
+    let names = Listing { prefix: b"b/".to_vec(), start: None, limit: 1, max_bytes: 0, separator: None, values: false };
+    match m.ask(&Query::List(names)) {
+        Answer::Page { items, .. } => assert!(matches!(&items[..], [Listed::Key(i)] if i.value.is_empty())),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_prefix_is_removed_at_once_and_in_bounds() {
+    let mut m = Machine::new();
+    for key in ["a/1", "a/2", "a/3", "b"] {
+        m.put(key, "v", Condition::Always);
+    }
+    let remove =
+        |m: &mut Machine, prefix: &str, limit| m.apply(&Command::DeletePrefix { prefix: prefix.into(), limit });
+    assert_eq!(remove(&mut m, "a/", 2), Output::DeletedMany { deleted: 2, more: true });
+    assert_eq!(remove(&mut m, "a/", 2), Output::DeletedMany { deleted: 1, more: false });
+    assert_eq!(remove(&mut m, "a/", 2), Output::DeletedMany { deleted: 0, more: false });
+    assert_eq!((m.0.machine().len(), m.0.live()), (1, 1));
+    assert_eq!((m.changed("a/1"), m.changed("a/3"), m.changed("b")), (5, 6, 4));
+    assert_eq!(remove(&mut m, "", 9), Output::DeletedMany { deleted: 1, more: false });
+}
+
+fn put(key: &str, value: &str) -> Operation {
+    Operation::Put { key: key.into(), value: value.into(), content_type: String::new() }
+}
+
+fn get(key: &str) -> Operation {
+    Operation::Get { key: key.into() }
+}
+
+#[test]
+fn a_transaction_does_one_list_or_the_other_and_sees_its_own_writes() {
+    use Predicate as P;
+    let mut m = Machine::new();
+    m.put("a", "1", Condition::Always);
+    let key = || b"a".to_vec();
+    let swap = || P::Value { key: key(), value: b"1".to_vec() };
+    let then = vec![put("a", "2"), get("a"), put("b", "x"), Operation::Delete { key: b"zz".to_vec() }];
+    let Output::Transaction { succeeded: true, results } = m.transaction(swap(), then, vec![]) else {
+        panic!("the value is 1");
+    };
+    assert_eq!(results[0], OperationOutput::Put { created: false });
+    assert!(matches!(&results[1], OperationOutput::Value(Some(i)) if i.value == b"2" && i.version == 2));
+    assert_eq!(results[2..], [OperationOutput::Put { created: true }, OperationOutput::Deleted { version: None }]);
+    assert_eq!(m.0.live(), 1, "one entry holds both keys");
+    m.put("a", "3", Condition::Always);
+    assert_eq!(m.0.live(), 2, "and is held as long as one of them needs it");
+    let otherwise = vec![Operation::Delete { key: b"b".to_vec() }];
+    assert_eq!(
+        m.transaction(swap(), vec![], otherwise),
+        Output::Transaction { succeeded: false, results: vec![OperationOutput::Deleted { version: Some(2) }] }
+    );
+    assert_eq!(m.0.live(), 1);
+
+    let version = |version| P::Version { key: key(), version };
+    let exists = |key: &str, exists| P::Exists { key: key.into(), exists };
+    for (predicate, holds) in [
+        (P::All(vec![]), true),
+        (P::Any(vec![]), false),
+        (version(3), true),
+        (version(0), false),
+        (P::Version { key: b"none".to_vec(), version: 0 }, true),
+        (P::Not(Box::new(version(2))), true),
+        (P::All(vec![version(3), exists("b", true)]), false),
+        (P::Any(vec![version(9), exists("b", false)]), true),
+    ] {
+        let output = m.transaction(predicate.clone(), vec![], vec![]);
+        assert_eq!(output, Output::Transaction { succeeded: holds, results: vec![] }, "{predicate:?}");
+    }
+}
+
+#[test]
+fn a_transaction_that_reads_too_much_does_nothing() {
+    let mut m = Machine::new();
+    m.put("a", &"x".repeat(60), Condition::Always);
+    let always = || Predicate::All(vec![]);
+    assert_eq!(m.transaction(always(), vec![put("c", "1"), get("a"), get("a")], vec![]), Output::ResultTooLarge);
+    assert_eq!(m.get("c"), None);
+    let small = vec![put("a", "x"), get("a"), get("a")];
+    assert!(matches!(m.transaction(always(), small, vec![]), Output::Transaction { .. }));
+    let large = vec![put("b", &"x".repeat(99)), get("b"), get("a"), get("a")];
+    assert_eq!(m.transaction(always(), large, vec![]), Output::ResultTooLarge, "its own writes count");
+}
+
+#[test]
+fn a_batch_goes_on_after_a_condition_that_does_not_hold() {
+    let mut m = Machine::new();
+    let put = |key: &str, condition| Command::Put {
+        key: key.into(),
+        value: b"v".to_vec(),
+        content_type: String::new(),
+        condition,
+    };
+    let batch = vec![put("a", Condition::Always), put("a", Condition::Absent), put("b", Condition::Always)];
+    let outputs = vec![
+        Output::Put { created: true },
+        Output::ConditionFailed { version: Some(1) },
+        Output::Put { created: true },
+    ];
+    assert_eq!(m.apply(&Command::Batch(batch)), Output::Batch(outputs));
+    assert_eq!((m.0.machine().len(), m.0.live()), (2, 1));
+}
+
+#[test]
+fn touched_topics_are_told_to_those_who_listen() {
+    let mut m = Machine::new();
+    m.put("a", "1", Condition::Always);
+    assert!(m.0.take_touched().is_empty(), "nobody listened");
+    m.0.listen(true);
+    m.put("a", "1", Condition::Absent);
+    m.delete("none", Condition::Always);
+    assert!(m.0.take_touched().is_empty(), "nothing changed");
+    m.delete("a", Condition::Always);
+    m.put("b", "1", Condition::Always);
+    assert_eq!(m.0.take_touched(), [b"a", b"b"]);
 }
 
 #[test]

@@ -218,10 +218,10 @@ fn describe_output(output: &Outcome, consistency: Option<Consistency>) -> String
     match consistency {
         None => format!("{:?}", decode_output::<Store>(bytes).expect("an output")),
         Some(consistency) => match decode_query_output::<Store>(bytes) {
-            Some(store::Answer::Value(Some(item))) => {
+            Some(store::Answer::Value { item: Some(item), .. }) => {
                 format!("{} ({consistency:?})", String::from_utf8_lossy(&item.value))
             }
-            Some(store::Answer::Value(None)) => format!("nothing ({consistency:?})"),
+            Some(store::Answer::Value { item: None, .. }) => format!("nothing ({consistency:?})"),
             other => panic!("{other:?}"),
         },
     }

@@ -241,7 +241,7 @@ impl Invariants {
 fn version_of(executor: &Executor<Store>, key: &[u8]) -> Option<u64> {
     let answer = executor.query(&encode_operation(&Query::Get { key: key.to_vec() }))?;
     match decode_query_output::<Store>(&answer) {
-        Some(Answer::Value(item)) => item.map(|i| i.version),
+        Some(Answer::Value { item, .. }) => item.map(|i| i.version),
         _ => None,
     }
 }
@@ -250,7 +250,7 @@ fn version_of(executor: &Executor<Store>, key: &[u8]) -> Option<u64> {
 pub(crate) fn decode_get(output: &Outcome) -> Option<(u64, Vec<u8>)> {
     let Outcome::Output(bytes) = output else { panic!("malformed") };
     match decode_query_output::<Store>(bytes) {
-        Some(Answer::Value(item)) => item.map(|i| (i.version, i.value)),
+        Some(Answer::Value { item, .. }) => item.map(|i| (i.version, i.value)),
         other => panic!("not the answer to a get: {other:?}"),
     }
 }

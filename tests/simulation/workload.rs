@@ -5,14 +5,83 @@ use crate::invariants::{Invariants, decode_get};
 use crate::server::SimInput;
 use copycat::engine::machine::{CompactionMode, Outcome, StateMachine, decode_output, encode_operation};
 use copycat::engine::{Consistency, Input, Query, RequestId, Response};
-use copycat::store::{self, Command, Condition, Store};
+use copycat::store::{self, Command, Condition, Operation, OperationOutput, Output, Predicate, Store};
 use copycat_testkit::Rng;
 use copycat_testkit::linearizability::{History, Op, OpId, Outcome as Answer, Require, Written};
 use std::collections::BTreeMap;
 
+/// The same conditional write can be put in several ways.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Plain,
+    Transaction,
+    Batch,
+}
+
+/// A write of one key.
+#[derive(Debug, Clone)]
+struct Write {
+    key: usize,
+    /// `None`: the key is removed.
+    value: Option<Vec<u8>>,
+    condition: Condition,
+    form: Form,
+}
+
+impl Write {
+    fn command(&self, key: &[u8]) -> Command {
+        let (key, value, condition) = (key.to_vec(), self.value.clone(), self.condition.clone());
+        let content_type = String::from("text/plain");
+        if let Form::Transaction = self.form {
+            let predicate = match condition {
+                Condition::Always => Predicate::All(Vec::new()),
+                Condition::Absent => Predicate::Version { key: key.clone(), version: 0 },
+                Condition::Exists => Predicate::Exists { key: key.clone(), exists: true },
+                Condition::Versions(v) => {
+                    let is = |version| Predicate::Version { key: key.clone(), version };
+                    Predicate::Any(v.into_iter().map(is).collect())
+                }
+            };
+            let otherwise = vec![Operation::Get { key: key.clone() }];
+            let then = vec![match value {
+                Some(value) => Operation::Put { key, value, content_type },
+                None => Operation::Delete { key },
+            }];
+            return Command::Transaction { condition: predicate, then, otherwise, max_bytes: 1 << 20 };
+        }
+        let command = match value {
+            Some(value) => Command::Put { key, value, content_type, condition },
+            None => Command::Delete { key, condition },
+        };
+        if let Form::Batch = self.form { Command::Batch(vec![command]) } else { command }
+    }
+
+    /// What came of it, however it was put.
+    fn written(&self, output: Output, index: u64) -> Result<Written, String> {
+        Ok(match output {
+            Output::Put { .. } => Written::Put { version: index },
+            Output::Deleted { version } => Written::Deleted { version },
+            Output::ConditionFailed { version } => Written::Failed { version },
+            Output::Batch(outputs) => {
+                let [one] = <[Output; 1]>::try_from(outputs).map_err(|all| format!("MALFORMED output: {all:?}"))?;
+                return self.written(one, index);
+            }
+            Output::Transaction { succeeded, results } => match (succeeded, results.as_slice()) {
+                (true, [OperationOutput::Put { .. }]) => Written::Put { version: index },
+                (true, [OperationOutput::Deleted { version }]) => Written::Deleted { version: *version },
+                (false, [OperationOutput::Value(item)]) => {
+                    Written::Failed { version: item.as_ref().map(|i| i.version) }
+                }
+                _ => return Err(format!("MALFORMED output: {succeeded}, {results:?}")),
+            },
+            Output::DeletedMany { .. } | Output::ResultTooLarge => return Err(format!("MALFORMED output: {output:?}")),
+        })
+    }
+}
+
 #[derive(Debug, Clone)]
 enum What {
-    Command(Command),
+    Write(Write),
     Get { key: usize, consistency: Consistency },
 }
 
@@ -93,6 +162,11 @@ impl Workload {
             8 => Condition::Absent,
             _ => Condition::Exists,
         };
+        let form = match rng.below(8) {
+            0 => Form::Transaction,
+            1 => Form::Batch,
+            _ => Form::Plain,
+        };
         let what = match rng.below(20) {
             0..10 => {
                 self.next_value += 1;
@@ -100,10 +174,9 @@ impl Workload {
                 if rng.chance(1, 10) {
                     value.resize(value.len() + rng.below(600) as usize, b'x');
                 }
-                let content_type = "text/plain".into();
-                What::Command(Command::Put { key: self.keys[key].clone(), value, content_type, condition })
+                What::Write(Write { key, value: Some(value), condition, form })
             }
-            10 | 11 => What::Command(Command::Delete { key: self.keys[key].clone(), condition }),
+            10 | 11 => What::Write(Write { key, value: None, condition, form }),
             12..16 => What::Get { key, consistency: Consistency::Linearizable },
             16 | 17 => What::Get { key, consistency: Consistency::Lease },
             _ => What::Get { key, consistency: Consistency::Sequential },
@@ -123,11 +196,13 @@ impl Workload {
             Condition::Versions(versions) => Require::Version(versions[0]),
         };
         match what {
-            What::Command(Command::Put { key, value, condition, .. }) => {
-                Some((key.clone(), Op::Put { value: value.clone(), require: require(condition) }))
-            }
-            What::Command(Command::Delete { key, condition }) => {
-                Some((key.clone(), Op::Delete { require: require(condition) }))
+            What::Write(Write { key, value, condition, .. }) => {
+                let require = require(condition);
+                let op = match value.clone() {
+                    Some(value) => Op::Put { value, require },
+                    None => Op::Delete { require },
+                };
+                Some((self.keys[*key].clone(), op))
             }
             What::Get { consistency: Consistency::Sequential, .. } => None,
             What::Get { key, .. } => Some((self.keys[*key].clone(), Op::Get)),
@@ -141,9 +216,10 @@ impl Workload {
         waiting.at = Some(at);
         let id = waiting.request;
         match &waiting.what {
-            What::Command(command) => {
-                let mode: CompactionMode = Store::mode(command);
-                Input::Command { id, operation: encode_operation(command), mode }
+            What::Write(write) => {
+                let command = write.command(&self.keys[write.key]);
+                let mode: CompactionMode = Store::mode(&command);
+                Input::Command { id, operation: encode_operation(&command), mode }
             }
             What::Get { key, consistency } => {
                 let operation = encode_operation(&store::Query::Get { key: self.keys[*key].clone() });
@@ -170,27 +246,16 @@ impl Workload {
         let Some(waiting) = self.clients[client].waiting.take() else { return Ok(()) };
         self.acknowledged += 1;
         let outcome = match &waiting.what {
-            What::Command(command) => {
+            What::Write(write) => {
                 let Outcome::Output(bytes) = &response.output else { return Err("MALFORMED".into()) };
                 let output = decode_output::<Store>(bytes).ok_or("MALFORMED output")?;
-                let (Command::Put { key, .. } | Command::Delete { key, .. }) = command;
-                let key = self.keys.iter().position(|k| k == key).unwrap_or(0);
+                let written = write.written(output, response.index)?;
                 let versions = &mut self.clients[client].versions;
-                match output {
-                    store::Output::Put { .. } => {
-                        versions.insert(key, response.index);
-                        Written::Put { version: response.index }
-                    }
-                    store::Output::Deleted { version } => {
-                        versions.remove(&key);
-                        Written::Deleted { version }
-                    }
-                    store::Output::ConditionFailed { version } => {
-                        versions.remove(&key);
-                        version.map(|v| versions.insert(key, v));
-                        Written::Failed { version }
-                    }
+                versions.remove(&write.key);
+                if let Written::Put { version } | Written::Failed { version: Some(version) } = written {
+                    versions.insert(write.key, version);
                 }
+                written
             }
             What::Get { key, consistency } => {
                 let got = decode_get(&response.output);
@@ -231,7 +296,7 @@ impl Workload {
     /// No answer came: a command that a server had may take effect at any time.
     pub(crate) fn gave_up(&mut self, client: usize, time: u64) {
         let Some(waiting) = self.clients[client].waiting.take() else { return };
-        let unknown = matches!(waiting.what, What::Command(_)) && waiting.at.is_some();
+        let unknown = matches!(waiting.what, What::Write(_)) && waiting.at.is_some();
         if let Some(op) = waiting.op {
             self.history.complete(op, time, if unknown { Answer::Unknown } else { Answer::NotApplied });
         }

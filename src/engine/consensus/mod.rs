@@ -236,6 +236,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         &self.executor
     }
 
+    /// From now on, keep account of the topics that applied entries touch (or no longer).
+    pub fn listen(&mut self, listening: bool) {
+        self.executor.listen(listening);
+    }
+
+    /// The topics that were touched since they were last taken.
+    pub fn take_touched(&mut self) -> Vec<Vec<u8>> {
+        self.executor.take_touched()
+    }
+
     /// The configuration in force.
     pub fn configuration(&self) -> &Configuration {
         self.configurations.current()

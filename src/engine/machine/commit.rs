@@ -102,10 +102,12 @@ pub struct Context<E> {
     pub(super) scheduled: Vec<Timer>,
     pub(super) cancelled: Vec<TimerId>,
     pub(super) events: Vec<(SessionId, E)>,
+    listening: bool,
+    pub(super) touched: Vec<Vec<u8>>,
 }
 
 impl<E> Context<E> {
-    pub(super) fn new(index: Index, time: u64, next_timer: TimerId) -> Self {
+    pub(super) fn new(index: Index, time: u64, next_timer: TimerId, listening: bool) -> Self {
         Self {
             index,
             time,
@@ -115,6 +117,8 @@ impl<E> Context<E> {
             scheduled: Vec::new(),
             cancelled: Vec::new(),
             events: Vec::new(),
+            listening,
+            touched: Vec::new(),
         }
     }
 
@@ -154,6 +158,13 @@ impl<E> Context<E> {
     /// Forgets a timer; one that has fired, or never was, is no error.
     pub fn cancel(&mut self, timer: TimerId) {
         self.cancelled.push(timer);
+    }
+
+    /// What this topic is about has changed: whoever waits for it on *this* server looks again. No part of the state.
+    pub fn touch(&mut self, topic: &[u8]) {
+        if self.listening {
+            self.touched.push(topic.to_vec());
+        }
     }
 
     /// Sends an event to a session; to one that is not open it does nothing.

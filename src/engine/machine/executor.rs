@@ -11,7 +11,7 @@ use crate::engine::types::{Index, Term};
 use bincode::{Decode, Encode};
 use copycat_storage::EntryRef;
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 /// An entry cannot be applied by this version; the server must stop.
@@ -53,11 +53,15 @@ pub struct Executor<M> {
     machine: M,
     applied: Index,
     time: u64,
-    live: BTreeSet<Index>,
+    /// How often the machine holds an entry: one that changes several keys is held for each.
+    live: BTreeMap<Index, u32>,
     timers: BTreeMap<(u64, TimerId), Vec<u8>>,
     due_by_id: BTreeMap<TimerId, u64>,
     next_timer: TimerId,
     digest: u32,
+    /// Somebody wants to know which topics are touched: these, since they were last taken.
+    listening: bool,
+    touched: Vec<Vec<u8>>,
 }
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
@@ -70,7 +74,9 @@ pub fn encode_operation<T: Serialize>(value: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, CONFIG).expect("an operation encodes")
 }
 
-fn decode_operation<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+/// A command, query or answer from its bytes; `None` if they are another's.
+#[must_use]
+pub fn decode_operation<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).ok()?;
     (read == bytes.len()).then_some(value)
 }
@@ -94,11 +100,13 @@ impl<M: StateMachine> Executor<M> {
             machine,
             applied: 0,
             time: 0,
-            live: BTreeSet::new(),
+            live: BTreeMap::new(),
             timers: BTreeMap::new(),
             due_by_id: BTreeMap::new(),
             next_timer: 1,
             digest: 0,
+            listening: false,
+            touched: Vec::new(),
         }
     }
 
@@ -120,6 +128,24 @@ impl<M: StateMachine> Executor<M> {
     /// How many entries the machine holds.
     pub fn live(&self) -> usize {
         self.live.len()
+    }
+
+    /// How many entries from `first` to `last` the machine holds.
+    pub fn live_between(&self, first: Index, last: Index) -> usize {
+        if first > last { 0 } else { self.live.range(first..=last).count() }
+    }
+
+    /// From now on, keep account of the topics that are touched (or no longer).
+    pub fn listen(&mut self, listening: bool) {
+        self.listening = listening;
+        if !listening {
+            self.touched = Vec::new();
+        }
+    }
+
+    /// The topics that were touched since they were last taken, in order.
+    pub fn take_touched(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.touched)
     }
 
     /// A checksum over everything applied and answered so far: equal on all servers at an equal index.
@@ -154,7 +180,7 @@ impl<M: StateMachine> Executor<M> {
 
     fn command(&mut self, entry: &EntryRef<'_>, time: u64) -> Outcome {
         let Some(operation) = decode_operation::<M::Command>(entry.data) else { return Outcome::Malformed };
-        let mut context = Context::new(entry.index, time, self.next_timer);
+        let mut context = Context::new(entry.index, time, self.next_timer, self.listening);
         let commit = Commit { index: entry.index, time, session: entry.session, operation };
         let output = self.machine.apply(commit, &mut context);
         self.settle(context);
@@ -169,7 +195,7 @@ impl<M: StateMachine> Executor<M> {
         {
             let data = self.timers.remove(&(due, id)).unwrap_or_default();
             self.due_by_id.remove(&id);
-            let mut context = Context::new(index, self.time, self.next_timer);
+            let mut context = Context::new(index, self.time, self.next_timer, self.listening);
             self.machine.timer(Timer { id, due, data }, &mut context);
             self.settle(context);
         }
@@ -177,12 +203,20 @@ impl<M: StateMachine> Executor<M> {
 
     /// Takes over what the machine did through its context. Events go to open sessions, of which there are none yet.
     fn settle(&mut self, context: Context<M::Event>) {
-        let Context { next_timer, held, released, scheduled, cancelled, .. } = context;
+        let Context { next_timer, held, released, scheduled, cancelled, touched, .. } = context;
         self.next_timer = next_timer;
-        self.live.extend(held);
-        for index in released {
-            self.live.remove(&index);
+        for index in held {
+            *self.live.entry(index).or_default() += 1;
         }
+        for index in released {
+            if let Some(holds) = self.live.get_mut(&index) {
+                *holds -= 1;
+                if *holds == 0 {
+                    self.live.remove(&index);
+                }
+            }
+        }
+        self.touched.extend(touched);
         for timer in scheduled {
             self.due_by_id.insert(timer.id, timer.due);
             self.timers.insert((timer.due, timer.id), timer.data);

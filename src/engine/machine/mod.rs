@@ -5,7 +5,9 @@ mod executor;
 mod snapshot;
 
 pub use commit::{Commit, CompactionMode, Context, Held, SessionId, Timer, TimerId};
-pub use executor::{Applied, ApplyError, Executor, Outcome, decode_output, decode_query_output, encode_operation};
+pub use executor::{
+    Applied, ApplyError, Executor, Outcome, decode_operation, decode_output, decode_query_output, encode_operation,
+};
 pub use snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter};
 
 use serde::{Serialize, de::DeserializeOwned};

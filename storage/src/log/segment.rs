@@ -30,6 +30,13 @@ pub struct SegmentInfo {
     pub created: u64,
 }
 
+impl SegmentInfo {
+    /// The name of its file in the data directory.
+    pub fn file_name(&self) -> String {
+        super::header::name(self.id, self.version)
+    }
+}
+
 /// Where the entries of a segment lie.
 #[derive(Debug)]
 pub(crate) enum Places {

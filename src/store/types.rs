@@ -1,0 +1,272 @@
+//! What the store is told and asked, and what it answers. These are in the log and on the wire: only ever add variants
+//! at the end.
+
+use serde::{Deserialize, Serialize};
+
+/// What a write requires of the key it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Condition {
+    /// Nothing.
+    Always,
+    /// The key must not exist.
+    Absent,
+    /// The key must exist.
+    Exists,
+    /// The key must exist in one of these versions.
+    Versions(Vec<u64>),
+}
+
+impl Condition {
+    pub(super) fn holds(&self, version: Option<u64>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Absent => version.is_none(),
+            Self::Exists => version.is_some(),
+            Self::Versions(any) => version.is_some_and(|v| any.contains(&v)),
+        }
+    }
+}
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Sets a key's value.
+    Put {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// Its new value.
+        #[serde(with = "serde_bytes")]
+        value: Vec<u8>,
+        /// The value's media type.
+        content_type: String,
+        /// What must hold.
+        condition: Condition,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// What must hold.
+        condition: Condition,
+    },
+    /// Removes the first keys that begin so, all at once.
+    DeletePrefix {
+        /// How they begin; empty: all keys.
+        #[serde(with = "serde_bytes")]
+        prefix: Vec<u8>,
+        /// At most this many.
+        limit: u64,
+    },
+    /// One list of operations or the other, atomically.
+    Transaction {
+        /// Which.
+        condition: Predicate,
+        /// Carried out if the condition holds,
+        then: Vec<Operation>,
+        /// and if it does not.
+        otherwise: Vec<Operation>,
+        /// If the operations would read more bytes of values than this, nothing is done. Part of the command, so that
+        /// servers of several versions agree.
+        max_bytes: u64,
+    },
+    /// Several commands in order, at one index; one whose condition fails does not stop the others.
+    Batch(Vec<Command>),
+}
+
+/// What a transaction asks about the keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Predicate {
+    /// All of these hold (none: true).
+    All(Vec<Predicate>),
+    /// At least one of these holds (none: false).
+    Any(Vec<Predicate>),
+    /// This does not hold.
+    Not(Box<Predicate>),
+    /// The key has this version.
+    Version {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// Its version; 0: it does not exist.
+        version: u64,
+    },
+    /// The key exists, or does not.
+    Exists {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// Whether it must.
+        exists: bool,
+    },
+    /// The key exists and has this value.
+    Value {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// Its value.
+        #[serde(with = "serde_bytes")]
+        value: Vec<u8>,
+    },
+}
+
+/// One step of a transaction. A later one sees what the earlier ones did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operation {
+    /// Sets a key.
+    Put {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// Its value.
+        #[serde(with = "serde_bytes")]
+        value: Vec<u8>,
+        /// The value's media type.
+        content_type: String,
+    },
+    /// Removes a key.
+    Delete {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+    },
+    /// Reads a key.
+    Get {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+    },
+}
+
+/// What one step of a transaction answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperationOutput {
+    /// The key was set.
+    Put {
+        /// It did not exist before.
+        created: bool,
+    },
+    /// The key is gone.
+    Deleted {
+        /// The version it had; `None` if it did not exist.
+        version: Option<u64>,
+    },
+    /// The key, if it exists.
+    Value(Option<Item>),
+}
+
+/// What a command answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// The key was set.
+    Put {
+        /// It did not exist before.
+        created: bool,
+    },
+    /// The key is gone.
+    Deleted {
+        /// The version it had; `None` if it did not exist.
+        version: Option<u64>,
+    },
+    /// Nothing was changed: the condition does not hold.
+    ConditionFailed {
+        /// The version that the key has; `None` if it does not exist.
+        version: Option<u64>,
+    },
+    /// Keys were removed.
+    DeletedMany {
+        /// How many.
+        deleted: u64,
+        /// There are more that begin so.
+        more: bool,
+    },
+    /// One of a transaction's lists was carried out.
+    Transaction {
+        /// The condition held.
+        succeeded: bool,
+        /// What its operations answer, in order.
+        results: Vec<OperationOutput>,
+    },
+    /// Nothing was changed: a transaction would have read more than its bound.
+    ResultTooLarge,
+    /// What a batch's commands answer, in order.
+    Batch(Vec<Output>),
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Query {
+    /// One key.
+    Get {
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+    },
+    /// Keys in order.
+    List(Listing),
+}
+
+/// Which keys are listed, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Only those that begin so.
+    #[serde(with = "serde_bytes")]
+    pub prefix: Vec<u8>,
+    /// Only from this key on: a page's `next`.
+    pub start: Option<Vec<u8>>,
+    /// At most this many,
+    pub limit: u64,
+    /// and, from the second on, at most this many bytes of keys and values.
+    pub max_bytes: u64,
+    /// Keys that hold this behind the prefix are folded into one [`Listed::Prefix`], which ends with it.
+    pub separator: Option<Vec<u8>>,
+    /// Without it, values are left empty.
+    pub values: bool,
+}
+
+/// A key as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// The key.
+    #[serde(with = "serde_bytes")]
+    pub key: Vec<u8>,
+    /// Its value.
+    #[serde(with = "serde_bytes")]
+    pub value: Vec<u8>,
+    /// The value's media type.
+    pub content_type: String,
+    /// The index of its last change.
+    pub version: u64,
+    /// The index of the put that created it.
+    pub created_index: u64,
+}
+
+/// What stands in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Listed {
+    /// A key.
+    Key(Item),
+    /// All keys that begin so.
+    Prefix(#[serde(with = "serde_bytes")] Vec<u8>),
+}
+
+/// What a query answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The key, if it exists.
+    Value {
+        /// It.
+        item: Option<Item>,
+        /// The index of its last change, its removal included. Of a key that is not there and was not removed lately, a
+        /// bound that this index is not above.
+        changed: u64,
+    },
+    /// Keys in order.
+    Page {
+        /// The keys, and what stands for several.
+        items: Vec<Listed>,
+        /// Where the next page starts; `None`: there is none.
+        next: Option<Vec<u8>>,
+    },
+}
