@@ -46,14 +46,31 @@ fn each_planted_bug_is_found_again() {
     }
 }
 
+/// The first seed that breaks a promise. A cluster that merely stops is a find too, but takes long to replay.
+fn search(bug: Bug) -> Option<(u64, String)> {
+    let (mut first, mut stuck) = (0, None);
+    while first < 500 {
+        let setup = |seed| Setup { bug: Some(bug), ..Setup::new(seed, 10_000) };
+        let reports = crate::run_seeds(first..500, setup);
+        let Some((seed, violation)) = reports.into_iter().find_map(|(seed, r)| Some((seed, r.violation?))) else {
+            break;
+        };
+        if !violation.starts_with("NO PROGRESS") {
+            return Some((seed, violation));
+        }
+        stuck.get_or_insert((seed, violation));
+        first = seed + 1;
+    }
+    stuck
+}
+
 #[test]
 #[ignore = "a search: make seeds, make campaign"]
 fn search_for_planted_bugs() {
     let mut missed = Vec::new();
     let mut text = std::fs::read_to_string(TABLE).expect(TABLE);
     for &bug in Bug::ALL {
-        let reports = crate::run_seeds(0..500, |seed| Setup { bug: Some(bug), ..Setup::new(seed, 10_000) });
-        let Some((seed, violation)) = reports.iter().find_map(|(seed, r)| Some((seed, r.violation.as_ref()?))) else {
+        let Some((seed, violation)) = search(bug) else {
             missed.push(bug);
             continue;
         };

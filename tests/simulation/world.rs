@@ -16,6 +16,8 @@ use std::time::Duration;
 const ELECTION_TIMEOUT: u64 = 500_000;
 /// After everything has healed, the cluster must serve and agree within this much simulated time.
 const RECOVERY: u64 = 30_000_000;
+/// And within so many events: more is a storm.
+const RECOVERY_EVENTS: u64 = 200_000;
 
 pub(crate) struct Setup {
     pub seed: u64,
@@ -207,8 +209,10 @@ impl World {
         }
         self.heal()?;
         let (end, goal) = (self.time + RECOVERY, self.workload.acknowledged + 20);
+        let mut events = 0;
         while !(self.workload.acknowledged >= goal && self.agree()) {
-            if self.time > end {
+            events += 1;
+            if self.time > end || events > RECOVERY_EVENTS {
                 let states: Vec<_> =
                     self.servers.iter().map(|s| s.engine.as_ref().map(copycat::engine::Engine::status)).collect();
                 return Err(format!(
