@@ -83,6 +83,23 @@ pub(crate) fn of_write(headers: &HeaderMap) -> Result<Condition, Problem> {
     }
 }
 
+/// The version that a read waits to see replaced: the one that its `If-None-Match` names. `None`: it waits for the key.
+pub(crate) fn of_wait(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    if headers.contains_key(header::IF_MATCH) {
+        return Err(Problem::bad_request("If-Match", "not together with wait"));
+    }
+    const FIELD: &str = "If-None-Match";
+    match tags(headers, &header::IF_NONE_MATCH, FIELD)? {
+        None => Ok(None),
+        Some(Tags::Any) => Err(Problem::bad_request(FIELD, "with wait, name the version that you have, as \"17\"")),
+        Some(Tags::Versions { strong, weak }) => match [strong, weak].concat().as_slice() {
+            [] => Ok(None),
+            [version] => Ok(Some(*version)),
+            _ => Err(Problem::bad_request(FIELD, "with wait, name one version")),
+        },
+    }
+}
+
 /// What a read that found its key does.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -153,6 +170,19 @@ mod tests {
         }
         assert_eq!(of(&[(MUST_NOT, "\"17\"")]), None);
         assert_eq!(of(&[(MUST, "*"), (MUST_NOT, "*")]), None);
+    }
+
+    #[test]
+    fn a_wait_names_one_version_or_none() {
+        let of = |pairs: &[(header::HeaderName, &str)]| of_wait(&headers(pairs)).ok();
+        assert_eq!(of(&[]), Some(None));
+        assert_eq!(of(&[(MUST_NOT, "\"17\"")]), Some(Some(17)));
+        assert_eq!(of(&[(MUST_NOT, "W/\"17\"")]), Some(Some(17)), "as a cache weakens it");
+        assert_eq!(of(&[(MUST_NOT, "\"\"")]), Some(None), "curl's, when it has none");
+        for bad in ["*", "\"17\", \"18\"", "17"] {
+            assert_eq!(of(&[(MUST_NOT, bad)]), None, "{bad}");
+        }
+        assert_eq!(of(&[(MUST, "\"17\"")]), None);
     }
 
     #[test]

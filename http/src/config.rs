@@ -9,6 +9,17 @@ use std::time::Duration;
 pub struct HttpConfig {
     /// The longest value, bytes. Longer: 413.
     pub value_bytes: usize,
+    /// The longest JSON body, bytes. Longer: 413.
+    pub json_bytes: usize,
+    /// How deeply JSON may be nested. Deeper: 400.
+    pub json_depth: usize,
+    /// Operations in a transaction, and parts of its condition. More: 413.
+    pub operations: usize,
+    /// Commands in a batch. More: 413.
+    pub commands: usize,
+    /// The longest wait for a change of a key. A longer one is cut to this, and the answer says so; one beyond 5 minutes
+    /// is refused.
+    pub wait: Duration,
     /// The largest header block, bytes. Larger: 431.
     pub header_bytes: usize,
     /// How long a header block may take from its first byte, the first one of a connection from the connection's
@@ -22,6 +33,11 @@ pub struct HttpConfig {
     pub idle_timeout: Duration,
     /// Connections at once. Further ones: 503.
     pub connections: usize,
+    /// Connections of one address. Further ones: 429.
+    pub connections_per_address: usize,
+    /// Requests under way at once, probes apart. Further ones: 503. A connection has one at a time, so that this is
+    /// reached only with more connections than that.
+    pub requests: usize,
     /// How long requests that are under way may take once the server is told to stop.
     pub drain: Duration,
     /// Host names that requests may name, besides this server's addresses.
@@ -32,12 +48,19 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             value_bytes: 1024 * 1024,
+            json_bytes: 4 * 1024 * 1024,
+            json_depth: 32,
+            operations: 128,
+            commands: 1000,
+            wait: Duration::from_secs(300),
             header_bytes: 16 * 1024,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
             connections: 4096,
+            connections_per_address: 1024,
+            requests: 8192,
             drain: Duration::from_millis(1500),
             allow_hosts: Vec::new(),
         }

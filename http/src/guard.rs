@@ -4,8 +4,9 @@
 //! resolve to us: DNS rebinding, etcd CVE-2018-1099), and a request that says it comes from another site is refused
 //! (a plain form can write, etcd CVE-2018-1098).
 
+use crate::code::Code;
 use crate::problem::Problem;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, Version, header};
+use axum::http::{HeaderMap, Method, Uri, Version, header};
 use std::net::IpAddr;
 
 #[derive(Debug)]
@@ -34,19 +35,18 @@ impl Guard {
         let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
         if size > self.header_bytes {
             let detail = format!("the header block has more than {} bytes", self.header_bytes);
-            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            return Err(Problem::new(status, "headers_too_large", detail).closing());
+            return Err(Problem::new(Code::HeadersTooLarge, detail).closing());
         }
         let host = named(uri, version, headers)?;
         if !host.is_none_or(|host| self.is_ours(host)) {
             let detail = format!("{:?} is no name of this server; --allow-host adds one", host.unwrap_or_default());
-            return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_host", detail));
+            return Err(Problem::new(Code::ForeignHost, detail));
         }
         // The pages and the probes hold no secrets, and other sites may link to them.
         let api = uri.path().starts_with("/v1");
         if (api || !method.is_safe()) && is_foreign(host.unwrap_or_default(), headers) {
             let detail = "the request comes from a page of another site";
-            return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", detail));
+            return Err(Problem::new(Code::ForeignOrigin, detail));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
 //!   where the outcome is `unknown`.
 
 mod backend;
+mod code;
 mod conditions;
 mod config;
 mod cursor;
@@ -25,6 +26,7 @@ mod problem;
 mod routes;
 mod serve;
 mod status;
+mod value;
 
 pub use backend::{
     Answer, Backend, Command, CommandOutput, Condition, Consistency, EntryView, Failure, Item, Listed, Operation,

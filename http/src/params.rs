@@ -1,32 +1,21 @@
 //! Query parameters: each one known, each at most once, of any bytes.
 
 use crate::backend::{Consistency, Read};
+use crate::code::Code;
 use crate::duration::parse_duration;
 use crate::key;
 use crate::problem::Problem;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use std::time::Duration;
 
 /// How long a request waits when it does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may wait.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a caller may ask to be held until something changes.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Parameters that the API has set aside for what is not built yet: never silently ignored.
-const LATER: &[&str] = &[
-    "after",
-    "all",
-    "ephemeral",
-    "limit",
-    "lock",
-    "max_bytes",
-    "prefix",
-    "separator",
-    "session",
-    "token",
-    "ttl",
-    "values",
-    "wait",
-];
+const LATER: &[&str] = &["ephemeral", "lock", "session", "token", "ttl"];
 /// Headers likewise.
 const LATER_HEADERS: &[(&str, &str)] = &[
     ("idempotency-key", "Idempotency-Key"),
@@ -92,15 +81,34 @@ impl Params {
         }
     }
 
+    pub(crate) fn wait(&self) -> Result<Option<Duration>, Problem> {
+        let Some(text) = self.text("wait")? else { return Ok(None) };
+        match parse_duration(text) {
+            Some(wait) if wait <= LONGEST_WAIT => Ok(Some(wait)),
+            Some(_) => Err(bad_duration("wait", "give at most 5m")),
+            None => Err(bad_duration("wait", &format!("{text:?} is no duration: write 1500ms, 30s or 5m"))),
+        }
+    }
+
     /// How to read: `?consistency=`, `?index=` or the header `Copycat-Index`, `?timeout=`.
     pub(crate) fn read(&self, headers: &HeaderMap) -> Result<Read, Problem> {
-        let consistency = match self.text("consistency")? {
+        self.read_as(self.text("consistency")?, self.number("index")?, headers)
+    }
+
+    /// The same where the first two stand elsewhere.
+    pub(crate) fn read_as(
+        &self,
+        consistency: Option<&str>,
+        index: Option<u64>,
+        headers: &HeaderMap,
+    ) -> Result<Read, Problem> {
+        let consistency = match consistency {
             None | Some("linearizable") => Consistency::Linearizable,
             Some("lease") => Consistency::Lease,
             Some("sequential") => Consistency::Sequential,
             Some(other) => {
                 let detail = format!("consistency: {other:?} is none of linearizable, lease, sequential");
-                let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_consistency", detail);
+                let problem = Problem::new(Code::BadConsistency, detail);
                 return Err(problem.with("field", "consistency"));
             }
         };
@@ -109,9 +117,9 @@ impl Params {
             None => None,
             Some(value) => Some(number(HEADER, value.to_str().unwrap_or("not ASCII").trim())?),
         };
-        let index = match (self.number("index")?, header) {
+        let index = match (index, header) {
             (Some(a), Some(b)) if a != b => {
-                return Err(Problem::bad_request("index", "the parameter and the header Copycat-Index differ"));
+                return Err(Problem::bad_request("index", "it and the header Copycat-Index differ"));
             }
             (a, b) => a.or(b).unwrap_or(0),
         };
@@ -137,7 +145,7 @@ fn number(field: &str, text: &str) -> Result<u64, Problem> {
 }
 
 fn bad_duration(field: &str, detail: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad_duration", format!("{field}: {detail}")).with("field", field)
+    Problem::new(Code::BadDuration, format!("{field}: {detail}")).with("field", field)
 }
 
 /// Percent-decodes; a plus sign is a space, as forms have it.

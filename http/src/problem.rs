@@ -1,6 +1,7 @@
 //! Errors: `application/problem+json` (RFC 9457) with a stable code and the outcome.
 
 use crate::backend::Failure;
+use crate::code::Code;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -19,8 +20,7 @@ pub(crate) struct Problem(Box<Parts>);
 
 #[derive(Debug)]
 struct Parts {
-    status: StatusCode,
-    code: &'static str,
+    code: Code,
     detail: String,
     retryable: bool,
     outcome: Outcome,
@@ -29,9 +29,8 @@ struct Parts {
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Box::new(Parts {
-            status,
             code,
             detail: detail.into(),
             retryable: false,
@@ -43,7 +42,7 @@ impl Problem {
 
     /// 400 for one field of the request.
     pub(crate) fn bad_request(field: &str, detail: impl std::fmt::Display) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", format!("{field}: {detail}")).with("field", field)
+        Self::new(Code::BadRequest, format!("{field}: {detail}")).with("field", field)
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -79,24 +78,28 @@ impl Problem {
     }
 
     pub(crate) fn overloaded(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after_a_second()
+        Self::new(Code::Overloaded, detail).retry_after_a_second()
+    }
+
+    pub(crate) fn too_many_requests(detail: &str) -> Self {
+        Self::new(Code::TooManyRequests, detail).retry_after_a_second()
     }
 
     fn timeout(detail: &str) -> Self {
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail).retryable()
+        Self::new(Code::Timeout, detail).retryable()
     }
 
     pub(crate) fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a fault of this server; its log tells more")
+        Self::new(Code::Internal, "a fault of this server; its log tells more")
     }
 
     pub(crate) fn no_such_endpoint() -> Self {
         let detail = "there is nothing at this path; the API is below /v1/";
-        Self::new(StatusCode::NOT_FOUND, "no_such_endpoint", detail)
+        Self::new(Code::NoSuchEndpoint, detail)
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take this method")
+        Self::new(Code::MethodNotAllowed, "this path does not take this method")
     }
 
     /// Why a command has no answer.
@@ -111,44 +114,63 @@ impl Problem {
 
     /// Why a query has no answer. Its outcome is never unknown.
     pub(crate) fn of_query(failure: Failure) -> Self {
-        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match failure {
             Failure::NoLeader => {
                 let detail = "no leader can be reached: a majority of the servers must run and reach each other";
-                Self::new(unavailable, "no_leader", detail).retry_after_a_second()
+                Self::new(Code::NoLeader, detail).retry_after_a_second()
             }
             Failure::ShuttingDown => {
                 let detail = "this server is shutting down: ask another";
-                Self::new(unavailable, "no_leader", detail).retry_after_a_second()
+                Self::new(Code::NoLeader, detail).retry_after_a_second()
             }
             Failure::Overloaded => Self::overloaded("too many requests are under way"),
             Failure::TooLarge => {
                 let detail = "larger than a log entry may be";
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "value_too_large", detail)
+                Self::new(Code::ValueTooLarge, detail)
             }
             Failure::StorageFull => {
                 let detail = "the leader's disk is full: make room there";
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail).retryable()
+                Self::new(Code::StorageFull, detail).retryable()
             }
             Failure::Timeout { .. } => Self::timeout("no answer in time"),
             Failure::LeaderLost => Self::timeout("the leader was lost before its answer came"),
             Failure::Malformed => {
                 let detail = "the leader does not know this operation: it runs another version";
-                Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+                Self::new(Code::BadRequest, detail)
             }
             Failure::Internal => Self::internal(),
         }
     }
 
+    /// The same, where the field that is named lies within another.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        if let Some(Value::String(field)) = self.0.fields.get_mut("field") {
+            *field = format!("{outer}.{field}");
+            self.0.detail = format!("{outer}.{}", self.0.detail);
+        }
+        self
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.code.status()
+    }
+
     /// The JSON text.
     pub(crate) fn body(&self) -> String {
-        let Parts { status, code, detail, retryable, outcome, fields, .. } = &*self.0;
+        let mut text = self.json().to_string();
+        text.push('\n');
+        text
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let Parts { code, detail, retryable, outcome, fields, .. } = &*self.0;
+        let status = code.status();
         let mut body = json!({
-            "type": format!("urn:copycat:problem:{code}"),
+            "type": format!("urn:copycat:problem:{}", code.name()),
             "title": status.canonical_reason().unwrap_or("Error"),
             "status": status.as_u16(),
             "detail": detail,
-            "code": code,
+            "code": code.name(),
             "retryable": retryable,
             "outcome": match outcome {
                 Outcome::NotApplied => "not_applied",
@@ -158,16 +180,14 @@ impl Problem {
         if let Value::Object(object) = &mut body {
             object.extend(fields.clone());
         }
-        let mut text = body.to_string();
-        text.push('\n');
-        text
+        body
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.body()));
-        *response.status_mut() = self.0.status;
+        *response.status_mut() = self.0.code.status();
         *response.headers_mut() = self.0.headers;
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -181,7 +201,7 @@ mod tests {
 
     fn told(problem: &Problem) -> (u16, &'static str, bool, Outcome, bool) {
         let p = &problem.0;
-        (p.status.as_u16(), p.code, p.retryable, p.outcome, p.headers.contains_key(header::RETRY_AFTER))
+        (p.code.status().as_u16(), p.code.name(), p.retryable, p.outcome, p.headers.contains_key(header::RETRY_AFTER))
     }
 
     #[test]

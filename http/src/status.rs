@@ -1,9 +1,10 @@
 //! The shapes of `/v1/cluster`, `/v1/server`, `/livez` and `/readyz`.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `GET /v1/cluster`
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ClusterView {
     /// 32 hexadecimal digits; `null` until the first leader has drawn it.
     pub cluster_id: Option<String>,
@@ -18,7 +19,7 @@ pub struct ClusterView {
 }
 
 /// A member.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct MemberView {
     /// Its number.
     pub id: u64,
@@ -38,7 +39,7 @@ pub struct MemberView {
 }
 
 /// `GET /v1/server`
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ServerView {
     /// Its number.
     pub id: u64,
@@ -73,7 +74,7 @@ pub struct ServerView {
 }
 
 /// A server's log.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LogView {
     /// The first index in it.
     pub first_index: u64,
@@ -90,7 +91,7 @@ pub struct LogView {
 }
 
 /// A file of a server's log.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SegmentView {
     /// Its file.
     pub file: String,

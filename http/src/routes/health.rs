@@ -1,10 +1,11 @@
 //! `/livez`, `/readyz`, and the page that says what this is.
 
 use super::Shared;
+use crate::code::Code;
 use crate::params::Params;
 use crate::problem::Problem;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use serde_json::{Map, Value};
 
 /// That this code runs is all it says: a server without a quorum is alive, and must not be restarted for it.
@@ -19,7 +20,7 @@ pub(super) async fn ready(State(app): State<Shared>, uri: Uri, headers: HeaderMa
     if let Some((name, why)) = checks.0.iter().find_map(|(name, check)| Some((name, check.as_ref().err()?))) {
         let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
         let all: Map<String, Value> = checks.0.iter().map(|(n, check)| (n.to_string(), told(check).into())).collect();
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", format!("{name}: {why}")).retryable();
+        let problem = Problem::new(Code::NotReady, format!("{name}: {why}")).retryable();
         return Err(problem.with("checks", all));
     }
     let mut text = String::new();

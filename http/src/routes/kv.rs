@@ -1,26 +1,48 @@
 //! `/v1/kv/{key}`, and `/v1/kv?key=…` for keys that a client would fold: one key.
 
-use super::value::{content_type, read_body};
-use super::{App, Shared, empty, is_read, list, stamped};
+use super::{App, Shared, empty, list, remove, stamped, wait};
 use crate::backend::{Answer, Command, CommandOutput, Failure, Item, Query, QueryOutput};
+use crate::code::Code;
 use crate::conditions::{self, Found, ReadConditions, etag};
 use crate::json;
 use crate::key;
 use crate::params::Params;
 use crate::problem::Problem;
+use crate::value::{content_type, read_value};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-const WRITE: &[&str] = &["timeout"];
-const READ: &[&str] = &["meta", "consistency", "index", "timeout"];
-const WRITE_NAMED: &[&str] = &["key", "timeout"];
-const READ_NAMED: &[&str] = &["key", "meta", "prefix", "limit", "cursor", "consistency", "index", "timeout"];
+/// The parameters of `/v1/kv/{key}`,
+pub(crate) const WRITE: &[&str] = &["timeout"];
+pub(crate) const READ: &[&str] = &["meta", "wait", "after", "consistency", "index", "timeout"];
+/// and of `/v1/kv`: those of one key, and those of many.
+pub(crate) const PUT_NAMED: &[&str] = &["key", "timeout"];
+pub(crate) const DELETE_NAMED: &[&str] = &["key", "prefix", "limit", "all", "timeout"];
+pub(crate) const READ_NAMED: &[&str] = &[
+    "key",
+    "meta",
+    "wait",
+    "after",
+    "prefix",
+    "limit",
+    "max_bytes",
+    "cursor",
+    "separator",
+    "values",
+    "consistency",
+    "index",
+    "timeout",
+];
+/// What stands only beside a key,
+const OF_ONE: &[&str] = &["meta", "wait", "after"];
+/// and what never does.
+const OF_MANY: &[&str] = &["prefix", "limit", "max_bytes", "cursor", "separator", "values", "all"];
 
 /// `/v1/kv/{key}`
 pub(super) async fn by_path(app: &App, request: Request) -> Result<Response, Problem> {
-    let allowed = allowed(request.method(), READ, WRITE)?;
+    let allowed = allowed(request.method(), READ, WRITE, WRITE)?;
     let key = key::from_path(request.uri().path())?;
     let params = Params::parse(request.uri().query(), request.headers(), allowed)?;
     one_key(app, key, &params, request).await
@@ -28,32 +50,39 @@ pub(super) async fn by_path(app: &App, request: Request) -> Result<Response, Pro
 
 /// `/v1/kv?key=…`, or `/v1/kv?prefix=…`
 pub(super) async fn by_query(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {
-    let allowed = allowed(request.method(), READ_NAMED, WRITE_NAMED)?;
+    let allowed = allowed(request.method(), READ_NAMED, PUT_NAMED, DELETE_NAMED)?;
     let params = Params::parse(request.uri().query(), request.headers(), allowed)?;
-    let Some(key) = params.bytes("key") else {
-        if !is_read(request.method()) {
-            return Err(Problem::bad_request("key", "missing: write /v1/kv/{key} or /v1/kv?key=…"));
+    let named = |names: &'static [&'static str]| names.iter().find(|name| params.bytes(name).is_some());
+    if let Some(key) = params.bytes("key") {
+        if let Some(name) = named(OF_MANY) {
+            return Err(Problem::bad_request(name, "not together with key"));
         }
-        if params.bytes("meta").is_some() {
-            return Err(Problem::bad_request("meta", "needs a key"));
-        }
-        return list::list(&app, &params, request.headers()).await;
-    };
-    if let Some(name) = ["prefix", "limit", "cursor"].into_iter().find(|name| params.bytes(name).is_some()) {
-        return Err(Problem::bad_request(name, "not together with key"));
+        let key = key::checked(key.to_vec())?;
+        return one_key(&app, key, &params, request).await;
     }
-    let key = key::checked(key.to_vec())?;
-    one_key(&app, key, &params, request).await
+    if let Some(name) = named(OF_ONE) {
+        return Err(Problem::bad_request(name, "needs a key"));
+    }
+    match *request.method() {
+        Method::PUT => Err(Problem::bad_request("key", "missing: write /v1/kv/{key} or /v1/kv?key=…")),
+        Method::DELETE => remove::remove(&app, &params, request.headers()).await,
+        _ => {
+            let place = request.extensions().get().cloned();
+            list::list(&app, &params, &list::Asked { headers: request.headers(), place }).await
+        }
+    }
 }
 
 fn allowed(
     method: &Method,
     read: &'static [&'static str],
-    write: &'static [&'static str],
+    put: &'static [&'static str],
+    delete: &'static [&'static str],
 ) -> Result<&'static [&'static str], Problem> {
     match *method {
         Method::GET | Method::HEAD => Ok(read),
-        Method::PUT | Method::DELETE => Ok(write),
+        Method::PUT => Ok(put),
+        Method::DELETE => Ok(delete),
         _ => {
             let allow = HeaderValue::from_static("GET, HEAD, PUT, DELETE");
             Err(Problem::method_not_allowed().with_header(header::ALLOW, allow))
@@ -73,7 +102,7 @@ async fn put(app: &App, key: Vec<u8>, params: &Params, request: Request) -> Resu
     let timeout = params.timeout()?;
     let condition = conditions::of_write(request.headers())?;
     let (parts, body) = request.into_parts();
-    let value = read_body(&app.config, &parts.headers, body).await?;
+    let value = read_value(&app.config, &parts.headers, body).await?;
     let content_type = content_type(&parts.headers, &value)?;
     let command = Command::Put { key: key.clone(), value, content_type, condition };
     let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
@@ -105,13 +134,12 @@ async fn delete(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -
 }
 
 /// 412 with the version that the key has.
-fn mismatch(version: Option<u64>) -> Response {
+pub(super) fn mismatch(version: Option<u64>) -> Response {
     let detail = match version {
         Some(version) => format!("the key has version {version}"),
         None => "the key does not exist".into(),
     };
-    let mut problem =
-        Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", detail).with("version", version);
+    let mut problem = Problem::new(Code::VersionMismatch, detail).with("version", version);
     if let Some(version) = version {
         problem = problem.with_header(header::ETAG, etag(version));
     }
@@ -121,24 +149,43 @@ fn mismatch(version: Option<u64>) -> Response {
 async fn get(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -> Result<Response, Problem> {
     let read = params.read(headers)?;
     let meta = params.flag("meta")?;
+    if let Some(wait) = params.wait()? {
+        return wait::wait(app, key, wait, params, read, headers).await;
+    }
+    if params.bytes("after").is_some() {
+        return Err(Problem::bad_request("after", "needs wait"));
+    }
     let conditions = ReadConditions::parse(headers)?;
     let answer = app.backend.query(Query::Get { key }, read).await.map_err(Problem::of_query)?;
     let Answer { index, term, served_by, consistency, .. } = answer;
     let from = Answer { output: (), index, term, served_by, consistency };
-    let QueryOutput::Value(found) = answer.output else { return Err(Problem::internal()) };
-    let Some(item) = found else {
-        let problem = Problem::new(StatusCode::NOT_FOUND, "key_not_found", "there is no such key");
-        return Ok(stamped(problem.into_response(), &from));
-    };
-    let version = item.version;
-    let mut response = match conditions.of(version) {
-        Found::Mismatch => return Ok(stamped(mismatch(Some(version)), &from)),
-        Found::NotModified => empty(StatusCode::NOT_MODIFIED),
-        Found::Send if meta => json::response(StatusCode::OK, &json::Key::from(&item)),
-        Found::Send => raw(item),
-    };
+    let QueryOutput::Value(item) = answer.output else { return Err(Problem::internal()) };
+    let Some(item) = item else { return Ok(missing(&from)) };
+    Ok(match conditions.of(item.version) {
+        Found::Mismatch => stamped(mismatch(Some(item.version)), &from),
+        Found::NotModified => not_modified(item.version, &from),
+        Found::Send => found(item, meta, &from),
+    })
+}
+
+/// 404, with the index to go on from.
+pub(super) fn missing(from: &Answer<()>) -> Response {
+    let problem = Problem::new(Code::KeyNotFound, "there is no such key");
+    stamped(problem.into_response(), from)
+}
+
+pub(super) fn not_modified(version: u64, from: &Answer<()>) -> Response {
+    let mut response = empty(StatusCode::NOT_MODIFIED);
     response.headers_mut().insert(header::ETAG, etag(version));
-    Ok(stamped(response, &from))
+    stamped(response, from)
+}
+
+/// A key's value, or, with `meta`, all about it.
+pub(super) fn found(item: Item, meta: bool, from: &Answer<()>) -> Response {
+    let version = item.version;
+    let mut response = if meta { json::response(StatusCode::OK, &json::Key::from(&item)) } else { raw(item) };
+    response.headers_mut().insert(header::ETAG, etag(version));
+    stamped(response, from)
 }
 
 /// A value's bytes, in a form that no browser runs.

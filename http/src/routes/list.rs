@@ -1,9 +1,10 @@
-//! `GET /v1/kv?prefix=…`: keys in order, page by page.
+//! `GET /v1/kv?prefix=…`: keys in order, page by page, or all of them line by line.
 
-use super::{App, stamped};
-use crate::backend::{Consistency, Listed, Query, QueryOutput, Read};
+use super::{App, stamped, stream};
+use crate::backend::{Answer, Consistency, Listed, Query, QueryOutput, Read};
 use crate::cursor;
 use crate::json;
+use crate::key::KEY_BYTES;
 use crate::params::Params;
 use crate::problem::Problem;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,45 +15,148 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 const PAGE: u64 = 100;
 /// and at most.
 const LARGEST_PAGE: u64 = 1000;
-/// Bytes of keys and values in a page; a page has one key at least. Both the answer in memory and what travels between
-/// servers are of this size.
+/// Bytes of keys and values in a page, at most and by default; a page has one key at least. Both the answer in memory
+/// and what travels between servers are of this size.
 const PAGE_BYTES: u64 = 1024 * 1024;
 
-pub(super) async fn list(app: &App, params: &Params, headers: &HeaderMap) -> Result<Response, Problem> {
-    let read = params.read(headers)?;
-    let limit = match params.number("limit")? {
-        None => PAGE,
-        Some(limit @ 1..=LARGEST_PAGE) => limit,
-        Some(_) => return Err(Problem::bad_request("limit", format!("give 1 to {LARGEST_PAGE}"))),
-    };
-    let prefix = params.bytes("prefix").unwrap_or_default();
-    let start = params.bytes("cursor").map(|c| cursor::decode(c, prefix)).transpose()?;
-    let query =
-        Query::List { prefix: prefix.to_vec(), start, limit, max_bytes: PAGE_BYTES, separator: None, values: true };
-    let answer = app.backend.query(query, read).await.map_err(Problem::of_query)?;
-    let QueryOutput::Page { items, next } = &answer.output else { return Err(Problem::internal()) };
-    let next = next.as_ref().map(|next| cursor::encode(next));
-    let keys = items.iter().filter_map(|item| match item {
-        Listed::Key(item) => Some(json::Key::from(item)),
-        Listed::Prefix(_) => None,
-    });
-    let page = json::Page { items: keys.collect(), next: next.as_deref(), index: answer.index };
-    let mut response = json::response(StatusCode::OK, &page);
-    if let Some(next) = next
-        && let Ok(link) = HeaderValue::try_from(link(prefix, limit, &next, read, answer.index))
-    {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(stamped(response, &answer))
+/// What is to be listed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listing {
+    pub(super) prefix: Vec<u8>,
+    pub(super) start: Option<Vec<u8>>,
+    pub(super) limit: Option<u64>,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) separator: Option<Vec<u8>>,
+    pub(super) no_values: bool,
 }
 
-/// The next page, read as this one was; a sequential one from no earlier state than this one.
-fn link(prefix: &[u8], limit: u64, next: &str, read: Read, index: u64) -> String {
-    let prefix = percent_encode(prefix, NON_ALPHANUMERIC);
-    let freshness = match read.consistency {
-        Consistency::Linearizable => String::new(),
-        Consistency::Lease => "&consistency=lease".into(),
-        Consistency::Sequential => format!("&consistency=sequential&index={index}"),
+impl Listing {
+    fn parse(params: &Params) -> Result<Self, Problem> {
+        let no_values = match params.bytes("values") {
+            None => false,
+            Some(b"none") => true,
+            Some(_) => return Err(Problem::bad_request("values", "give none, or leave it out")),
+        };
+        let prefix = params.bytes("prefix").unwrap_or_default().to_vec();
+        let listing = Self {
+            start: params.bytes("cursor").map(|cursor| cursor::decode(cursor, &prefix)).transpose()?,
+            prefix,
+            limit: params.number("limit")?,
+            max_bytes: params.number("max_bytes")?,
+            separator: params.bytes("separator").map(<[u8]>::to_vec),
+            no_values,
+        };
+        listing.checked()
+    }
+
+    pub(super) fn checked(self) -> Result<Self, Problem> {
+        let long = |name: &str| Err(Problem::bad_request(name, format!("at most {KEY_BYTES} bytes")));
+        if self.limit.is_some_and(|n| !(1..=LARGEST_PAGE).contains(&n)) {
+            return Err(Problem::bad_request("limit", format!("give 1 to {LARGEST_PAGE}")));
+        }
+        if self.max_bytes.is_some_and(|n| !(1..=PAGE_BYTES).contains(&n)) {
+            return Err(Problem::bad_request("max_bytes", format!("give 1 to {PAGE_BYTES}")));
+        }
+        match &self.separator {
+            Some(separator) if separator.is_empty() => {
+                return Err(Problem::bad_request("separator", "give at least one byte"));
+            }
+            Some(separator) if separator.len() > KEY_BYTES => return long("separator"),
+            _ => {}
+        }
+        if self.prefix.len() > KEY_BYTES { long("prefix") } else { Ok(self) }
+    }
+
+    fn query(&self) -> Query {
+        Query::List {
+            prefix: self.prefix.clone(),
+            start: self.start.clone(),
+            limit: self.limit.unwrap_or(PAGE),
+            max_bytes: self.max_bytes.unwrap_or(PAGE_BYTES),
+            separator: self.separator.clone(),
+            values: !self.no_values,
+        }
+    }
+
+    /// One page.
+    pub(super) async fn read(&self, app: &App, read: Read) -> Result<Found, Problem> {
+        let answer = app.backend.query(self.query(), read).await.map_err(Problem::of_query)?;
+        let Answer { index, term, served_by, consistency, .. } = answer;
+        let QueryOutput::Page { items, next } = answer.output else { return Err(Problem::internal()) };
+        Ok(Found { items, next, from: Answer { output: (), index, term, served_by, consistency } })
+    }
+
+    pub(super) fn items<'a>(&self, items: &'a [Listed]) -> Vec<json::ListItem<'a>> {
+        items.iter().map(|listed| json::ListItem::new(listed, !self.no_values)).collect()
+    }
+
+    /// The next page, read as this one was; a sequential one from no earlier state than this one.
+    fn link(&self, params: &Params, next: &str, read: Read, index: u64) -> Result<String, Problem> {
+        let mut url = format!("/v1/kv?prefix={}", percent_encode(&self.prefix, NON_ALPHANUMERIC));
+        let mut add = |name: &str, value: String| url.push_str(&format!("&{name}={value}"));
+        add("limit", self.limit.unwrap_or(PAGE).to_string());
+        if let Some(max_bytes) = self.max_bytes {
+            add("max_bytes", max_bytes.to_string());
+        }
+        if let Some(separator) = &self.separator {
+            add("separator", percent_encode(separator, NON_ALPHANUMERIC).to_string());
+        }
+        if self.no_values {
+            add("values", "none".into());
+        }
+        match read.consistency {
+            Consistency::Linearizable => {}
+            Consistency::Lease => add("consistency", "lease".into()),
+            Consistency::Sequential => {
+                add("consistency", "sequential".into());
+                add("index", index.to_string());
+            }
+        }
+        if let Some(timeout) = params.text("timeout")? {
+            add("timeout", timeout.into());
+        }
+        add("cursor", next.into());
+        Ok(format!("<{url}>; rel=\"next\""))
+    }
+}
+
+/// A page.
+pub(super) struct Found {
+    pub(super) items: Vec<Listed>,
+    pub(super) next: Option<Vec<u8>>,
+    pub(super) from: Answer<()>,
+}
+
+impl Found {
+    pub(super) fn cursor(&self) -> Option<String> {
+        self.next.as_ref().map(|next| cursor::encode(next))
+    }
+}
+
+pub(super) async fn list(app: &super::Shared, params: &Params, request: &Asked<'_>) -> Result<Response, Problem> {
+    let read = params.read(request.headers)?;
+    let listing = Listing::parse(params)?;
+    let found = listing.read(app, read).await?;
+    let mut response = if stream::is_wanted(request.headers) {
+        let from = found.from.clone();
+        stamped(stream::lines(app.clone(), listing, read, found, request.place.clone()), &from)
+    } else {
+        let next = found.cursor();
+        let link = next.as_ref().map(|next| listing.link(params, next, read, found.from.index)).transpose()?;
+        let page = json::Page { items: listing.items(&found.items), next, index: found.from.index };
+        let mut response = json::response(StatusCode::OK, &page);
+        if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        stamped(response, &found.from)
     };
-    format!("</v1/kv?prefix={prefix}&limit={limit}{freshness}&cursor={next}>; rel=\"next\"")
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    Ok(response)
+}
+
+/// What a list needs of its request.
+pub(super) struct Asked<'a> {
+    pub(super) headers: &'a HeaderMap,
+    /// Held as long as an answer goes on.
+    pub(super) place: Option<super::InFlight>,
 }

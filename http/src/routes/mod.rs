@@ -1,22 +1,29 @@
 //! From a request to a response: which code answers what, and the headers that every answer has.
 
+mod admission;
 mod cluster;
+mod commands;
 mod health;
 mod kv;
 mod list;
-mod value;
+mod log;
+mod queries;
+mod remove;
+mod stream;
+mod wait;
 
 use crate::backend::{Answer, Backend};
 use crate::config::HttpConfig;
 use crate::guard::Guard;
 use crate::key;
 use crate::problem::Problem;
+use admission::{Admission, InFlight};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get, post};
 use futures_lite::FutureExt;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -50,32 +57,42 @@ pub(crate) struct Api {
     guard: Arc<Guard>,
     ids: Arc<RequestIds>,
     served_by: HeaderValue,
+    admission: Arc<Admission>,
 }
 
 impl Api {
     pub(crate) fn new(backend: Arc<dyn Backend>, config: HttpConfig, local: IpAddr) -> Self {
         let guard = Arc::new(Guard::new(local, &config.allow_hosts, config.header_bytes));
         let served_by = backend.id().into();
-        let router = Router::new()
-            .route("/", get(health::home))
-            .route("/livez", get(health::live))
-            .route("/readyz", get(health::ready))
-            .route("/v1/cluster", get(cluster::cluster))
-            .route("/v1/server", get(cluster::server))
-            .route("/v1/kv", any(kv::by_query))
+        let admission = Arc::new(Admission::new(config.requests));
+        let routes = routes().into_iter();
+        let router = routes
+            .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
             .fallback(other)
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
             .with_state(Arc::new(App { backend, config }));
-        Self { router, guard, ids: Arc::default(), served_by }
+        Self { router, guard, ids: Arc::default(), served_by, admission }
+    }
+
+    /// Whether a request may be looked at; and its place. The probes are always answered: what asks them would take a busy
+    /// server for a dead one.
+    fn admit(&self, request: &Request) -> Result<Option<InFlight>, Problem> {
+        self.guard.check(request.method(), request.uri(), request.version(), request.headers())?;
+        let counted = request.uri().path().starts_with("/v1");
+        counted.then(|| self.admission.admit()).transpose()
     }
 
     /// Answers a request. A fault in a handler costs that request, not the server.
-    pub(crate) async fn handle(&self, request: Request) -> Response {
+    pub(crate) async fn handle(&self, mut request: Request) -> Response {
         let id = self.ids.of(request.headers());
-        let checked = self.guard.check(request.method(), request.uri(), request.version(), request.headers());
+        let checked = self.admit(&request);
         let mut response = match checked {
-            Ok(()) => {
-                let command = !request.method().is_safe();
+            Ok(place) => {
+                let command = !request.method().is_safe() && request.uri().path() != queries::PATH;
+                // A copy, for an answer that goes on when the handler is done.
+                if let Some(place) = &place {
+                    request.extensions_mut().insert(place.clone());
+                }
                 match AssertUnwindSafe(self.router.clone().call(request)).catch_unwind().await {
                     Ok(Ok(response)) => response,
                     Ok(Err(never)) => match never {},
@@ -92,6 +109,23 @@ impl Api {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         response
     }
+}
+
+/// Every path but those of single keys, which hold any bytes.
+fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
+    vec![
+        ("/", get(health::home)),
+        ("/livez", get(health::live)),
+        ("/readyz", get(health::ready)),
+        ("/v1/cluster", get(cluster::cluster)),
+        ("/v1/server", get(cluster::server)),
+        ("/v1/log", get(log::log)),
+        ("/v1/log/entries", get(log::entries)),
+        ("/v1/kv", any(kv::by_query)),
+        ("/v1/transactions", post(commands::transactions)),
+        ("/v1/commands", post(commands::commands)),
+        (queries::PATH, post(queries::queries)),
+    ]
 }
 
 fn panicked(command: bool) -> Response {
@@ -148,10 +182,6 @@ fn stamped<T>(mut response: Response, answer: &Answer<T>) -> Response {
         headers.insert(CONSISTENCY, HeaderValue::from_static(consistency.name()));
     }
     response
-}
-
-fn is_read(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn empty(status: axum::http::StatusCode) -> Response {

@@ -15,8 +15,9 @@ use async_channel::Receiver;
 use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use futures_lite::FutureExt;
-use refusal::Refusals;
+use refusal::{Refusal, Refusals};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
@@ -43,7 +44,7 @@ pub async fn serve(
     let local = listener.local_addr()?.ip();
     let connections = Arc::new(Connections::new(&config));
     let refusals = Refusals::new(backend.id());
-    let (limit, drain) = (config.connections, config.drain);
+    let (limit, per_address, drain) = (config.connections, config.connections_per_address, config.drain);
     let api = Api::new(backend, config, local);
     let ticking = {
         let connections = connections.clone();
@@ -54,16 +55,20 @@ pub async fn serve(
             }
         })
     };
-    while let Some(stream) = next(&listener, &stop).await {
+    while let Some((stream, address)) = next(&listener, &stop).await {
         if connections.len() >= limit {
-            refusals.refuse(stream);
+            refusals.refuse(stream, Refusal::Server);
+            continue;
+        }
+        if connections.from(address) >= per_address {
+            refusals.refuse(stream, Refusal::Address);
             continue;
         }
         if let Err(e) = stream.set_nodelay(true) {
             debug!("a connection ended before it began: {e}");
             continue;
         }
-        task::spawn(connection::run(stream, api.clone(), connections.begin()));
+        task::spawn(connection::run(stream, api.clone(), connections.begin(address)));
     }
     drop(listener);
     connections.finish();
@@ -75,11 +80,11 @@ pub async fn serve(
 }
 
 /// The next connection; `None` once the server is to stop.
-async fn next(listener: &TcpListener, stop: &Receiver<()>) -> Option<TcpStream> {
+async fn next(listener: &TcpListener, stop: &Receiver<()>) -> Option<(TcpStream, IpAddr)> {
     let [longest, mut wait] = BACK_OFF;
     loop {
         match unless(stop, listener.accept()).await? {
-            Ok((stream, _)) => return Some(stream),
+            Ok((stream, address)) => return Some((stream, address.ip())),
             Err(e) if is_the_clients(&e) => debug!("a client gave up before it was accepted: {e}"),
             Err(e) => {
                 warn!("cannot accept a connection: {e}");

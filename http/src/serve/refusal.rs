@@ -15,25 +15,47 @@ const REFUSALS: usize = 64;
 /// How long a client may take to hear it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Who has too many.
+#[derive(Clone, Copy)]
+pub(super) enum Refusal {
+    /// The server.
+    Server,
+    /// The client's address.
+    Address,
+}
+
 pub(super) struct Refusals {
-    answer: Arc<[u8]>,
+    of_server: Arc<[u8]>,
+    of_address: Arc<[u8]>,
     running: Arc<AtomicUsize>,
+}
+
+fn answer(server: u64, problem: &Problem) -> Arc<[u8]> {
+    let (status, body) = (problem.status(), problem.body());
+    let text = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         connection: close\r\ncopycat-served-by: {server}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    text.into_bytes().into()
 }
 
 impl Refusals {
     pub(super) fn new(server: u64) -> Self {
-        let body = Problem::overloaded("too many connections").body();
-        let answer = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-             connection: close\r\ncopycat-served-by: {server}\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        Self { answer: answer.into_bytes().into(), running: Arc::default() }
+        Self {
+            of_server: answer(server, &Problem::overloaded("too many connections")),
+            of_address: answer(server, &Problem::too_many_requests("too many connections from this address")),
+            running: Arc::default(),
+        }
     }
 
     /// Answers and closes, whatever is asked.
-    pub(super) fn refuse(&self, stream: TcpStream) {
-        let (answer, running) = (self.answer.clone(), self.running.clone());
+    pub(super) fn refuse(&self, stream: TcpStream, why: Refusal) {
+        let answer = match why {
+            Refusal::Server => self.of_server.clone(),
+            Refusal::Address => self.of_address.clone(),
+        };
+        let running = self.running.clone();
         if running.fetch_add(1, Ordering::Relaxed) >= REFUSALS {
             running.fetch_sub(1, Ordering::Relaxed);
             return;

@@ -4,6 +4,8 @@
 use crate::config::HttpConfig;
 use atomic_waker::AtomicWaker;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +35,8 @@ pub(super) struct Connections {
 struct All {
     next: u64,
     open: BTreeMap<u64, Arc<Watched>>,
+    /// How many of them each address has; as many entries as connections at most.
+    by_address: BTreeMap<IpAddr, usize>,
     finishing: bool,
 }
 
@@ -74,8 +78,14 @@ impl Connections {
         self.lock().open.len()
     }
 
+    /// How many there are from this address.
+    pub(super) fn from(&self, address: IpAddr) -> usize {
+        self.lock().by_address.get(&address.to_canonical()).copied().unwrap_or(0)
+    }
+
     /// A new connection; it leaves when what this returns is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Place {
+    pub(super) fn begin(self: &Arc<Self>, address: IpAddr) -> Place {
+        let address = address.to_canonical();
         let watched = Arc::new(Watched {
             clock: self.clock.clone(),
             limits: self.limits,
@@ -93,10 +103,11 @@ impl Connections {
         let id = all.next;
         all.next += 1;
         all.open.insert(id, watched.clone());
+        *all.by_address.entry(address).or_default() += 1;
         if all.finishing {
             watched.order(Order::Finish);
         }
-        Place { id, connections: self.clone(), watched }
+        Place { id, address, connections: self.clone(), watched }
     }
 
     /// Moves the clock and wakes the connections that have a deadline behind them.
@@ -127,13 +138,21 @@ impl Connections {
 #[derive(Debug)]
 pub(super) struct Place {
     id: u64,
+    address: IpAddr,
     connections: Arc<Connections>,
     pub(super) watched: Arc<Watched>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.lock().open.remove(&self.id);
+        let mut all = self.connections.lock();
+        all.open.remove(&self.id);
+        if let Entry::Occupied(mut count) = all.by_address.entry(self.address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 #[test]
 fn unknown_paths_and_methods_are_problems_too() {
     let server = server();
-    for path in ["/v1", "/v1/", "/v1/nothing", "/v2/kv/a", "/v1/kv2", "/v1/cluster/", "/metrics", "/v1/transactions"] {
+    for path in ["/v1", "/v1/", "/v1/nothing", "/v2/kv/a", "/v1/kv2", "/v1/cluster/", "/metrics", "/v1/locks"] {
         server.get(path).problem(404, "no_such_endpoint");
     }
     for (path, allow) in [
@@ -35,14 +35,15 @@ fn parameters_are_known_and_stand_once() {
     for later in ["ttl=30s", "session=42", "ephemeral", "lock=a", "token=1"] {
         server.put(&format!("/v1/kv/a?{later}"), b"").bad(later.split('=').next().expect("a name"));
     }
-    for later in ["wait=30s", "after=17"] {
-        server.get(&format!("/v1/kv/a?{later}")).bad(later.split('=').next().expect("a name"));
+    for of_many in ["separator=/", "values=none", "max_bytes=9", "prefix=a", "limit=3"] {
+        let name = of_many.split('=').next().expect("a name");
+        server.get(&format!("/v1/kv/a?{of_many}")).bad(name);
+        server.get(&format!("/v1/kv?key=a&{of_many}")).bad(name);
     }
-    for later in ["separator=/", "values=none", "max_bytes=9"] {
-        server.get(&format!("/v1/kv?{later}")).bad(later.split('=').next().expect("a name"));
+    for of_one in ["meta", "wait=1s", "after=1"] {
+        server.get(&format!("/v1/kv?prefix=a&{of_one}")).bad(of_one.split('=').next().expect("a name"));
     }
-    server.delete("/v1/kv?prefix=a/").bad("prefix");
-    server.delete("/v1/kv?all=true").bad("all");
+    server.put("/v1/kv?prefix=a", b"").bad("prefix");
     for later in ["Idempotency-Key", "Copycat-Session", "Copycat-Sequence"] {
         server.call("PUT", "/v1/kv/a", &[(later, "1")], b"").bad(later);
     }

@@ -169,7 +169,7 @@ fn keys_have_a_length() {
     server.put("/v1/kv/", b"x").bad("key");
     server.put("/v1/kv?key=", b"x").bad("key");
     server.put("/v1/kv", b"x").bad("key");
-    server.delete("/v1/kv").bad("key");
+    server.delete("/v1/kv").bad("all");
     let longest = format!("/v1/kv/{}", "%61".repeat(4096));
     assert_eq!(server.put(&longest, b"x").status, 201);
     assert_eq!(server.get(&format!("/v1/kv?key={}", "a".repeat(4096))).status, 200);

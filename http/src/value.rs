@@ -1,45 +1,60 @@
-//! A value on its way in: its bytes within the limits, and its media type.
+//! A request's body on its way in: its bytes within the limits, and a value's media type.
 
+use crate::code::Code;
 use crate::config::{HttpConfig, TooSlow};
 use crate::problem::Problem;
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use std::error::Error;
 
 /// The longest media type, bytes.
-const CONTENT_TYPE_BYTES: usize = 255;
+pub(crate) const CONTENT_TYPE_BYTES: usize = 255;
 
-/// The body of a request. One whose length is told and too long is refused before a byte of it is read (and, with
-/// `Expect: 100-continue`, before a byte of it is sent).
-pub(super) async fn read_body(config: &HttpConfig, headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
+/// A value: all of a request's body.
+pub(crate) async fn read_value(config: &HttpConfig, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
     let limit = config.value_bytes;
-    let too_large = || {
-        let detail = format!("a value has at most {limit} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "value_too_large", detail).closing()
-    };
+    let too_large = || Problem::new(Code::ValueTooLarge, format!("a value has at most {limit} bytes"));
+    read(limit, too_large, headers, body).await
+}
+
+/// JSON: all of a request's body.
+pub(crate) async fn read_json(config: &HttpConfig, headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Problem> {
+    let limit = config.json_bytes;
+    let too_large = || Problem::new(Code::BodyTooLarge, format!("JSON has at most {limit} bytes here"));
+    read(limit, too_large, headers, body).await
+}
+
+/// One whose length is told and too long is refused before a byte of it is read (and, with `Expect: 100-continue`,
+/// before a byte of it is sent).
+async fn read(
+    limit: usize,
+    too_large: impl Fn() -> Problem,
+    headers: &HeaderMap,
+    mut body: Body,
+) -> Result<Vec<u8>, Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok()).unwrap_or(0);
-    let Some(length) = usize::try_from(length).ok().filter(|n| *n <= limit) else { return Err(too_large()) };
+    let Some(length) = usize::try_from(length).ok().filter(|n| *n <= limit) else { return Err(too_large().closing()) };
     refuse_encodings(headers)?;
-    let mut value = Vec::with_capacity(length);
+    let mut bytes = Vec::with_capacity(length);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|e| broken(&e))?.into_data() else { continue };
-        if value.len() + data.len() > limit {
-            return Err(too_large());
+        if bytes.len() + data.len() > limit {
+            return Err(too_large().closing());
         }
-        value.extend_from_slice(&data);
+        bytes.extend_from_slice(&data);
     }
-    Ok(value)
+    Ok(bytes)
 }
 
 /// These would change what the bytes mean, and are not kept.
 fn refuse_encodings(headers: &HeaderMap) -> Result<(), Problem> {
     if headers.contains_key(header::CONTENT_RANGE) {
-        return Err(Problem::bad_request("Content-Range", "a value is written as a whole").closing());
+        return Err(Problem::bad_request("Content-Range", "a body is sent as a whole").closing());
     }
     match headers.get(header::CONTENT_ENCODING) {
         Some(coding) if coding != "identity" => {
-            let detail = "not kept with a value: send it as it is, under a Content-Type that says what it is";
+            let detail = "not supported: send the body as it is; a value, under a Content-Type that says what it is";
             Err(Problem::bad_request("Content-Encoding", detail).closing())
         }
         _ => Ok(()),
@@ -51,7 +66,7 @@ fn broken(e: &axum::Error) -> Problem {
     while let Some(e) = cause {
         if e.is::<TooSlow>() {
             let detail = "the body did not arrive in time";
-            return Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).retryable().closing();
+            return Problem::new(Code::BodyTimeout, detail).retryable().closing();
         }
         cause = e.source();
     }
@@ -59,7 +74,7 @@ fn broken(e: &axum::Error) -> Problem {
 }
 
 /// The media type to store. curl's form type says nothing about the value.
-pub(super) fn content_type(headers: &HeaderMap, value: &[u8]) -> Result<String, Problem> {
+pub(crate) fn content_type(headers: &HeaderMap, value: &[u8]) -> Result<String, Problem> {
     const FIELD: &str = "Content-Type";
     let mut given = headers.get_all(header::CONTENT_TYPE).iter();
     let (first, second) = (given.next(), given.next());
@@ -77,10 +92,15 @@ pub(super) fn content_type(headers: &HeaderMap, value: &[u8]) -> Result<String, 
     if !bare.is_empty() && !bare.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Ok(given.to_string());
     }
-    Ok(match std::str::from_utf8(value) {
-        Ok(_) => "text/plain; charset=utf-8".into(),
-        Err(_) => "application/octet-stream".into(),
-    })
+    Ok(default_type(value).into())
+}
+
+/// The media type of a value that came without.
+pub(crate) fn default_type(value: &[u8]) -> &'static str {
+    match std::str::from_utf8(value) {
+        Ok(_) => "text/plain; charset=utf-8",
+        Err(_) => "application/octet-stream",
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,240 @@
+//! From the shapes to the port's types, within the limits.
+
+use super::command::{Command, CommandRequest, Cond, KeyCondition, KeyName, Op, Put, Transaction};
+use super::text::{self, Encoding};
+use crate::backend::{self, Condition, Operation, Predicate};
+use crate::code::Code;
+use crate::config::HttpConfig;
+use crate::key::KEY_BYTES;
+use crate::problem::Problem;
+use crate::value;
+
+/// Keys that one command, or one batch, removes by their prefixes.
+pub(crate) const DELETED_KEYS: u64 = 10_000;
+/// Bytes of values that a transaction's answer, or a batch's, may hold.
+pub(crate) const READ_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What is wrong, and in which field.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    code: Code,
+    field: String,
+    detail: String,
+}
+
+impl Fault {
+    fn new(code: Code, field: &str, detail: impl Into<String>) -> Self {
+        Self { code, field: field.into(), detail: detail.into() }
+    }
+
+    fn bad(field: &str, detail: impl Into<String>) -> Self {
+        Self::new(Code::BadRequest, field, detail)
+    }
+
+    /// The same, seen from outside of this field.
+    pub(crate) fn within(self, outer: impl std::fmt::Display) -> Self {
+        let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
+        Self { field: format!("{outer}{dot}{}", self.field), ..self }
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let Fault { code, field, detail } = fault;
+        Self::new(code, format!("{field}: {detail}")).with("field", field)
+    }
+}
+
+/// Bytes that are no longer than a key.
+pub(crate) fn short(field: &str, text: String, encoding: Option<Encoding>) -> Result<Vec<u8>, Fault> {
+    let bytes = text::bytes(text, encoding).map_err(|detail| Fault::bad(field, detail))?;
+    match bytes.len() {
+        0..=KEY_BYTES => Ok(bytes),
+        n => Err(Fault::bad(field, format!("{n} bytes; at most {KEY_BYTES}"))),
+    }
+}
+
+fn key(text: String, encoding: Option<Encoding>) -> Result<Vec<u8>, Fault> {
+    let key = short("key", text, encoding)?;
+    if key.is_empty() { Err(Fault::bad("key", "a key has at least one byte")) } else { Ok(key) }
+}
+
+pub(crate) fn key_of(name: KeyName) -> Result<Vec<u8>, Fault> {
+    key(name.key, name.key_encoding)
+}
+
+fn value(text: String, encoding: Option<Encoding>, config: &HttpConfig) -> Result<Vec<u8>, Fault> {
+    let value = text::bytes(text, encoding).map_err(|detail| Fault::bad("value", detail))?;
+    let limit = config.value_bytes;
+    if value.len() > limit {
+        let detail = format!("a value has at most {limit} bytes");
+        return Err(Fault::new(Code::ValueTooLarge, "value", detail));
+    }
+    Ok(value)
+}
+
+fn content_type(given: Option<String>, value: &[u8]) -> Result<String, Fault> {
+    match given.as_deref().map_or("", str::trim) {
+        "" => Ok(value::default_type(value).into()),
+        kind if kind.len() <= value::CONTENT_TYPE_BYTES && kind.bytes().all(|b| matches!(b, b' '..=b'~')) => {
+            Ok(kind.into())
+        }
+        _ => {
+            let detail = format!("not ASCII, or longer than {} bytes", value::CONTENT_TYPE_BYTES);
+            Err(Fault::bad("content_type", detail))
+        }
+    }
+}
+
+fn condition(condition: Option<KeyCondition>) -> Condition {
+    match condition {
+        None => Condition::Always,
+        Some(KeyCondition::Version(0) | KeyCondition::Exists(false)) => Condition::Absent,
+        Some(KeyCondition::Version(version)) => Condition::Versions(vec![version]),
+        Some(KeyCondition::Versions(versions)) => Condition::Versions(versions),
+        Some(KeyCondition::Exists(true)) => Condition::Exists,
+    }
+}
+
+/// A command as it is sent alone.
+pub(crate) fn command(request: CommandRequest, config: &HttpConfig) -> Result<backend::Command, Fault> {
+    one(request.command, config, READ_BYTES).map_err(|fault| fault.within("command"))
+}
+
+/// Commands to be carried out together.
+pub(crate) fn batch(requests: Vec<CommandRequest>, config: &HttpConfig) -> Result<backend::Command, Fault> {
+    match requests.len() {
+        0 => return Err(Fault::bad("body", "an empty batch")),
+        n if n > config.commands => {
+            let detail = format!("{n} commands; a batch has at most {}", config.commands);
+            return Err(Fault::new(Code::TooManyOperations, "body", detail));
+        }
+        _ => {}
+    }
+    // All answers are in memory together.
+    let transactions = requests.iter().filter(|request| matches!(request.command, Command::Transaction(_))).count();
+    let read_bytes = READ_BYTES / (transactions as u64).max(1);
+    let (mut commands, mut deleted) = (Vec::with_capacity(requests.len()), 0);
+    for (n, request) in requests.into_iter().enumerate() {
+        let within = |fault: Fault| fault.within("command").within(format!("[{n}]"));
+        let command = one(request.command, config, read_bytes).map_err(within)?;
+        if let backend::Command::DeletePrefix { limit, .. } = &command {
+            deleted += limit;
+        }
+        if deleted > DELETED_KEYS {
+            let detail = format!("the limits of a batch add up to at most {DELETED_KEYS}");
+            return Err(within(Fault::new(Code::TooManyOperations, "delete_prefix.limit", detail)));
+        }
+        commands.push(command);
+    }
+    Ok(backend::Command::Batch(commands))
+}
+
+fn one(shape: Command, config: &HttpConfig, read_bytes: u64) -> Result<backend::Command, Fault> {
+    match shape {
+        Command::Put(put) => {
+            let simple = Put {
+                key: put.key,
+                key_encoding: put.key_encoding,
+                value: put.value,
+                encoding: put.encoding,
+                content_type: put.content_type,
+            };
+            let (key, value, content_type) = parts(simple, config).map_err(|fault| fault.within("put"))?;
+            Ok(backend::Command::Put { key, value, content_type, condition: condition(put.condition) })
+        }
+        Command::Delete(delete) => {
+            let key = key(delete.key, delete.key_encoding).map_err(|fault| fault.within("delete"))?;
+            Ok(backend::Command::Delete { key, condition: condition(delete.condition) })
+        }
+        Command::DeletePrefix(delete) => {
+            let within = |fault: Fault| fault.within("delete_prefix");
+            let prefix = short("prefix", delete.prefix, delete.prefix_encoding).map_err(within)?;
+            delete_prefix(prefix, delete.limit, delete.all).map_err(within)
+        }
+        Command::Transaction(shape) => {
+            transaction(shape, config, read_bytes).map_err(|fault| fault.within("transaction"))
+        }
+    }
+}
+
+/// Every key goes only if that is said.
+pub(crate) fn delete_prefix(prefix: Vec<u8>, limit: Option<u64>, all: bool) -> Result<backend::Command, Fault> {
+    if prefix.is_empty() && !all {
+        return Err(Fault::bad("all", "an empty prefix, or none, deletes every key: say so with all=true"));
+    }
+    match limit.unwrap_or(DELETED_KEYS) {
+        limit @ 1..=DELETED_KEYS => Ok(backend::Command::DeletePrefix { prefix, limit }),
+        _ => Err(Fault::bad("limit", format!("give 1 to {DELETED_KEYS}"))),
+    }
+}
+
+fn parts(put: Put, config: &HttpConfig) -> Result<(Vec<u8>, Vec<u8>, String), Fault> {
+    let key = key(put.key, put.key_encoding)?;
+    let value = value(put.value, put.encoding, config)?;
+    let content_type = content_type(put.content_type, &value)?;
+    Ok((key, value, content_type))
+}
+
+pub(crate) fn transaction(shape: Transaction, config: &HttpConfig, max_bytes: u64) -> Result<backend::Command, Fault> {
+    let Transaction { condition, then, otherwise } = shape;
+    let limit = config.operations;
+    let count = then.len() + otherwise.len();
+    if count > limit {
+        let detail = format!("{count} operations with those of \"else\"; a transaction has at most {limit}");
+        return Err(Fault::new(Code::TooManyOperations, "then", detail));
+    }
+    let condition = match condition {
+        None => Predicate::All(Vec::new()),
+        Some(condition) => {
+            let mut left = limit;
+            predicate(condition, config, &mut left).map_err(|fault| fault.within("if"))?
+        }
+    };
+    let then = operations("then", then, config)?;
+    let otherwise = operations("else", otherwise, config)?;
+    Ok(backend::Command::Transaction { condition, then, otherwise, max_bytes })
+}
+
+fn operations(field: &str, shapes: Vec<Op>, config: &HttpConfig) -> Result<Vec<Operation>, Fault> {
+    let numbered = shapes.into_iter().enumerate();
+    numbered.map(|(n, op)| operation(op, config).map_err(|fault| fault.within(format!("{field}[{n}]")))).collect()
+}
+
+fn operation(shape: Op, config: &HttpConfig) -> Result<Operation, Fault> {
+    match shape {
+        Op::Put(put) => {
+            let (key, value, content_type) = parts(put, config).map_err(|fault| fault.within("put"))?;
+            Ok(Operation::Put { key, value, content_type })
+        }
+        Op::Delete(name) => Ok(Operation::Delete { key: key_of(name).map_err(|fault| fault.within("delete"))? }),
+        Op::Get(name) => Ok(Operation::Get { key: key_of(name).map_err(|fault| fault.within("get"))? }),
+    }
+}
+
+/// A condition; `left` is how many nodes the rest of the tree may have.
+fn predicate(shape: Cond, config: &HttpConfig, left: &mut usize) -> Result<Predicate, Fault> {
+    *left = left.checked_sub(1).ok_or_else(|| {
+        let detail = format!("a condition has at most {} parts", config.operations);
+        Fault::new(Code::TooManyOperations, "", detail)
+    })?;
+    let mut list = |field: &str, shapes: Vec<Cond>| {
+        let numbered = shapes.into_iter().enumerate();
+        let within = |n: usize, fault: Fault| fault.within(format!("{field}[{n}]"));
+        numbered.map(|(n, cond)| predicate(cond, config, left).map_err(|f| within(n, f))).collect::<Result<_, _>>()
+    };
+    match shape {
+        Cond::All(of) => Ok(Predicate::All(list("all", of.all)?)),
+        Cond::Any(of) => Ok(Predicate::Any(list("any", of.any)?)),
+        Cond::Not(of) => {
+            let inner = predicate(*of.not, config, left).map_err(|fault| fault.within("not"))?;
+            Ok(Predicate::Not(Box::new(inner)))
+        }
+        Cond::Version(is) => Ok(Predicate::Version { key: key(is.key, is.key_encoding)?, version: is.version }),
+        Cond::Exists(is) => Ok(Predicate::Exists { key: key(is.key, is.key_encoding)?, exists: is.exists }),
+        Cond::Value(is) => {
+            let (key, value) = (key(is.key, is.key_encoding)?, value(is.value, is.encoding, config)?);
+            Ok(Predicate::Value { key, value })
+        }
+    }
+}

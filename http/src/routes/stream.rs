@@ -1,0 +1,101 @@
+//! `Accept: application/x-ndjson`: a whole list, line by line, over as many pages as it takes.
+
+use super::list::{Found, Listing};
+use super::{InFlight, Shared};
+use crate::backend::{Consistency, Read};
+use crate::json;
+use crate::problem::Problem;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_lite::stream;
+use serde_json::json;
+use std::convert::Infallible;
+
+const KIND: &str = "application/x-ndjson";
+
+/// Whether the caller names this type; whoever takes anything gets a page.
+pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
+    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    ranges.flat_map(|ranges| ranges.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(KIND));
+        let refused = |q: &str| q.trim_start_matches(['0', '.']).is_empty();
+        named && !parts.any(|part| part.strip_prefix("q=").is_some_and(refused))
+    })
+}
+
+/// What comes next.
+enum Step {
+    Items(Found),
+    Read { start: Vec<u8>, index: u64 },
+    End(u64),
+    Over,
+}
+
+/// The pages from this one on. The next page is read when the connection asks for more of the body, which it does when
+/// the client has taken what was there: a slow client costs no more than a page.
+pub(super) fn lines(app: Shared, listing: Listing, read: Read, first: Found, place: Option<InFlight>) -> Response {
+    let pages = stream::unfold((Step::Items(first), listing), move |(step, mut listing)| {
+        let (app, place) = (app.clone(), place.clone());
+        async move {
+            let (text, next) = match step {
+                Step::Items(found) => page(&listing, found),
+                Step::Read { start, index } => {
+                    listing.start = Some(start);
+                    // No page is older than the one before it.
+                    let read = Read { consistency: Consistency::Sequential, index, timeout: read.timeout };
+                    match listing.read(&app, read).await {
+                        Ok(found) => page(&listing, found),
+                        Err(problem) => (failed(&problem), Step::Over),
+                    }
+                }
+                Step::End(index) => (json::line(&json!({ "end": true, "index": index })), Step::Over),
+                Step::Over => return None,
+            };
+            drop(place);
+            Some((Ok::<_, Infallible>(Bytes::from(text)), (next, listing)))
+        }
+    });
+    let mut response = Response::new(Body::from_stream(pages));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(KIND));
+    response
+}
+
+fn page(listing: &Listing, found: Found) -> (Vec<u8>, Step) {
+    let text = listing.items(&found.items).iter().flat_map(json::line).collect();
+    let index = found.from.index;
+    let next = match found.next {
+        Some(start) => Step::Read { start, index },
+        None => Step::End(index),
+    };
+    (text, next)
+}
+
+/// The status is sent already: the last line is all there is to say it in.
+fn failed(problem: &Problem) -> Vec<u8> {
+    json::line(&json!({ "error": problem.json() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_names_it_gets_it() {
+        let wants = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_str(accept).expect("a value"));
+            is_wanted(&headers)
+        };
+        for yes in [KIND, "application/json;q=0.5, Application/X-NDJSON; q=0.9", "application/x-ndjson;q=0.1"] {
+            assert!(wants(yes), "{yes}");
+        }
+        for no in ["*/*", "application/*", "application/json", "application/x-ndjson;q=0", "application/x-ndjson;q=0.0"]
+        {
+            assert!(!wants(no), "{no}");
+        }
+        assert!(!is_wanted(&HeaderMap::new()));
+    }
+}
