@@ -235,7 +235,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         p.round = p.round.max(round.min(leader.round));
         p.wants = wants;
         if lost {
-            p.lost(last);
+            let without = match outcome {
+                AppendOutcome::Rejected { conflict_index, .. } => conflict_index,
+                AppendOutcome::Matched(_) => Index::MAX,
+            };
+            p.lost(last, without);
         } else {
             p.lost_until = None;
         }

@@ -94,13 +94,15 @@ impl Progress {
         self.inflight.clear();
     }
 
-    /// It lost its log: all that was known of it is void.
-    pub(super) fn lost(&mut self, leader_last: Index) {
+    /// It lost its log, and holds nothing from `without` on: all that was known of it is void. It may lose it once more
+    /// while it is getting it back, so `without` is looked at each time.
+    pub(super) fn lost(&mut self, leader_last: Index, without: Index) {
         if self.lost_until.is_none() {
             self.lost_until = Some(leader_last);
             self.match_index = 0;
             self.probe_from(self.next);
         }
+        self.match_index = self.match_index.min(without.saturating_sub(1));
     }
 
     pub(super) fn sent_entries(&mut self, last: Index) {
@@ -159,10 +161,13 @@ mod tests {
     fn a_lost_log_counts_for_nothing() {
         let mut p = Progress::new(10, Duration::ZERO);
         p.matched(10);
-        p.lost(14);
+        p.lost(14, Index::MAX);
         assert_eq!((p.counted(), p.match_index), (0, 0));
         p.matched(12);
-        p.lost(99);
+        p.lost(99, Index::MAX);
         assert_eq!((p.counted(), p.match_index, p.lost_until), (0, 12, Some(14)));
+        p.lost(99, 1);
+        assert!(p.rejected(12, 1), "it lost it again: begin anew");
+        assert_eq!((p.counted(), p.match_index, p.next), (0, 0, 1));
     }
 }
