@@ -1,5 +1,6 @@
 //! Commands and queries as callers write them, and as the log's entries are shown.
 
+use super::object::object;
 use super::text::Encoding;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
@@ -97,9 +98,9 @@ pub(crate) struct DeletePrefix {
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Op {
-    Put(Put),
-    Delete(KeyName),
-    Get(KeyName),
+    Put(#[serde(deserialize_with = "object")] Put),
+    Delete(#[serde(deserialize_with = "object")] KeyName),
+    Get(#[serde(deserialize_with = "object")] KeyName),
 }
 
 /// All of these hold.
@@ -159,8 +160,8 @@ pub(crate) struct ValueIs {
 }
 
 /// What a transaction asks about the keys.
-#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(untagged, try_from = "CondFields")]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
 #[schema(no_recursion)]
 pub(crate) enum Cond {
     All(AllOf),
@@ -188,6 +189,12 @@ struct CondFields {
     lock: (),
     #[serde(default, deserialize_with = "no_locks")]
     token: (),
+}
+
+impl<'de> Deserialize<'de> for Cond {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        object::<CondFields, D>(json)?.try_into().map_err(D::Error::custom)
+    }
 }
 
 impl TryFrom<CondFields> for Cond {
@@ -242,10 +249,10 @@ pub(crate) struct Transaction {
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
-    Put(PutCommand),
-    Delete(DeleteCommand),
-    DeletePrefix(DeletePrefix),
-    Transaction(Transaction),
+    Put(#[serde(deserialize_with = "object")] PutCommand),
+    Delete(#[serde(deserialize_with = "object")] DeleteCommand),
+    DeletePrefix(#[serde(deserialize_with = "object")] DeletePrefix),
+    Transaction(#[serde(deserialize_with = "object")] Transaction),
 }
 
 /// A command as it is sent.
@@ -305,8 +312,8 @@ pub(crate) struct ListQuery {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Query {
-    Get(KeyName),
-    List(ListQuery),
+    Get(#[serde(deserialize_with = "object")] KeyName),
+    List(#[serde(deserialize_with = "object")] ListQuery),
 }
 
 /// How fresh an answer must be.

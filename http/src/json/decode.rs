@@ -1,6 +1,7 @@
 //! From the shapes to the port's types, within the limits.
 
 use super::command::{Command, CommandRequest, Cond, KeyCondition, KeyName, Op, Put, Transaction};
+use super::object::Object;
 use super::text::{self, Encoding};
 use crate::backend::{self, Condition, Operation, Predicate};
 use crate::code::Code;
@@ -73,8 +74,8 @@ fn value(text: String, encoding: Option<Encoding>, config: &HttpConfig) -> Resul
     Ok(value)
 }
 
-fn content_type(given: Option<String>, value: &[u8]) -> Result<String, Fault> {
-    match given.as_deref().map_or("", str::trim) {
+fn content_type(given: Option<&str>, value: &[u8]) -> Result<String, Fault> {
+    match given.map_or("", str::trim) {
         "" => Ok(value::default_type(value).into()),
         kind if kind.len() <= value::CONTENT_TYPE_BYTES && kind.bytes().all(|b| matches!(b, b' '..=b'~')) => {
             Ok(kind.into())
@@ -102,7 +103,7 @@ pub(crate) fn command(request: CommandRequest, config: &HttpConfig) -> Result<ba
 }
 
 /// Commands to be carried out together.
-pub(crate) fn batch(requests: Vec<CommandRequest>, config: &HttpConfig) -> Result<backend::Command, Fault> {
+pub(crate) fn batch(requests: Vec<Object<CommandRequest>>, config: &HttpConfig) -> Result<backend::Command, Fault> {
     match requests.len() {
         0 => return Err(Fault::bad("body", "an empty batch")),
         n if n > config.commands => {
@@ -112,10 +113,10 @@ pub(crate) fn batch(requests: Vec<CommandRequest>, config: &HttpConfig) -> Resul
         _ => {}
     }
     // All answers are in memory together.
-    let transactions = requests.iter().filter(|request| matches!(request.command, Command::Transaction(_))).count();
+    let transactions = requests.iter().filter(|request| matches!(request.0.command, Command::Transaction(_))).count();
     let read_bytes = READ_BYTES / (transactions as u64).max(1);
     let (mut commands, mut deleted) = (Vec::with_capacity(requests.len()), 0);
-    for (n, request) in requests.into_iter().enumerate() {
+    for (n, Object(request)) in requests.into_iter().enumerate() {
         let within = |fault: Fault| fault.within("command").within(format!("[{n}]"));
         let command = one(request.command, config, read_bytes).map_err(within)?;
         if let backend::Command::DeletePrefix { limit, .. } = &command {
@@ -172,7 +173,7 @@ pub(crate) fn delete_prefix(prefix: Vec<u8>, limit: Option<u64>, all: bool) -> R
 fn parts(put: Put, config: &HttpConfig) -> Result<(Vec<u8>, Vec<u8>, String), Fault> {
     let key = key(put.key, put.key_encoding)?;
     let value = value(put.value, put.encoding, config)?;
-    let content_type = content_type(put.content_type, &value)?;
+    let content_type = content_type(put.content_type.as_deref(), &value)?;
     Ok((key, value, content_type))
 }
 

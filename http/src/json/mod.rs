@@ -7,6 +7,7 @@ pub(crate) mod decode;
 mod encode;
 mod keys;
 mod log;
+mod object;
 mod read;
 mod text;
 
@@ -14,6 +15,7 @@ pub(crate) use answers::{CommandAnswer, CommandOutput, Names, QueryAnswer, Trans
 pub(crate) use command::{CommandRequest, Query, QueryRequest};
 pub(crate) use keys::{Deleted, DeletedMany, Key, ListItem, Page, Written};
 pub(crate) use log::{Entries, Entry, Log};
+pub(crate) use object::Object;
 pub(crate) use read::{is_array, parse};
 
 use axum::body::Body;

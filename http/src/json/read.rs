@@ -17,11 +17,22 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8], depth: usize) -> Result<T,
         let path = e.path().to_string();
         let e = e.into_inner();
         // Where the text is no JSON, no field is to blame.
-        let field = if e.is_data() && path != "." { path.as_str() } else { "body" };
-        told(&e, field)
+        let field = if e.is_data() { at(&path, &e.to_string()) } else { "body".into() };
+        told(&e, &field)
     })?;
     json.end().map_err(|e| told(&e, "body"))?;
     Ok(shape)
+}
+
+/// The path of what is wrong. Of a field that is missing, or there twice, serde's path names the object alone.
+fn at(path: &str, message: &str) -> String {
+    let inside = ["missing field `", "duplicate field `"].iter().find_map(|start| message.strip_prefix(start));
+    match inside.and_then(|rest| rest.split('`').next()) {
+        Some(name) if path == "." => name.into(),
+        Some(name) => format!("{path}.{name}"),
+        None if path == "." => "body".into(),
+        None => path.into(),
+    }
 }
 
 fn told(e: &serde_json::Error, field: &str) -> Problem {

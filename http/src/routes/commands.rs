@@ -5,7 +5,7 @@ use super::{App, Shared, stamped};
 use crate::backend::{Answer, Command, CommandOutput, Failure};
 use crate::code::Code;
 use crate::json::decode::{self, READ_BYTES};
-use crate::json::{self, CommandAnswer, CommandRequest, Names, TransactionAnswer};
+use crate::json::{self, CommandAnswer, CommandRequest, Names, Object, TransactionAnswer};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::value::read_json;
@@ -34,7 +34,7 @@ fn too_large_to_read() -> Problem {
 
 pub(super) async fn transactions(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {
     let (timeout, body) = body(&app, request).await?;
-    let shape = json::parse(&body, app.config.json_depth)?;
+    let Object(shape) = json::parse(&body, app.config.json_depth)?;
     let command = decode::transaction(shape, &app.config, READ_BYTES)?;
     let names = Names::of(&command);
     let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
@@ -56,8 +56,9 @@ pub(super) async fn commands(State(app): State<Shared>, request: Request) -> Res
     if json::is_array(&body) {
         return several(&app, json::parse(&body, depth)?, timeout).await;
     }
-    let command = decode::command(json::parse(&body, depth)?, &app.config)?;
+    let Object(request) = json::parse(&body, depth)?;
     drop(body);
+    let command = decode::command(request, &app.config)?;
     let names = Names::of(&command);
     let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
     let response = match &answer.output {
@@ -68,7 +69,7 @@ pub(super) async fn commands(State(app): State<Shared>, request: Request) -> Res
     Ok(stamped(response, &answer))
 }
 
-async fn several(app: &App, requests: Vec<CommandRequest>, timeout: Duration) -> Result<Response, Problem> {
+async fn several(app: &App, requests: Vec<Object<CommandRequest>>, timeout: Duration) -> Result<Response, Problem> {
     let command = decode::batch(requests, &app.config)?;
     let names: Vec<_> = match &command {
         Command::Batch(commands) => commands.iter().map(Names::of).collect(),

@@ -5,7 +5,7 @@ use super::{Shared, stamped};
 use crate::backend::{Answer, Query, QueryOutput};
 use crate::cursor;
 use crate::json::decode::{self, short};
-use crate::json::{self, QueryAnswer, QueryRequest};
+use crate::json::{self, Object, QueryAnswer, QueryRequest};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::value::read_json;
@@ -20,7 +20,7 @@ pub(super) async fn queries(State(app): State<Shared>, request: Request) -> Resu
     let (parts, body) = request.into_parts();
     let params = Params::parse(parts.uri.query(), &parts.headers, PARAMS)?;
     let body = read_json(&app.config, &parts.headers, body).await?;
-    let QueryRequest { query, consistency, index } = json::parse(&body, app.config.json_depth)?;
+    let Object(QueryRequest { query, consistency, index }) = json::parse(&body, app.config.json_depth)?;
     let read = params.read_as(consistency.as_deref(), index, &parts.headers)?;
     match query {
         json::Query::Get(name) => {

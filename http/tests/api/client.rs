@@ -56,6 +56,16 @@ impl Client {
         Self(BufReader::new(stream))
     }
 
+    /// From an address of this machine's own other than the usual one.
+    pub(crate) fn connect_from(address: &str, server: &Server) -> Self {
+        let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);
+        let socket = socket.expect("a socket");
+        let from: std::net::SocketAddr = format!("{address}:0").parse().expect("an address");
+        rustix::net::bind(&socket, &from).expect("it is ours");
+        rustix::net::connect(&socket, &server.address).expect("a connection");
+        Self(BufReader::new(TcpStream::from(socket)))
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.get_mut().write_all(bytes).expect("the server reads");
     }
@@ -72,6 +82,35 @@ impl Client {
 
     /// The next answer to a request with this method.
     pub(crate) fn answer(&mut self, method: &str) -> Response {
+        let mut response = self.head();
+        let bare = method == "HEAD" || response.status == 304 || response.status < 200;
+        if !bare && response.header("transfer-encoding") == Some("chunked") {
+            response.body = self.chunks();
+        } else if !bare {
+            let length = response.header("content-length").expect("a length").parse().expect("a number");
+            response.body.resize(length, 0);
+            self.0.read_exact(&mut response.body).expect("the body");
+        }
+        response
+    }
+
+    /// A body whose length is not told.
+    pub(crate) fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line();
+            let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("{line:?}"));
+            let mut chunk = vec![0; length + 2];
+            self.0.read_exact(&mut chunk).expect("a chunk");
+            if length == 0 {
+                return body;
+            }
+            body.extend_from_slice(&chunk[..length]);
+        }
+    }
+
+    /// The next answer, up to its body.
+    pub(crate) fn head(&mut self) -> Response {
         let line = self.line();
         let status = line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
         let mut headers = Vec::new();
@@ -80,13 +119,7 @@ impl Client {
             let Some((name, value)) = line.split_once(": ") else { break };
             headers.push((name.to_string(), value.to_string()));
         }
-        let mut response = Response { status, headers, body: Vec::new() };
-        if method != "HEAD" && status != 304 && status >= 200 {
-            let length = response.header("content-length").expect("a length").parse().expect("a number");
-            response.body.resize(length, 0);
-            self.0.read_exact(&mut response.body).expect("the body");
-        }
-        response
+        Response { status, headers, body: Vec::new() }
     }
 
     /// The status alone, of an answer that may break off.

@@ -196,6 +196,58 @@ fn too_many_connections_are_told_so() {
 }
 
 #[test]
+fn an_address_has_so_many_connections() {
+    let server = Server::start(HttpConfig { connections_per_address: 2, ..HttpConfig::default() });
+    let mut kept: Vec<Client> = (0..2).map(|_| Client::connect(&server)).collect();
+    for client in &mut kept {
+        client.send(&request("GET", "/livez", &[], b""));
+        assert_eq!(client.answer("GET").status, 200);
+    }
+    let mut third = Client::connect(&server);
+    third.send(&request("GET", "/livez", &[], b""));
+    let answer = third.answer("GET");
+    let problem = answer.json();
+    assert_eq!((answer.status, &problem["code"]), (429, &"too_many_requests".into()));
+    assert_eq!((&problem["outcome"], &problem["retryable"]), (&"not_applied".into(), &true.into()));
+    assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+    assert!(third.closed());
+    let mut other = Client::connect_from("127.0.0.2", &server);
+    other.send(&request("GET", "/livez", &[], b""));
+    assert_eq!(other.answer("GET").status, 200, "another address has its own");
+    kept.pop();
+    until("there is room again", || server.get("/livez").status == 200);
+}
+
+#[test]
+fn requests_under_way_are_bounded() {
+    let server = Server::start(HttpConfig { requests: 1, ..HttpConfig::default() });
+    let mut busy = Client::connect(&server);
+    busy.send(&request("GET", "/v1/kv/hang?timeout=60s", &[], b""));
+    until("the query begins", || server.fake.waiting.load(Ordering::SeqCst) == 1);
+    let refused = server.put("/v1/kv/a", b"x");
+    assert_eq!(refused.problem(503, "overloaded")["outcome"], "not_applied");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!((server.get("/livez").status, server.get("/readyz").status), (200, 200), "probes are not counted");
+    assert_eq!(server.fake.state().index, 0);
+    drop(busy);
+    until("there is room again", || server.put("/v1/kv/a", b"x").status == 201);
+}
+
+#[test]
+fn an_answer_that_goes_on_keeps_its_place() {
+    let server = Server::start(HttpConfig { requests: 1, ..HttpConfig::default() });
+    for n in 0..40 {
+        assert_eq!(server.put(&format!("/v1/kv/n{n:02}"), &[b'x'; 1024 * 1024]).status, 201);
+    }
+    let mut slow = Client::connect(&server);
+    slow.send(&request("GET", "/v1/kv?limit=1", &[("Accept", "application/x-ndjson")], b""));
+    assert_eq!(slow.head().status, 200);
+    server.get("/v1/kv/a").problem(503, "overloaded");
+    slow.chunks();
+    until("there is room again", || server.get("/v1/kv/n00").status == 200);
+}
+
+#[test]
 fn a_stopping_server_finishes_what_it_has() {
     let server = Server::start(HttpConfig { drain: Duration::from_secs(5), ..HttpConfig::default() });
     let mut idle = Client::connect(&server);

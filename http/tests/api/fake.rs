@@ -82,6 +82,7 @@ impl Backend for Fake {
         read: Read,
     ) -> Result<Answer<Watched>, Failure> {
         self.state().waits.push((after, wait));
+        self.state().looks.push(read);
         let _waiting = Waiting::new(self);
         let start = Instant::now();
         loop {

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) unready: bool,
     pub(crate) timeouts: Vec<Duration>,
     pub(crate) reads: Vec<Read>,
+    /// How its first look is to be.
+    pub(crate) looks: Vec<Read>,
     pub(crate) waits: Vec<(Option<u64>, Duration)>,
 }
 
