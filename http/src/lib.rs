@@ -21,6 +21,7 @@ mod duration;
 mod guard;
 mod json;
 mod key;
+mod openapi;
 mod params;
 mod problem;
 mod routes;

@@ -151,6 +151,11 @@ impl Problem {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> Code {
+        self.0.code
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.0.code.status()
     }

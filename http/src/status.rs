@@ -7,10 +7,12 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ClusterView {
     /// 32 hexadecimal digits; `null` until the first leader has drawn it.
+    #[schema(required)]
     pub cluster_id: Option<String>,
     /// This server's term.
     pub term: u64,
     /// Who leads it.
+    #[schema(required)]
     pub leader: Option<u64>,
     /// The index that a change of the configuration must name.
     pub configuration_index: u64,
@@ -29,12 +31,15 @@ pub struct MemberView {
     /// `available` or `unavailable`.
     pub status: &'static str,
     /// Its HTTP address, `null` until it is known.
+    #[schema(required)]
     pub http: Option<String>,
     /// Its peer address.
     pub peer: String,
     /// Durable there through this index; known by the leader only.
+    #[schema(required)]
     pub match_index: Option<u64>,
     /// How many entries it lacks; known by the leader only.
+    #[schema(required)]
     pub lag: Option<u64>,
 }
 
@@ -54,8 +59,10 @@ pub struct ServerView {
     /// Its term.
     pub term: u64,
     /// For whom it voted in it.
+    #[schema(required)]
     pub vote: Option<u64>,
     /// Who leads it.
+    #[schema(required)]
     pub leader: Option<u64>,
     /// Committed through this index.
     pub commit_index: u64,
@@ -70,6 +77,7 @@ pub struct ServerView {
     /// Its log.
     pub log: LogView,
     /// Resident memory in bytes; `null` where the system does not tell.
+    #[schema(required)]
     pub memory_bytes: Option<u64>,
 }
 

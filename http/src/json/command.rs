@@ -162,7 +162,6 @@ pub(crate) struct ValueIs {
 /// What a transaction asks about the keys.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
-#[schema(no_recursion)]
 pub(crate) enum Cond {
     All(AllOf),
     Any(AnyOf),

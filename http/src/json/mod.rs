@@ -12,7 +12,7 @@ mod read;
 mod text;
 
 pub(crate) use answers::{CommandAnswer, CommandOutput, Names, QueryAnswer, TransactionAnswer, results};
-pub(crate) use command::{CommandRequest, Query, QueryRequest};
+pub(crate) use command::{CommandRequest, Query, QueryRequest, Transaction};
 pub(crate) use keys::{Deleted, DeletedMany, Key, ListItem, Page, Written};
 pub(crate) use log::{Entries, Entry, Log};
 pub(crate) use object::Object;

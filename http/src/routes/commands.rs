@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
 
-pub(super) const PARAMS: &[&str] = &["timeout"];
+pub(crate) const PARAMS: &[&str] = &["timeout"];
 
 /// The time that a request grants, and its JSON.
 async fn body(app: &App, request: Request) -> Result<(Duration, Vec<u8>), Problem> {

@@ -2,10 +2,11 @@
 
 use super::Shared;
 use crate::code::Code;
+use crate::openapi;
 use crate::params::Params;
 use crate::problem::Problem;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
 use serde_json::{Map, Value};
 
 /// That this code runs is all it says: a server without a quorum is alive, and must not be restarted for it.
@@ -13,9 +14,11 @@ pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
+pub(crate) const READY: &[&str] = &["verbose"];
+
 /// `ok`, or what is missing; `?verbose` names every check.
 pub(super) async fn ready(State(app): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<String, Problem> {
-    let verbose = Params::parse(uri.query(), &headers, &["verbose"])?.flag("verbose")?;
+    let verbose = Params::parse(uri.query(), &headers, READY)?.flag("verbose")?;
     let checks = app.backend.checks();
     if let Some((name, why)) = checks.0.iter().find_map(|(name, check)| Some((name, check.as_ref().err()?))) {
         let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
@@ -30,6 +33,11 @@ pub(super) async fn ready(State(app): State<Shared>, uri: Uri, headers: HeaderMa
     Ok(text + "ok\n")
 }
 
+/// The API as programs read it.
+pub(super) async fn openapi() -> ([(HeaderName, &'static str); 1], &'static str) {
+    ([(header::CONTENT_TYPE, "application/json")], openapi::text())
+}
+
 /// The way in, with the address that the caller itself used.
 pub(super) async fn home(State(app): State<Shared>, headers: HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
@@ -40,7 +48,7 @@ pub(super) async fn home(State(app): State<Shared>, headers: HeaderMap) -> Strin
          curl 'http://{host}/v1/kv?prefix=he'\n  \
          curl http://{host}/v1/cluster\n  \
          curl http://{host}/v1/server\n\n\
-         Probes: /livez and /readyz?verbose\n",
+         Probes: /livez and /readyz?verbose. All of it: /openapi.json\n",
         app.backend.id()
     )
 }

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 
-pub(super) const ENTRIES: &[&str] = &["from", "limit"];
+pub(crate) const ENTRIES: &[&str] = &["from", "limit"];
 
 /// Entries in a page when the caller names no limit,
 const PAGE: u64 = 100;

@@ -2,12 +2,12 @@
 
 mod admission;
 mod cluster;
-mod commands;
-mod health;
-mod kv;
+pub(crate) mod commands;
+pub(crate) mod health;
+pub(crate) mod kv;
 mod list;
-mod log;
-mod queries;
+pub(crate) mod log;
+pub(crate) mod queries;
 mod remove;
 mod stream;
 mod wait;
@@ -117,6 +117,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/", get(health::home)),
         ("/livez", get(health::live)),
         ("/readyz", get(health::ready)),
+        ("/openapi.json", get(health::openapi)),
         ("/v1/cluster", get(cluster::cluster)),
         ("/v1/server", get(cluster::server)),
         ("/v1/log", get(log::log)),
@@ -188,4 +189,19 @@ fn empty(status: axum::http::StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::routes;
+
+    #[test]
+    fn the_document_has_every_path_and_no_other() {
+        let mut served: Vec<_> = routes().into_iter().map(|(path, _)| path.to_string()).collect();
+        served.push("/v1/kv/{key}".into());
+        let mut told = crate::openapi::paths();
+        served.sort();
+        told.sort();
+        assert_eq!(told, served);
+    }
 }

@@ -13,8 +13,8 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-pub(super) const PATH: &str = "/v1/queries";
-pub(super) const PARAMS: &[&str] = &["timeout"];
+pub(crate) const PATH: &str = "/v1/queries";
+pub(crate) const PARAMS: &[&str] = &["timeout"];
 
 pub(super) async fn queries(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();

@@ -1,6 +1,7 @@
 //! A client that sends exactly the bytes it is given.
 
 use crate::fake::Server;
+use crate::openapi::is_documented;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -154,11 +155,13 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
 }
 
 impl Server {
-    /// A request on a connection of its own.
+    /// A request on a connection of its own; its answer is one of the document's.
     pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         let mut client = Client::connect(self);
         client.send(&request(method, path, headers, body));
-        client.answer(method)
+        let response = client.answer(method);
+        is_documented(method, path, &response);
+        response
     }
 
     pub(crate) fn get(&self, path: &str) -> Response {

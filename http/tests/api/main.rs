@@ -3,11 +3,13 @@
 mod client;
 mod commands;
 mod connections;
+mod docs;
 mod errors;
 mod fake;
 mod guard;
 mod keys;
 mod lists;
+mod openapi;
 mod removals;
 mod state;
 mod transactions;

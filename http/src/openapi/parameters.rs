@@ -1,0 +1,114 @@
+//! What the parameters and the headers mean.
+
+use serde_json::{Map, Value, json};
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn number() -> Value {
+    json!({ "type": "integer", "format": "int64", "minimum": 0 })
+}
+
+fn between(least: u64, most: u64) -> Value {
+    json!({ "type": "integer", "minimum": least, "maximum": most })
+}
+
+fn flag() -> Value {
+    json!({ "type": "string", "enum": ["true", "false", ""] })
+}
+
+fn duration() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["1500ms", "30s"] })
+}
+
+/// A query parameter of the operation with this id.
+pub(super) fn query(name: &str, operation: &str) -> Value {
+    let (description, schema) = match (name, operation) {
+        ("key", _) => (
+            "The key, for clients that would fold it in a path.",
+            json!({ "type": "string", "minLength": 1, "maxLength": 4096 }),
+        ),
+        ("meta", _) => ("JSON with everything about the key, instead of its value's bytes.", flag()),
+        ("wait", _) => (
+            "How long to be held until the key changes behind the version that `If-None-Match` or `after` names, or, \
+             without either, until it exists; at most 5m. The answer's `Copycat-Wait` tells a shorter wait that was used.",
+            duration(),
+        ),
+        ("after", _) => ("With `wait`: the version, or the index of a deletion, that the caller has seen.", number()),
+        ("prefix", "delete_keys") => ("Which keys to delete; empty or left out, it needs `all`.", text()),
+        ("prefix", _) => ("Only keys that begin so.", json!({ "type": "string", "maxLength": 4096 })),
+        ("limit", "delete_keys") => ("At most this many keys; 10,000 if left out.", between(1, 10_000)),
+        ("limit", "list_entries") => ("At most this many entries; 100 if left out.", between(1, 1000)),
+        ("limit", _) => (
+            "At most this many items in a page; 100 if left out. A stream of lines reads pages of this size.",
+            between(1, 1000),
+        ),
+        ("max_bytes", _) => (
+            "And, from the second item on, at most this many bytes of keys and values in a page; 1 MiB if left out.",
+            between(1, 1_048_576),
+        ),
+        ("cursor", _) => ("The `next` of the page before; the prefix must be the same.", text()),
+        ("separator", _) => (
+            "Keys that hold this behind the prefix are folded into one item, `{\"prefix\": …}`, which ends with it.",
+            json!({ "type": "string", "minLength": 1, "maxLength": 4096 }),
+        ),
+        ("values", _) => ("`none`: items without their values.", json!({ "type": "string", "enum": ["none"] })),
+        ("all", _) => ("Every key is meant.", flag()),
+        ("consistency", _) => (
+            "How fresh the answer must be; linearizable if left out.",
+            json!({ "type": "string", "enum": ["linearizable", "lease", "sequential"] }),
+        ),
+        ("index", _) => ("The lowest index to answer from, for sequential reads.", number()),
+        ("timeout", _) => ("How long the request may take, 1ms to 60s; 10s if left out.", duration()),
+        ("verbose", _) => ("Every check by name.", flag()),
+        ("from", _) => ("The first index to show; the first there is if left out.", number()),
+        _ => ("", text()),
+    };
+    json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+}
+
+pub(super) fn key_in_path() -> Value {
+    json!({
+        "name": "key", "in": "path", "required": true,
+        "description": "Any bytes, percent-encoded; a `/` may stand as it is. Never normalised.",
+        "schema": { "type": "string", "minLength": 1, "maxLength": 4096 },
+    })
+}
+
+pub(super) fn header(name: &str) -> Value {
+    let (description, schema) = match name {
+        "If-Match" => ("Only if the key has one of these versions, as `\"17\"`; `*`: only if it exists.", text()),
+        "If-None-Match" => (
+            "Of a write, only `*`: only if the key does not exist. Of a read, the versions that the caller has, as \
+             `\"17\"`: 304 if it is one of them.",
+            text(),
+        ),
+        "Copycat-Index" => ("As the parameter `index`: an answer's header of this name, sent back.", number()),
+        _ => ("", text()),
+    };
+    json!({ "name": name, "in": "header", "required": false, "description": description, "schema": schema })
+}
+
+/// The headers of answers, which operations refer to.
+pub(super) fn answer_headers() -> Value {
+    json!({
+        "Copycat-Index": { "description": "The index of the command, or the applied index that a query saw.", "schema": number() },
+        "Copycat-Term": { "description": "The term.", "schema": number() },
+        "Copycat-Served-By": { "description": "The server that answered.", "schema": number() },
+        "Copycat-Consistency": { "description": "How a read was really served.", "schema": text() },
+        "Copycat-Wait": { "description": "The wait that was used, if shorter than asked.", "schema": duration() },
+        "Request-Id": { "description": "The request's own, or one that was made for it.", "schema": text() },
+        "ETag": { "description": "The key's version, in quotes.", "schema": text() },
+        "Link": { "description": "The next page, as `rel=\"next\"`.", "schema": text() },
+        "Retry-After": { "description": "Seconds to wait before the next try.", "schema": number() },
+    })
+}
+
+/// The headers of an answer that is no error; `stamped` ones further to those of every answer.
+pub(super) fn headers_of(status: u16, stamped: &[&str]) -> Value {
+    let mut names = vec!["Request-Id", "Copycat-Served-By"];
+    names.extend(stamped.iter().filter(|name| status != 304 || **name != "Link"));
+    let one = |name: &str| (name.to_string(), json!({ "$ref": format!("#/components/headers/{name}") }));
+    names.into_iter().map(one).collect::<Map<_, _>>().into()
+}

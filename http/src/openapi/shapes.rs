@@ -1,0 +1,39 @@
+//! The schemas of the JSON shapes.
+
+use super::errors;
+use crate::json;
+use crate::status::{ClusterView, ServerView};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+
+/// By name, those that others refer to too.
+pub(super) fn all() -> Value {
+    let mut schemas = Vec::new();
+    add::<json::Written<'_>>(&mut schemas);
+    add::<json::Deleted>(&mut schemas);
+    add::<json::DeletedMany>(&mut schemas);
+    add::<json::Key<'_>>(&mut schemas);
+    add::<json::Page<'_>>(&mut schemas);
+    add::<json::Transaction>(&mut schemas);
+    add::<json::TransactionAnswer<'_>>(&mut schemas);
+    add::<json::CommandRequest>(&mut schemas);
+    add::<json::CommandAnswer<'_>>(&mut schemas);
+    add::<json::QueryRequest>(&mut schemas);
+    add::<json::QueryAnswer<'_>>(&mut schemas);
+    add::<json::Log>(&mut schemas);
+    add::<json::Entries>(&mut schemas);
+    add::<ClusterView>(&mut schemas);
+    add::<ServerView>(&mut schemas);
+    schemas.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let named = |(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default());
+    let mut all: Map<String, Value> = schemas.into_iter().map(named).collect();
+    all.insert("Problem".into(), errors::schema());
+    all.into()
+}
+
+fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+    schemas.push((T::name().into(), T::schema()));
+    T::schemas(schemas);
+}
