@@ -107,18 +107,30 @@ pub struct Context<E> {
 }
 
 impl<E> Context<E> {
-    pub(super) fn new(index: Index, time: u64, next_timer: TimerId, listening: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            index,
-            time,
-            next_timer,
+            index: 0,
+            time: 0,
+            next_timer: 1,
             held: Vec::new(),
             released: Vec::new(),
             scheduled: Vec::new(),
             cancelled: Vec::new(),
             events: Vec::new(),
-            listening,
+            listening: false,
             touched: Vec::new(),
+        }
+    }
+
+    /// Turns to the next entry. One context serves all entries, since its lists would be made anew for each.
+    pub(super) fn turn_to(&mut self, index: Index, time: u64) {
+        (self.index, self.time) = (index, time);
+    }
+
+    pub(super) fn listen(&mut self, listening: bool) {
+        self.listening = listening;
+        if !listening {
+            self.touched = Vec::new();
         }
     }
 

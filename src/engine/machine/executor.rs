@@ -48,8 +48,7 @@ pub struct Applied {
 }
 
 /// A state machine, and what the engine keeps beside it.
-#[derive(Debug)]
-pub struct Executor<M> {
+pub struct Executor<M: StateMachine> {
     machine: M,
     applied: Index,
     time: u64,
@@ -57,11 +56,8 @@ pub struct Executor<M> {
     live: BTreeMap<Index, u32>,
     timers: BTreeMap<(u64, TimerId), Vec<u8>>,
     due_by_id: BTreeMap<TimerId, u64>,
-    next_timer: TimerId,
     digest: u32,
-    /// Somebody wants to know which topics are touched: these, since they were last taken.
-    listening: bool,
-    touched: Vec<Vec<u8>>,
+    context: Context<M::Event>,
 }
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
@@ -93,6 +89,13 @@ pub fn decode_query_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Answer> {
     decode_operation(bytes)
 }
 
+impl<M: StateMachine> std::fmt::Debug for Executor<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (applied, live) = (self.applied, self.live.len());
+        f.debug_struct("Executor").field("applied", &applied).field("live", &live).finish_non_exhaustive()
+    }
+}
+
 impl<M: StateMachine> Executor<M> {
     /// An executor that has applied nothing.
     pub fn new(machine: M) -> Self {
@@ -103,10 +106,8 @@ impl<M: StateMachine> Executor<M> {
             live: BTreeMap::new(),
             timers: BTreeMap::new(),
             due_by_id: BTreeMap::new(),
-            next_timer: 1,
             digest: 0,
-            listening: false,
-            touched: Vec::new(),
+            context: Context::new(),
         }
     }
 
@@ -137,15 +138,12 @@ impl<M: StateMachine> Executor<M> {
 
     /// From now on, keep account of the topics that are touched (or no longer).
     pub fn listen(&mut self, listening: bool) {
-        self.listening = listening;
-        if !listening {
-            self.touched = Vec::new();
-        }
+        self.context.listen(listening);
     }
 
     /// The topics that were touched since they were last taken, in order.
     pub fn take_touched(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.touched)
+        std::mem::take(&mut self.context.touched)
     }
 
     /// A checksum over everything applied and answered so far: equal on all servers at an equal index.
@@ -174,16 +172,16 @@ impl<M: StateMachine> Executor<M> {
         self.applied = entry.index;
         self.time = time;
         self.fire(entry.index);
-        self.extend_digest(&entry, outcome.as_ref());
+        self.extend_digest(outcome.as_ref());
         Ok(Applied { index: entry.index, term: entry.term, outcome })
     }
 
     fn command(&mut self, entry: &EntryRef<'_>, time: u64) -> Outcome {
         let Some(operation) = decode_operation::<M::Command>(entry.data) else { return Outcome::Malformed };
-        let mut context = Context::new(entry.index, time, self.next_timer, self.listening);
+        self.context.turn_to(entry.index, time);
         let commit = Commit { index: entry.index, time, session: entry.session, operation };
-        let output = self.machine.apply(commit, &mut context);
-        self.settle(context);
+        let output = self.machine.apply(commit, &mut self.context);
+        self.settle();
         Outcome::Output(encode_operation(&output))
     }
 
@@ -195,20 +193,19 @@ impl<M: StateMachine> Executor<M> {
         {
             let data = self.timers.remove(&(due, id)).unwrap_or_default();
             self.due_by_id.remove(&id);
-            let mut context = Context::new(index, self.time, self.next_timer, self.listening);
-            self.machine.timer(Timer { id, due, data }, &mut context);
-            self.settle(context);
+            self.context.turn_to(index, self.time);
+            self.machine.timer(Timer { id, due, data }, &mut self.context);
+            self.settle();
         }
     }
 
     /// Takes over what the machine did through its context. Events go to open sessions, of which there are none yet.
-    fn settle(&mut self, context: Context<M::Event>) {
-        let Context { next_timer, held, released, scheduled, cancelled, touched, .. } = context;
-        self.next_timer = next_timer;
-        for index in held {
+    fn settle(&mut self) {
+        let Context { held, released, scheduled, cancelled, events, .. } = &mut self.context;
+        for index in held.drain(..) {
             *self.live.entry(index).or_default() += 1;
         }
-        for index in released {
+        for index in released.drain(..) {
             if let Some(holds) = self.live.get_mut(&index) {
                 *holds -= 1;
                 if *holds == 0 {
@@ -216,24 +213,25 @@ impl<M: StateMachine> Executor<M> {
                 }
             }
         }
-        self.touched.extend(touched);
-        for timer in scheduled {
+        for timer in scheduled.drain(..) {
             self.due_by_id.insert(timer.id, timer.due);
             self.timers.insert((timer.due, timer.id), timer.data);
         }
-        for id in cancelled {
+        for id in cancelled.drain(..) {
             if let Some(due) = self.due_by_id.remove(&id) {
                 self.timers.remove(&(due, id));
             }
         }
+        events.clear();
     }
 
-    fn extend_digest(&mut self, entry: &EntryRef<'_>, outcome: Option<&Outcome>) {
-        self.digest = crc32c::crc32c_append(self.digest, &entry.index.to_le_bytes());
-        self.digest = crc32c::crc32c_append(self.digest, &self.time.to_le_bytes());
-        match outcome {
-            Some(Outcome::Output(bytes)) => self.digest = crc32c::crc32c_append(self.digest, bytes),
-            Some(Outcome::Malformed) | None => {}
+    fn extend_digest(&mut self, outcome: Option<&Outcome>) {
+        let mut place = [0; 16];
+        place[..8].copy_from_slice(&self.applied.to_le_bytes());
+        place[8..].copy_from_slice(&self.time.to_le_bytes());
+        self.digest = crc32c::crc32c_append(self.digest, &place);
+        if let Some(Outcome::Output(bytes)) = outcome {
+            self.digest = crc32c::crc32c_append(self.digest, bytes);
         }
     }
 
