@@ -9,6 +9,12 @@
 //! - An unknown or repeated query parameter is `bad_request`, and so is one that belongs to a later version: a typing
 //!   error, or a `ttl` that nobody enforces, must not pass silently. A `%` that begins no pair of hexadecimal digits too.
 //! - In a query string a plus sign is a space, as forms have it; in a path it is a plus sign.
+//! - `limit` and `max_bytes` of a list that is streamed line by line are those of the pages beneath; its `Copycat-Index`
+//!   is the first page's, the `index` of its last line the last page's.
+//! - `wait` takes one version in `If-None-Match`, and no `If-Match`. Tags that are none of ours name no version.
+//! - In JSON, `"if": {"version": 0}` means that the key does not exist, as in a transaction; `{"versions": […]}` is a
+//!   list of them, as in `If-Match`. In a batch, the limits of `delete_prefix` add up to at most that of one, and
+//!   transactions share what one may read: a batch takes no more of a server than a command.
 //! - `retryable` means that the very same request may be sent again without harm, and may then succeed. So it is `false`
 //!   where the outcome is `unknown`.
 

@@ -23,6 +23,7 @@ pub(crate) enum KeyCondition {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Put {
     /// 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
     pub(super) key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key_encoding: Option<Encoding>,
@@ -40,6 +41,7 @@ pub(crate) struct Put {
 #[serde(deny_unknown_fields)]
 pub(crate) struct PutCommand {
     /// 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
     pub(super) key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key_encoding: Option<Encoding>,
@@ -59,6 +61,7 @@ pub(crate) struct PutCommand {
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyName {
     /// 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
     pub(super) key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key_encoding: Option<Encoding>,
@@ -69,6 +72,7 @@ pub(crate) struct KeyName {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteCommand {
     /// 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
     pub(super) key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) key_encoding: Option<Encoding>,
@@ -82,6 +86,7 @@ pub(crate) struct DeleteCommand {
 pub(crate) struct DeletePrefix {
     /// An empty or a missing one needs `"all": true`.
     #[serde(default)]
+    #[schema(max_length = 4096)]
     pub(super) prefix: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) prefix_encoding: Option<Encoding>,
@@ -131,6 +136,8 @@ pub(crate) struct NotOf {
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VersionIs {
+    /// 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
     pub(super) key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) key_encoding: Option<Encoding>,
@@ -141,6 +148,8 @@ pub(crate) struct VersionIs {
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExistsIs {
+    /// 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
     pub(super) key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) key_encoding: Option<Encoding>,
@@ -151,6 +160,8 @@ pub(crate) struct ExistsIs {
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ValueIs {
+    /// 1 to 4096 bytes.
+    #[schema(min_length = 1, max_length = 4096)]
     pub(super) key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) key_encoding: Option<Encoding>,
@@ -290,6 +301,7 @@ pub(crate) enum Values {
 pub(crate) struct ListQuery {
     /// Only those that begin so.
     #[serde(default)]
+    #[schema(max_length = 4096)]
     pub(crate) prefix: String,
     pub(crate) prefix_encoding: Option<Encoding>,
     /// At most this many; 100 if left out.
@@ -301,7 +313,7 @@ pub(crate) struct ListQuery {
     /// The `next` of the page before.
     pub(crate) cursor: Option<String>,
     /// Keys that hold this behind the prefix are folded into one item.
-    #[schema(min_length = 1)]
+    #[schema(min_length = 1, max_length = 4096)]
     pub(crate) separator: Option<String>,
     /// `none`: keys without their values.
     pub(crate) values: Option<Values>,

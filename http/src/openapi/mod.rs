@@ -49,7 +49,7 @@ fn document() -> Value {
 fn described(operation: &Operation) -> Value {
     let id = operation.id;
     let mut parameters: Vec<Value> = operation.query.iter().map(|name| parameters::query(name, id)).collect();
-    parameters.extend(operation.headers.iter().map(|name| parameters::header(name)));
+    parameters.extend(operation.headers.iter().map(|name| parameters::header(name, id)));
     if operation.path.contains("{key}") {
         parameters.insert(0, parameters::key_in_path());
     }

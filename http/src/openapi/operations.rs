@@ -100,6 +100,12 @@ fn text() -> Value {
     json!({ "type": "string" })
 }
 
+/// A stored value may be JSON itself.
+fn or_any(mut shapes: Vec<Value>) -> Value {
+    shapes.push(json!({ "description": "A value that was stored as JSON." }));
+    json!({ "anyOf": shapes })
+}
+
 pub(super) fn all() -> Vec<Operation> {
     let mut all = one_key();
     all.extend(keys());
@@ -133,7 +139,7 @@ fn one_key() -> Vec<Operation> {
         Operation::new("get", PATH, "get_key", "Reads a key, or waits for a change of it")
             .about(GET)
             .takes(kv::READ, &["If-Match", "If-None-Match", "Copycat-Index"])
-            .answers(200, "The value, or all about it.", vec![(ANY, bytes()), (JSON, shape("Key"))])
+            .answers(200, "The value, or all about it.", vec![(ANY, bytes()), (JSON, or_any(vec![shape("Key")]))])
             .answers(304, "The caller has this version already.", vec![])
             .stamped(OF_READ)
             .fails(&[BACKEND, TIMED, READ, MISSING, CONDITIONAL, BY_PATH]),
@@ -149,7 +155,7 @@ fn one_key() -> Vec<Operation> {
 
 fn keys() -> Vec<Operation> {
     const PATH: &str = "/v1/kv";
-    let page = json!({ "anyOf": [shape("Page"), shape("Key")] });
+    let page = or_any(vec![shape("Page"), shape("Key")]);
     vec![
         Operation::new("get", PATH, "list_keys", "Lists keys in order; with `key`, reads that one")
             .about(

@@ -7,11 +7,15 @@ fn text() -> Value {
 }
 
 fn number() -> Value {
-    json!({ "type": "integer", "format": "int64", "minimum": 0 })
+    json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX })
 }
 
 fn between(least: u64, most: u64) -> Value {
     json!({ "type": "integer", "minimum": least, "maximum": most })
+}
+
+fn etags() -> Value {
+    json!({ "type": "string", "pattern": r#"^(\*|(W/)?"[^"]*"( *, *(W/)?"[^"]*")*)$"#, "examples": ["\"17\""] })
 }
 
 fn flag() -> Value {
@@ -65,7 +69,8 @@ pub(super) fn query(name: &str, operation: &str) -> Value {
         ("from", _) => ("The first index to show; the first there is if left out.", number()),
         _ => ("", text()),
     };
-    json!({ "name": name, "in": "query", "required": false, "description": description, "schema": schema })
+    let required = operation == "put_named_key" && name == "key";
+    json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema })
 }
 
 pub(super) fn key_in_path() -> Value {
@@ -76,14 +81,13 @@ pub(super) fn key_in_path() -> Value {
     })
 }
 
-pub(super) fn header(name: &str) -> Value {
+pub(super) fn header(name: &str, operation: &str) -> Value {
     let (description, schema) = match name {
-        "If-Match" => ("Only if the key has one of these versions, as `\"17\"`; `*`: only if it exists.", text()),
-        "If-None-Match" => (
-            "Of a write, only `*`: only if the key does not exist. Of a read, the versions that the caller has, as \
-             `\"17\"`: 304 if it is one of them.",
-            text(),
-        ),
+        "If-Match" => ("Only if the key has one of these versions, as `\"17\"`; `*`: only if it exists.", etags()),
+        "If-None-Match" if matches!(operation, "get_key" | "list_keys") => {
+            ("The versions that the caller has, as `\"17\"`: 304 if the key has one of them.", etags())
+        }
+        "If-None-Match" => ("`*`: only if the key does not exist.", json!({ "type": "string", "enum": ["*"] })),
         "Copycat-Index" => ("As the parameter `index`: an answer's header of this name, sent back.", number()),
         _ => ("", text()),
     };

@@ -29,8 +29,24 @@ pub(super) fn all() -> Value {
     schemas.sort_by(|(a, _), (b, _)| a.cmp(b));
     let named = |(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default());
     let mut all: Map<String, Value> = schemas.into_iter().map(named).collect();
+    all.values_mut().for_each(unsigned);
     all.insert("Problem".into(), errors::schema());
     all.into()
+}
+
+/// What is derived takes every number for a signed one; ours have no sign and one bit more.
+fn unsigned(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            if map.get("format").is_some_and(|format| format == "int64") {
+                map.insert("format".into(), "uint64".into());
+                map.entry("maximum").or_insert_with(|| u64::MAX.into());
+            }
+            map.values_mut().for_each(unsigned);
+        }
+        Value::Array(list) => list.iter_mut().for_each(unsigned),
+        _ => {}
+    }
 }
 
 fn add<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) {

@@ -45,7 +45,7 @@ fn kind(schema: &Value) -> String {
         return values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ");
     }
     let range = match (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
-        (Some(least), Some(most)) => format!(", {least} to {most}"),
+        (Some(least), Some(most)) if most < u64::MAX => format!(", {least} to {most}"),
         _ => String::new(),
     };
     match &schema["type"] {
