@@ -27,6 +27,14 @@ fn internal() -> Problem {
     Problem::of_command(Failure::Internal)
 }
 
+/// What is too large here is not one value, but all of it.
+fn failed(failure: Failure) -> Problem {
+    match failure {
+        Failure::TooLarge => Problem::new(Code::BodyTooLarge, "larger than a log entry may be"),
+        other => Problem::of_command(other),
+    }
+}
+
 fn too_large_to_read() -> Problem {
     let detail = format!("its reads are too large: at most {READ_BYTES} bytes of values; nothing was done");
     Problem::new(Code::BodyTooLarge, detail)
@@ -37,7 +45,7 @@ pub(super) async fn transactions(State(app): State<Shared>, request: Request) ->
     let Object(shape) = json::parse(&body, app.config.json_depth)?;
     let command = decode::transaction(shape, &app.config, READ_BYTES)?;
     let names = Names::of(&command);
-    let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
+    let answer = app.backend.command(command, timeout).await.map_err(failed)?;
     let response = match &answer.output {
         CommandOutput::Transaction { succeeded, results } => {
             let results = json::results(*succeeded, results, &names, answer.index);
@@ -60,7 +68,7 @@ pub(super) async fn commands(State(app): State<Shared>, request: Request) -> Res
     drop(body);
     let command = decode::command(request, &app.config)?;
     let names = Names::of(&command);
-    let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
+    let answer = app.backend.command(command, timeout).await.map_err(failed)?;
     let response = match &answer.output {
         CommandOutput::ConditionFailed { version } => mismatch(*version),
         CommandOutput::ResultTooLarge => too_large_to_read().into_response(),
@@ -75,7 +83,7 @@ async fn several(app: &App, requests: Vec<Object<CommandRequest>>, timeout: Dura
         Command::Batch(commands) => commands.iter().map(Names::of).collect(),
         _ => Vec::new(),
     };
-    let answer: Answer<CommandOutput> = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
+    let answer: Answer<CommandOutput> = app.backend.command(command, timeout).await.map_err(failed)?;
     let CommandOutput::Batch(outputs) = &answer.output else { return Err(internal()) };
     if outputs.len() != names.len() {
         return Err(internal());

@@ -196,6 +196,8 @@ fn odd_questions_are_refused() {
     assert_eq!((&lost["outcome"], &lost["retryable"]), (&"not_applied".into(), &true.into()));
     let lost = server.command(&put("a", "x")).problem(504, "timeout");
     assert_eq!((&lost["outcome"], &lost["retryable"]), (&"unknown".into(), &false.into()));
+    server.fake.state().failure = Some(Failure::TooLarge);
+    server.command(&json!([put("a", "x")])).problem(413, "body_too_large");
 }
 
 #[test]

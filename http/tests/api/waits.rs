@@ -145,6 +145,21 @@ fn the_first_look_is_as_fresh_as_asked_and_failures_are_a_reads() {
 }
 
 #[test]
+fn no_other_limit_ends_a_wait() {
+    let short = Duration::from_millis(100);
+    let server = Server::start(HttpConfig {
+        header_timeout: short,
+        idle_timeout: short,
+        body_timeout: short,
+        write_timeout: short,
+        ..HttpConfig::default()
+    });
+    let start = Instant::now();
+    server.get("/v1/kv/a?wait=1s&timeout=1ms").problem(404, "key_not_found");
+    assert!((Duration::from_secs(1)..SOON).contains(&start.elapsed()));
+}
+
+#[test]
 fn a_client_that_goes_away_is_waited_for_no_longer() {
     let server = server();
     let client = held(&server, "/v1/kv/a?wait=5m", &[]);
