@@ -35,10 +35,11 @@ enum Step {
 }
 
 /// The pages from this one on. The next page is read when the connection asks for more of the body, which it does when
-/// the client has taken what was there: a slow client costs no more than a page.
+/// the client has taken what was there: a slow client costs no more than a page. The request's place among those under
+/// way is given back with the body.
 pub(super) fn lines(app: Shared, listing: Listing, read: Read, first: Found, place: Option<InFlight>) -> Response {
-    let pages = stream::unfold((Step::Items(first), listing), move |(step, mut listing)| {
-        let (app, place) = (app.clone(), place.clone());
+    let pages = stream::unfold((Step::Items(first), listing, place), move |(step, mut listing, place)| {
+        let app = app.clone();
         async move {
             let (text, next) = match step {
                 Step::Items(found) => page(&listing, found),
@@ -54,8 +55,7 @@ pub(super) fn lines(app: Shared, listing: Listing, read: Read, first: Found, pla
                 Step::End(index) => (json::line(&json!({ "end": true, "index": index })), Step::Over),
                 Step::Over => return None,
             };
-            drop(place);
-            Some((Ok::<_, Infallible>(Bytes::from(text)), (next, listing)))
+            Some((Ok::<_, Infallible>(Bytes::from(text)), (next, listing, place)))
         }
     });
     let mut response = Response::new(Body::from_stream(pages));
