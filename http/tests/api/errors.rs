@@ -118,5 +118,9 @@ fn failures_say_what_became_of_the_request() {
 fn a_fault_costs_one_request() {
     let server = server();
     assert_eq!(server.put("/v1/kv/panic", b"").problem(500, "internal")["outcome"], "unknown");
+    let query = serde_json::json!({"query": {"get": {"key": "panic"}}});
+    for read in [server.get("/v1/kv/panic"), server.post("/v1/queries", &query)] {
+        assert_eq!(read.problem(500, "internal")["outcome"], "not_applied", "a read's is known");
+    }
     assert_eq!(server.put("/v1/kv/a", b"").status, 201);
 }

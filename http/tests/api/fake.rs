@@ -65,6 +65,9 @@ impl Backend for Fake {
             task::sleep(read.timeout).await;
             return Err(Failure::Timeout { maybe_applied: false });
         }
+        if let Query::Get { key } = &query {
+            assert_ne!(key, b"panic", "as asked");
+        }
         let mut state = self.state();
         state.reads.push(read);
         if let Some(failure) = state.failing() {
