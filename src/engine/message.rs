@@ -64,6 +64,8 @@ pub enum Message {
     AppendReply {
         /// The sender's term.
         term: Term,
+        /// How often the sender was started: what an earlier life of it said is void once a later one was heard.
+        start: u64,
         /// The highest round it has seen of this leader.
         round: u64,
         /// What became of the append.

@@ -89,6 +89,14 @@ pub enum Bug {
     ReadWithoutRound,
     /// A linearizable read is served before an entry of the leader's own term is applied.
     ReadBeforeInitialize,
+    /// A leader keeps its lease though it has told another to take over.
+    LeaseAfterTransfer,
+    /// A linearizable read does not wait until its read index is applied.
+    ReadBeforeApplied,
+    /// A single voter acknowledges what it has only in memory.
+    AloneWithoutFlush,
+    /// A quorum is taken of those members only that have answered so far.
+    QuorumOfTheHeard,
     /// A lease counts from when the reply came, and followers vote though they hear a leader.
     LeaseFromReceipt,
     /// A late flush of replaced entries acknowledges their successors: the flushed *index* is believed.
@@ -109,6 +117,10 @@ impl Bug {
         Self::StepDownClearsVote,
         Self::ReadWithoutRound,
         Self::ReadBeforeInitialize,
+        Self::LeaseAfterTransfer,
+        Self::ReadBeforeApplied,
+        Self::AloneWithoutFlush,
+        Self::QuorumOfTheHeard,
         Self::LeaseFromReceipt,
         Self::PersistedByIndex,
         Self::LostLogVotes,

@@ -14,7 +14,9 @@
 //! | 64 | 8 | vote |
 //! | 72 | 16 | boot |
 //! | 88 | 1 | durability |
-//! | 89 | 423 | 0 |
+//! | 89 | 7 | 0 |
+//! | 96 | 8 | starts |
+//! | 104 | 408 | 0 |
 
 use std::io;
 
@@ -53,6 +55,8 @@ pub struct Meta {
     pub boot: u128,
     /// The server was shut down in order.
     pub clean: bool,
+    /// How often a server was started on this directory; a number of the caller's.
+    pub starts: u64,
 }
 
 /// A meta record as it is on the disk.
@@ -86,6 +90,7 @@ impl Record {
         put(&mut out, 64, &meta.vote.to_le_bytes());
         put(&mut out, 72, &meta.boot.to_le_bytes());
         out[88] = meta.durability;
+        put(&mut out, 96, &meta.starts.to_le_bytes());
         let crc = crc32c::crc32c(&out);
         put(&mut out, 12, &crc.to_le_bytes());
         out
@@ -122,6 +127,7 @@ impl Record {
                 durability: bytes[88],
                 lost: flags & LOST != 0,
                 clean: flags & CLEAN != 0,
+                starts: u64_at(bytes, 96),
             },
         })
     }

@@ -301,6 +301,7 @@ fn meta_and_configuration_last<D: Disk>(disk: &D) {
         durability: 2,
         boot: 9 << 100,
         clean: true,
+        starts: 77,
     };
     let mut storage = open(disk, 4096);
     storage.set_meta(meta.clone());

@@ -198,7 +198,7 @@ fn describe(message: &Message) -> String {
                 entries.join(", ")
             )
         }
-        Message::AppendReply { term, round, outcome, wants, lost } => {
+        Message::AppendReply { term, round, outcome, wants, lost, .. } => {
             let outcome = match outcome {
                 AppendOutcome::Matched(index) => format!("matched {index}"),
                 AppendOutcome::Rejected { previous_index, conflict_term, conflict_index } => {

@@ -7,6 +7,7 @@ pub(crate) const KINDS: &[&str] = &[
     "message lost",
     "message doubled",
     "message delayed",
+    "inbound slowed",
     "link cut one way",
     "partition",
     "kill",

@@ -45,6 +45,13 @@ pub(crate) struct Report {
     pub violation: Option<String>,
 }
 
+/// A server that hears its peers late.
+struct Slowed {
+    server: ServerId,
+    delay: u64,
+    until: u64,
+}
+
 pub(crate) enum Event {
     Deliver {
         to: usize,
@@ -114,6 +121,7 @@ pub(crate) struct World {
     queue: BTreeMap<(u64, u64), Event>,
     pub servers: Vec<Server>,
     cut: BTreeSet<(ServerId, ServerId)>,
+    slowed: Option<Slowed>,
     pub invariants: Invariants,
     pub workload: Workload,
     pub counts: BTreeMap<&'static str, u64>,
@@ -167,6 +175,7 @@ impl World {
             queue: BTreeMap::new(),
             servers,
             cut: BTreeSet::new(),
+            slowed: None,
             invariants,
             workload,
             counts: BTreeMap::new(),
@@ -474,6 +483,8 @@ impl World {
             Message::AppendReply { term, outcome: AppendOutcome::Matched(index), .. } if self.rng.chance(1, 30) => {
                 self.invariants.promised(&self.servers[from], term, None, Some(index));
             }
+            // The moment after is the dangerous one: what if the old leader does not hear of the new one?
+            Message::TimeoutNow { .. } if !self.healed && self.rng.chance(1, 2) => self.slow_down(from, 400_000),
             _ => {}
         }
         let from_id = self.servers[from].id;
@@ -494,6 +505,13 @@ impl World {
         };
         for _ in 0..copies {
             let mut delay = 50 + self.rng.below(1000);
+            if let Some(slowed) = &self.slowed
+                && faulty
+                && slowed.server == to
+                && self.time < slowed.until
+            {
+                delay += slowed.delay;
+            }
             if faulty && self.rng.chance(self.profile.slow, 1000) {
                 self.count("message delayed");
                 delay += self.rng.below(self.profile.slow_max);
@@ -543,7 +561,7 @@ impl World {
 
     fn inject(&mut self) {
         let at = self.rng.below(self.servers.len() as u64) as usize;
-        match self.rng.below(14) {
+        match self.rng.below(16) {
             0 | 1 => {
                 if self.servers[at].is_up() {
                     self.count("kill");
@@ -598,6 +616,11 @@ impl World {
                 self.servers[at].wall_offset = self.rng.range(0, 7_200_000) as i64 - 3_600_000;
             }
             12 => self.lose_log(at),
+            13 | 14 => {
+                // A leader that is slowed goes on believing in itself while others go on without it.
+                let delay = self.rng.range(50_000, 1_500_000);
+                self.slow_down(at, delay);
+            }
             _ => {
                 if self.rng.chance(1, 3) {
                     self.count("disk full");
@@ -614,6 +637,12 @@ impl World {
                 }
             }
         }
+    }
+
+    fn slow_down(&mut self, at: usize, delay: u64) {
+        self.count("inbound slowed");
+        let until = self.time + self.rng.range(500_000, 4_000_000);
+        self.slowed = Some(Slowed { server: at as u64 + 1, delay, until });
     }
 
     fn reconnect_later(&mut self) {

@@ -5,7 +5,7 @@ use super::planted;
 use super::{Engine, Event, Fatal, Kind, Output, RoleState, StateMachine, decode};
 use crate::engine::message::{AppendOutcome, Message, WireEntry};
 use crate::engine::types::{Index, Now, ServerId, Term};
-use copycat_storage::{AppendError, Disk, Entry};
+use copycat_storage::{AppendError, Disk, Entry, Meta};
 use std::time::Duration;
 
 /// The share of T (one part in so many) over which early candidates are spread.
@@ -187,8 +187,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             _ => (0, 0),
         };
         let outcome = AppendOutcome::Rejected { previous_index, conflict_term: term, conflict_index: index };
-        let lost = self.storage.meta().lost;
-        self.promise(to, Message::AppendReply { term: self.term(), round, outcome, wants, lost });
+        let Meta { starts: start, lost, .. } = *self.storage.meta();
+        self.promise(to, Message::AppendReply { term: self.term(), start, round, outcome, wants, lost });
     }
 
     /// Tells the leader what has become durable, what round it was heard in, and what waits here.
@@ -197,7 +197,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let term_durable = self.storage.durable_sequence() >= self.term_sequence;
         let memory = planted!(self.options, AcknowledgeBeforeDurable);
         let durable = if memory { self.storage.last_index() } else { self.durable_index() };
-        let (term, wants, lost) = (self.term(), self.reads.wants(), self.storage.meta().lost);
+        let Meta { term, starts: start, lost, .. } = *self.storage.meta();
+        let wants = self.reads.wants();
         let RoleState::Follower(f) = &mut self.role else { return };
         let matched = f.verified.min(durable);
         let news = matched > f.told || f.round > f.round_told || wants > f.wants_told || lost != f.lost_told;
@@ -206,7 +207,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         (f.told, f.round_told, f.wants_told, f.lost_told) = (matched, f.round, wants, lost);
         let outcome = AppendOutcome::Matched(matched);
-        let message = Message::AppendReply { term, round: f.round, outcome, wants, lost };
+        let message = Message::AppendReply { term, start, round: f.round, outcome, wants, lost };
         self.send(leader, message);
     }
 }

@@ -217,10 +217,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         &mut self,
         now: Now,
         from: ServerId,
-        round: u64,
-        outcome: AppendOutcome,
-        wants: Index,
-        lost: bool,
+        start: u64,
+        (round, outcome, wants, lost): (u64, AppendOutcome, Index, bool),
     ) {
         let last = self.storage.last_index();
         let hint = match outcome {
@@ -231,15 +229,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         let Some(leader) = self.leading() else { return };
         let Some(p) = leader.progress.get_mut(&from) else { return };
+        if !p.is_of_last_start(start) {
+            return;
+        }
         p.heard = now.monotonic;
         p.round = p.round.max(round.min(leader.round));
         p.wants = wants;
         if lost {
-            let without = match outcome {
-                AppendOutcome::Rejected { conflict_index, .. } => conflict_index,
-                AppendOutcome::Matched(_) => Index::MAX,
-            };
-            p.lost(last, without);
+            p.lost(last);
         } else {
             p.lost_until = None;
         }
@@ -293,11 +290,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Commits what a majority holds durably, if it is of this term.
     pub(super) fn advance_commit(&mut self) {
         let memory = planted!(self.options, LeaderCountsMemory);
+        let memory = memory || planted!(self.options, AloneWithoutFlush) && self.majority() == 1;
         let own = if memory { self.storage.last_index() } else { self.durable_index() };
         let RoleState::Leader(leader) = &self.role else { return };
+        let heard = |v: &ServerId| leader.progress.get(v).is_none_or(|p| p.match_index > 0);
+        let heard_only = planted!(self.options, QuorumOfTheHeard);
         let mut copies: Vec<Index> = self
             .configuration()
             .voters()
+            .filter(|v| !heard_only || heard(v))
             .map(|v| if v == self.id { own } else { leader.progress.get(&v).map_or(0, Progress::counted) })
             .collect();
         let index = reached_by_majority(&mut copies).min(self.storage.last_index());
@@ -439,6 +440,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Tells the successor to hold its election once it has everything.
     fn continue_transfer(&mut self, from: ServerId) {
         let (last, term) = (self.storage.last_index(), self.term());
+        let planted = planted!(self.options, LeaseAfterTransfer);
         let Some(leader) = self.leading() else { return };
         let caught_up = leader.progress.get(&from).is_some_and(|p| p.counted() == last);
         if let Some(transfer) = &mut leader.transfer
@@ -447,7 +449,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             && !transfer.sent
         {
             transfer.sent = true;
-            leader.no_lease = true;
+            leader.no_lease = !planted;
             self.send(from, Message::TimeoutNow { term });
         }
     }

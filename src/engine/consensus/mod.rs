@@ -112,13 +112,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             clock.note(entry.time, now);
         }
-        // The system may write the log's pages before the file that holds the term: then nothing was promised in it.
         let mut meta = storage.meta().clone();
+        // The system may write the log's pages before the file that holds the term: then nothing was promised in it.
         if storage.last_term() > meta.term {
             (meta.term, meta.vote) = (storage.last_term(), 0);
-            storage.set_meta(meta.clone());
         }
         let fresh = meta.term == 0 && !meta.lost;
+        meta.starts += 1;
+        storage.set_meta(meta);
         let mut engine = Self {
             id,
             random: seed,
@@ -328,8 +329,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Message::Append { previous_index, previous_term, entries, commit, round, recover_to, .. } => {
                 self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
             }
-            Message::AppendReply { round, outcome, wants, lost, .. } => {
-                self.on_append_reply(now, from, round, outcome, wants, lost);
+            Message::AppendReply { start, round, outcome, wants, lost, .. } => {
+                self.on_append_reply(now, from, start, (round, outcome, wants, lost));
             }
             Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from),
             Message::TimeoutNow { .. } => self.on_timeout_now(now, from),

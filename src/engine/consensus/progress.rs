@@ -35,6 +35,8 @@ pub(super) struct Progress {
     pub(super) wants: Index,
     /// It lost its log, and must hold it through this index before it counts.
     pub(super) lost_until: Option<Index>,
+    /// The latest of its starts that was heard.
+    start: u64,
 }
 
 impl Progress {
@@ -50,6 +52,7 @@ impl Progress {
             commit_sent: 0,
             wants: 0,
             lost_until: None,
+            start: 0,
         }
     }
 
@@ -94,15 +97,21 @@ impl Progress {
         self.inflight.clear();
     }
 
-    /// It lost its log, and holds nothing from `without` on: all that was known of it is void. It may lose it once more
-    /// while it is getting it back, so `without` is looked at each time.
-    pub(super) fn lost(&mut self, leader_last: Index, without: Index) {
-        if self.lost_until.is_none() {
-            self.lost_until = Some(leader_last);
+    /// It lost its log: it counts again once it holds it through `leader_last`.
+    pub(super) fn lost(&mut self, leader_last: Index) {
+        self.lost_until.get_or_insert(leader_last);
+    }
+
+    /// Whether what was said at this start still holds. A new start voids what was known: the log may have been lost, and
+    /// may be lost again while it is got back.
+    pub(super) fn is_of_last_start(&mut self, start: u64) -> bool {
+        if start > self.start {
+            self.start = start;
             self.match_index = 0;
+            self.lost_until = None;
             self.probe_from(self.next);
         }
-        self.match_index = self.match_index.min(without.saturating_sub(1));
+        start == self.start
     }
 
     pub(super) fn sent_entries(&mut self, last: Index) {
@@ -160,14 +169,18 @@ mod tests {
     #[test]
     fn a_lost_log_counts_for_nothing() {
         let mut p = Progress::new(10, Duration::ZERO);
+        assert!(p.is_of_last_start(1));
         p.matched(10);
-        p.lost(14, Index::MAX);
+        assert!(p.is_of_last_start(2));
+        p.lost(14);
         assert_eq!((p.counted(), p.match_index), (0, 0));
+        assert!(!p.is_of_last_start(1), "it comes late, from before the loss");
         p.matched(12);
-        p.lost(99, Index::MAX);
+        p.lost(99);
         assert_eq!((p.counted(), p.match_index, p.lost_until), (0, 12, Some(14)));
-        p.lost(99, 1);
+        assert!(p.is_of_last_start(3));
+        p.lost(20);
         assert!(p.rejected(12, 1), "it lost it again: begin anew");
-        assert_eq!((p.counted(), p.match_index, p.next), (0, 0, 1));
+        assert_eq!((p.counted(), p.match_index, p.next, p.lost_until), (0, 0, 1, Some(20)));
     }
 }

@@ -126,6 +126,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             && leader.confirmed_round() >= *round
             && let Some((_, read_index, waiting)) = self.reads.round.take()
         {
+            let read_index = if planted!(self.options, ReadBeforeApplied) { 0 } else { read_index };
             for w in waiting {
                 self.reads.ready.insert((read_index, w.id), w);
             }
