@@ -111,7 +111,7 @@ fn recovery(c: &mut Criterion) {
     let mut storage = open(&path);
     for index in 1..=ENTRIES {
         storage.append(&entry(index)).unwrap();
-        if index % 8192 == 0 {
+        if index.is_multiple_of(8192) {
             flush(&mut storage);
         }
     }

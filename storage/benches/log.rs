@@ -58,7 +58,7 @@ fn append(c: &mut Criterion) {
                 storage.append(&next).unwrap();
                 took += begin.elapsed();
                 // The next file is made ahead, as a server does on another thread.
-                if next.index % 4096 == 0 {
+                if next.index.is_multiple_of(4096) {
                     flush(&mut storage);
                 }
             }
@@ -95,7 +95,7 @@ fn open(c: &mut Criterion) {
         let mut storage = directory.open();
         for index in 1..=entries {
             storage.append(&entry(index)).unwrap();
-            if index % 8192 == 0 {
+            if index.is_multiple_of(8192) {
                 flush(&mut storage);
             }
         }

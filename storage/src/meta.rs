@@ -259,6 +259,7 @@ mod tests {
                 durability: 6,
                 boot: 7 << 90,
                 clean: true,
+                starts: 3,
             },
         };
         let bytes = record.encode();
