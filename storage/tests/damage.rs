@@ -33,20 +33,21 @@ fn append(storage: &mut Storage<MemDisk>, log: &mut Vec<Entry>, term: u64, data:
 
 /// A log of sealed, truncated and active segments, meta and configuration; all durable, and the
 /// durability of everything recorded if `marked`.
-fn build(marked: bool) -> (MemDisk, Vec<Entry>) {
+fn build(marked: bool, segment: u32) -> (MemDisk, Vec<Entry>) {
     let disk = MemDisk::new();
-    let mut storage = open(&disk, 4096);
+    let mut storage = open(&disk, segment);
+    let size = segment as usize / 4096;
     storage.set_configuration(b"a configuration".to_vec());
     storage.set_meta(Meta { server: 2, term: 5, vote: 1, ..storage.meta().clone() });
     let mut log = Vec::new();
     for i in 0..29_u8 {
-        append(&mut storage, &mut log, 1, &[i; 300]);
+        append(&mut storage, &mut log, 1, &vec![i; 300 * size]);
         flush(&mut storage);
     }
     storage.truncate(25).unwrap();
     log.truncate(25);
     for i in 0..8_u8 {
-        append(&mut storage, &mut log, 5, &[i; 150]);
+        append(&mut storage, &mut log, 5, &vec![i; 150 * size]);
     }
     settle(&mut storage);
     // A spare, and an unmarked last entry.
@@ -113,8 +114,8 @@ fn outcome(image: &[(String, Vec<u8>)], log: &[Entry], what: &str) -> Outcome {
 }
 
 /// Flips each byte of every file in turn and counts what comes of it.
-fn flip_every_byte(marked: bool, mask: impl Fn(usize) -> u8) -> [usize; 4] {
-    let (disk, log) = build(marked);
+fn flip_every_byte(marked: bool, segment: u32, mask: impl Fn(usize) -> u8) -> [usize; 4] {
+    let (disk, log) = build(marked, segment);
     let whole = image(&disk);
     assert_eq!(outcome(&whole, &log, "whole"), Outcome::Harmless);
     let mut counts = [0; 4];
@@ -141,19 +142,25 @@ fn flip_every_byte(marked: bool, mask: impl Fn(usize) -> u8) -> [usize; 4] {
 
 #[test]
 fn a_flipped_bit_anywhere_loses_nothing_silently() {
-    let [harmless, reported, refused, cut] = flip_every_byte(true, |i| 1 << (i % 8));
+    let [harmless, reported, refused, cut] = flip_every_byte(true, 4096, |i| 1 << (i % 8));
     assert!(harmless > 1_000 && reported > 3_000 && refused > 1_500 && cut == 0);
 }
 
 #[test]
+fn a_flipped_byte_in_segments_of_16_kib_loses_nothing_silently() {
+    let [harmless, reported, refused, cut] = flip_every_byte(true, 16 * 1024, |_| 0xFF);
+    assert!(harmless > 1_000 && reported > 30_000 && refused > 5_000 && cut == 0);
+}
+
+#[test]
 fn an_unrecorded_last_entry_is_a_tail() {
-    let [_, _, _, cut] = flip_every_byte(false, |_| 0xFF);
+    let [_, _, _, cut] = flip_every_byte(false, 4096, |_| 0xFF);
     assert_eq!(cut, 64 + 8, "exactly the bytes of the last entry");
 }
 
 #[test]
 fn a_missing_segment_is_damage_wherever_it_was() {
-    let (disk, log) = build(true);
+    let (disk, log) = build(true, 4096);
     let whole = image(&disk);
     let storage = open(&disk, 4096);
     let segments = storage.segments();
@@ -174,7 +181,7 @@ fn a_missing_segment_is_damage_wherever_it_was() {
 
 #[test]
 fn zeroed_sectors_in_what_was_flushed_are_damage() {
-    let (disk, log) = build(true);
+    let (disk, log) = build(true, 4096);
     let whole = image(&disk);
     for file in 0..whole.len() {
         if !whole[file].0.ends_with(".log") {
@@ -233,7 +240,7 @@ fn opening_does_not_read_sealed_entries() {
 #[test]
 fn a_value_cannot_pass_as_an_entry() {
     // A value that holds the image of another log's bytes, entries with high marks included.
-    let (other, _) = build(true);
+    let (other, _) = build(true, 4096);
     let image = other.get("0000000003-0001.log").unwrap();
     let disk = MemDisk::new();
     let mut storage = try_open(&disk, 16_384, 1234).unwrap();
@@ -277,7 +284,7 @@ fn a_cut_tail_does_not_come_back() {
 #[test]
 fn both_metas_lost_is_another_server() {
     for damage in 0..3 {
-        let (disk, _) = build(true);
+        let (disk, _) = build(true, 4096);
         for name in ["meta-0", "meta-1"] {
             match damage {
                 0 => disk.remove(name).unwrap(),
@@ -296,7 +303,7 @@ fn both_metas_lost_is_another_server() {
 fn one_meta_lost_is_mended() {
     for name in ["meta-0", "meta-1"] {
         for damage in 0..3 {
-            let (disk, log) = build(true);
+            let (disk, log) = build(true, 4096);
             match damage {
                 0 => disk.remove(name).unwrap(),
                 1 => disk.corrupt(name, 100, 1).unwrap(),
@@ -312,7 +319,7 @@ fn one_meta_lost_is_mended() {
 
 #[test]
 fn a_lost_log_is_noticed_and_remembered() {
-    let (disk, _) = build(true);
+    let (disk, _) = build(true, 4096);
     for name in names(&disk).iter().filter(|name| name.ends_with(".log")) {
         disk.remove(name).unwrap();
     }
@@ -329,7 +336,7 @@ fn a_lost_log_is_noticed_and_remembered() {
 #[test]
 fn later_formats_are_told_from_damage() {
     for (name, at) in [("meta-0", 8), ("configuration", 8), ("0000000001-0001.log", 8)] {
-        let (disk, _) = build(true);
+        let (disk, _) = build(true, 4096);
         let mut bytes = disk.get(name).unwrap();
         bytes[at] = 9;
         bytes[12..16].fill(0);
@@ -345,7 +352,7 @@ fn later_formats_are_told_from_damage() {
 
 #[test]
 fn all_of_the_built_log_is_read() {
-    let (disk, log) = build(false);
+    let (disk, log) = build(false, 4096);
     assert_eq!(all(&open(&disk, 4096)), log);
 }
 
