@@ -1,6 +1,7 @@
 //! The command line. One file a subcommand.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // this is where printing belongs
 
+mod bench;
 mod check;
 mod client;
 mod cluster;
@@ -40,6 +41,8 @@ enum Command {
     List(keys::List),
     /// Looks at the cluster
     Cluster(cluster::Cluster),
+    /// Puts a load on a running cluster and tells rates and times
+    Bench(bench::Bench),
     /// Verifies a data directory that no server is using; changes nothing
     Check(check::Check),
 }
@@ -95,6 +98,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Delete(c) => c.run(),
         Command::List(c) => c.run(),
         Command::Cluster(c) => c.run(),
+        Command::Bench(c) => c.run(),
         Command::Check(c) => c.run(),
     };
     match result {

@@ -1,6 +1,6 @@
 //! The command line against a running cluster.
 
-use crate::harness::{Cluster, Said, copycat, turn};
+use crate::harness::{Cluster, Said, copycat, get, json, turn};
 
 #[test]
 fn put_get_delete_list_and_status() {
@@ -53,4 +53,33 @@ fn put_get_delete_list_and_status() {
     assert_eq!(fine(&both, &["get", "cli/b/../c ä"]).trim_end(), "odd");
     let nobody = run(&endpoints[down], &["get", "cli/a"]);
     assert_eq!((nobody.status.code(), nobody.err.lines().count()), (Some(1), 1), "{}", nobody.err);
+}
+
+/// A small load: every row has requests and no errors, and the keys are gone afterwards.
+#[test]
+fn bench_tells_rates_and_leaves_nothing() {
+    let _turn = turn();
+    let mut cluster = Cluster::start();
+    cluster.wait_until_ready();
+    let endpoints: Vec<String> = cluster.addresses().iter().map(|a| format!("http://{a}")).collect();
+    let endpoints = endpoints.join(",");
+    let arguments = ["bench", "--duration", "200ms", "--clients", "2", "--keys", "50", "--value-size", "10"];
+    let rest = ["--output", "json", "--endpoint", &endpoints];
+    let said = copycat(&[arguments.as_slice(), &rest].concat());
+    assert!(said.status.success(), "{}{}", said.out, said.err);
+    let told: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let rows = told["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 5, "one for each operation");
+    for row in rows {
+        assert!(row["requests"].as_u64().unwrap() > 0 && row["errors"] == 0, "{row}");
+        assert!(row["p50_ms"].as_f64().unwrap() <= row["p99_ms"].as_f64().unwrap(), "{row}");
+    }
+    let left = get(cluster.servers[0].http, "/v1/kv?prefix=copycat-bench/");
+    assert_eq!(json(&left)["items"], serde_json::json!([]));
+    let nobody = copycat(&["bench", "--duration", "200ms", "--endpoint", "http://127.0.0.1:1"]);
+    assert!(
+        !nobody.status.success() && nobody.err.contains("error: ") && nobody.err.lines().count() == 1,
+        "{}",
+        nobody.err
+    );
 }
