@@ -13,6 +13,7 @@ use super::view::{View, Views};
 use super::waiters::Waiters;
 use crate::engine::{Configuration, Engine, ServerId};
 use crate::store::Store;
+use async_global_executor::GlobalExecutorConfig;
 use async_std::net::TcpListener;
 use async_std::task;
 use copycat_http::HttpConfig;
@@ -137,12 +138,23 @@ fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
     Ok(storage)
 }
 
+/// Starts the threads that sockets are served on, before async-std would start one for each processor: one alone serves
+/// more, since requests are short and handing them from thread to thread costs more than it gains (see
+/// `docs/benchmarks.md`). `ASYNC_STD_THREAD_COUNT` in the environment says otherwise. In a program that has started the
+/// runtime already, nothing changes.
+fn start_runtime() {
+    let one = GlobalExecutorConfig::default().with_min_threads(1).with_max_threads(1);
+    let named = one.with_env_var("ASYNC_STD_THREAD_COUNT").with_thread_name_fn(|| "copycat-sockets".to_string());
+    async_global_executor::init_with_config(named);
+}
+
 impl Server {
     /// Starts a server: opens its directory, binds its ports, joins its peers. It serves as soon as there is a leader.
     ///
     /// # Errors
     /// If an address or the directory cannot be used; the error is one line that says what to do.
     pub fn start(options: &Options) -> Result<Self, ServerError> {
+        start_runtime();
         let initial = Configuration::bootstrap(options.bootstrap.iter().cloned());
         if !initial.members.contains_key(&options.id) {
             return Err(ServerError::new(format!("--bootstrap does not list server {} itself: add it", options.id)));
