@@ -1,5 +1,5 @@
 # `make test` checks everything and needs nothing but the Rust toolchain.
-# Nothing here but `fix`, `seeds` and `tools` changes a file outside of target/.
+# Nothing here but `fix`, `seeds`, `compare` and `tools` changes a file outside of target/.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ CARGO ?= cargo
 SEEDS ?= 10000
 STEPS ?= 10000
 
-.PHONY: help run test verify unit simulate seeds cluster campaign bench fix tools
+.PHONY: help run test verify unit simulate seeds cluster campaign compare bench fix tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -29,6 +29,7 @@ verify: ## format, lints, docs, dependencies; writes nothing
 	$(CARGO) check --lib --no-default-features
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
 	.ci/no-tokio
+	$(CARGO) fmt --all --manifest-path benches/compare/Cargo.toml -- --check --config-path rustfmt.toml
 	if $(CARGO) deny --version >/dev/null 2>&1; then
 		$(CARGO) deny --all-features check
 	else
@@ -59,11 +60,23 @@ campaign: ## the long versions: SEEDS=10000 simulated runs, longer cluster tests
 	$(CARGO) test --release --features planted-bugs --test simulation -- --nocapture --include-ignored
 	$(CARGO) test --release --test cluster -- --nocapture
 
+# Where the parts of the comparison are built.
+COMPARE_TARGET ?= $(CURDIR)/target/compare
+
+compare: ## the same load on this, etcd and ZooKeeper; writes docs/benchmarks.md (COMPARE="--rounds 1 --seconds 1" for a look)
+	@benches/compare/peers/install.sh
+	$(CARGO) build --release --target-dir $(COMPARE_TARGET)
+	cd benches/compare
+	$(CARGO) build --release --workspace --target-dir $(COMPARE_TARGET)
+	$(COMPARE_TARGET)/release/compare --copycat $(COMPARE_TARGET)/release/copycat --bare $(COMPARE_TARGET)/release/bare \
+		--data $(COMPARE_TARGET)/data --write ../../docs/benchmarks.md $(COMPARE)
+
 bench: ## benchmarks
 	@$(CARGO) bench --workspace
 
 fix: ## formats, and mends what the lints can mend
 	@$(CARGO) fmt --all
+	$(CARGO) fmt --all --manifest-path benches/compare/Cargo.toml -- --config-path rustfmt.toml
 	$(CARGO) clippy --workspace --all-targets --features planted-bugs --fix --allow-dirty --allow-staged
 
 tools: ## installs what `verify` uses beyond the toolchain

@@ -183,12 +183,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     pub(super) fn reject_append(&mut self, to: ServerId, previous_index: Index, term: Term, index: Index) {
         let (round, wants) = match &self.role {
-            RoleState::Follower(f) => (f.round, self.reads.wants()),
+            RoleState::Follower(f) => (f.round, self.wants()),
             _ => (0, 0),
         };
         let outcome = AppendOutcome::Rejected { previous_index, conflict_term: term, conflict_index: index };
         let Meta { starts: start, lost, .. } = *self.storage.meta();
         self.promise(to, Message::AppendReply { term: self.term(), start, round, outcome, wants, lost });
+    }
+
+    /// Through which index this server wants to hear of commits at once. Who listens for changes wants all of them.
+    fn wants(&self) -> Index {
+        if self.executor.is_listening() { Index::MAX } else { self.reads.wants() }
     }
 
     /// Tells the leader what has become durable, what round it was heard in, and what waits here.
@@ -198,7 +203,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let memory = planted!(self.options, AcknowledgeBeforeDurable);
         let durable = if memory { self.storage.last_index() } else { self.durable_index() };
         let Meta { term, starts: start, lost, .. } = *self.storage.meta();
-        let wants = self.reads.wants();
+        let wants = self.wants();
         let RoleState::Follower(f) = &mut self.role else { return };
         let matched = f.verified.min(durable);
         let news = matched > f.told || f.round > f.round_told || wants > f.wants_told || lost != f.lost_told;

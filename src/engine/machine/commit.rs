@@ -134,6 +134,10 @@ impl<E> Context<E> {
         }
     }
 
+    pub(super) fn is_listening(&self) -> bool {
+        self.listening
+    }
+
     /// The index being applied.
     #[must_use]
     pub fn index(&self) -> Index {

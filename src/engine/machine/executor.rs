@@ -141,6 +141,11 @@ impl<M: StateMachine> Executor<M> {
         self.context.listen(listening);
     }
 
+    /// Whether account is kept of the topics that are touched.
+    pub fn is_listening(&self) -> bool {
+        self.context.is_listening()
+    }
+
     /// The topics that were touched since they were last taken, in order.
     pub fn take_touched(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.context.touched)
