@@ -29,6 +29,8 @@ const BATCH: usize = 1024;
 const RETRY: Duration = Duration::from_millis(50);
 /// For how many election timeouts a request waits for a leader to appear.
 const PATIENCE: u32 = 6;
+/// How often the memory of the log's pages is given back, at most.
+const RELEASE: Duration = Duration::from_secs(1);
 /// A log this long without a new entry is idle: then it is noted on disk that its end is durable.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,9 @@ struct Progress {
     last_change: Duration,
     idle_marked: bool,
     flushed_at: Duration,
+    /// When the log's memory was last given back, and what was applied then.
+    released_at: Duration,
+    released_to: u64,
     refused: BTreeSet<ServerId>,
     heard_leader: bool,
     shutting_down: Option<Duration>,
@@ -472,7 +477,13 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    fn publish(&self, now: Now) {
+    fn publish(&mut self, now: Now) {
+        if now.monotonic >= self.state.released_at + RELEASE
+            && self.state.released_to != self.engine.executor().applied()
+        {
+            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.executor().applied());
+            self.engine.storage().release_memory();
+        }
         let status = self.engine.status();
         self.door.update(status.cluster, self.engine.configuration());
         self.views.publish(now.monotonic, status, || View::of(&self.engine));

@@ -85,6 +85,9 @@ pub trait DiskFile: Send + 'static {
     /// When the range is not inside the file, or the disk was opened for reading only.
     fn write(&mut self, offset: u64, data: &[u8]);
 
+    /// Says that this process need not hold the file's pages in its own memory. Changes no byte, and no durability.
+    fn release(&self) {}
+
     /// A job that makes everything written in `range` *before this call* durable.
     fn flusher(&self, range: Range<u64>) -> Self::Flush;
 }

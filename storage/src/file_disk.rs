@@ -220,6 +220,10 @@ impl DiskFile for MappedFile {
         bytes[start..start + data.len()].copy_from_slice(data);
     }
 
+    fn release(&self) {
+        self.mapping.release();
+    }
+
     fn flusher(&self, _range: Range<u64>) -> FileFlush {
         // One fdatasync writes every dirty page of the file, those dirtied through the mapping
         // included; it costs what one msync costs, however many ranges are dirty.

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io;
 
-use memmap2::{Mmap, MmapMut};
+use memmap2::{Mmap, MmapMut, UncheckedAdvice};
 
 /// A file's bytes in memory.
 #[derive(Debug)]
@@ -49,6 +49,21 @@ impl Mapping {
             Mapping::Read(map) => map,
             Mapping::Empty => &[],
         }
+    }
+
+    /// The system may take back the memory; the bytes come back from its cache or the file when they are looked at.
+    pub(crate) fn release(&self) {
+        // SAFETY: for a shared mapping of a file this discards no data: dirty pages stay in the system's cache, which is
+        // what every later access, and every flush, sees.
+        let advised = unsafe {
+            match self {
+                Mapping::Write(map) => map.unchecked_advise(UncheckedAdvice::DontNeed),
+                Mapping::Read(map) => map.unchecked_advise(UncheckedAdvice::DontNeed),
+                Mapping::Empty => Ok(()),
+            }
+        };
+        // Advice: a system that does not take it is no worse off than before.
+        drop(advised);
     }
 
     /// All bytes, for writing; `None` when mapped for reading only.

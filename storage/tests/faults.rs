@@ -152,3 +152,25 @@ fn a_promise_of_memory_is_kept_by_no_power_cut_but_meta_is() {
     disk.crash(&mut || 0);
     assert_eq!(open(&disk, 4096).last_index(), 6, "a real flush is a real flush");
 }
+
+#[test]
+fn memory_given_back_takes_no_byte_with_it() {
+    let directory = Directory::new();
+    let disk = FileDisk::open(&directory.0).unwrap();
+    let mut storage = open(&disk, 4096);
+    let mut log = Vec::new();
+    for last in 1..=40 {
+        // Before the flush as well: what is only in the system's cache must stay there.
+        fill(&mut storage, &mut log, last, 1, 300);
+        storage.release_memory();
+        assert_log(&storage, &log);
+        if last % 7 == 0 {
+            flush(&mut storage);
+        }
+    }
+    settle(&mut storage);
+    storage.release_memory();
+    drop((storage, disk));
+    let disk = FileDisk::open(&directory.0).unwrap();
+    assert_log(&open(&disk, 4096), &log);
+}

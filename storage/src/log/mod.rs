@@ -331,6 +331,12 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    pub(crate) fn release_memory(&self) {
+        for segment in &self.segments {
+            segment.file.release();
+        }
+    }
+
     pub(crate) fn prepare(&mut self) -> Option<PrepareJob<D>> {
         let wanted = self.spare.is_none() && !self.preparing && self.check().is_ok();
         if !wanted || self.active().end < self.prepare_at {
