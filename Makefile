@@ -37,28 +37,28 @@ verify: ## format, lints, docs, dependencies; writes nothing
 	fi
 
 unit: ## unit, contract, golden and crash-image tests
-	@$(CARGO) test --release --workspace --lib --bins
-	$(CARGO) test --release --workspace --doc
-	$(CARGO) test --release --package copycat-storage --package copycat-http --package copycat-testkit --tests
+	@$(CARGO) test --profile quick --workspace --lib --bins
+	$(CARGO) test --profile quick --workspace --doc
+	$(CARGO) test --profile quick --package copycat-storage --package copycat-http --package copycat-testkit --tests
 	for test in $$(find tests -mindepth 1 -maxdepth 1 \( -name '*.rs' -o -exec test -f {}/main.rs \; \) -print | sort); do
 		name=$$(basename "$$test" .rs)
 		case "$$name" in simulation | cluster) continue ;; esac
-		$(CARGO) test --release --test "$$name"
+		$(CARGO) test --profile quick --test "$$name"
 	done
 
 simulate: ## the simulator and its planted bugs; COPYCAT_SIM_SEED=n replays one run
-	@$(CARGO) test --release --features planted-bugs --test simulation
+	@$(CARGO) test --profile quick --features planted-bugs --test simulation
 
 seeds: ## searches a seed for each planted bug, and writes them into docs/correctness.md
-	@COPYCAT_UPDATE=1 $(CARGO) test --release --features planted-bugs --test simulation -- --ignored --nocapture search
+	@COPYCAT_UPDATE=1 $(CARGO) test --profile quick --features planted-bugs --test simulation -- --ignored --nocapture search
 
 cluster: ## three real processes: kills, pauses, cut connections
-	@$(CARGO) test --release --test cluster -- --nocapture
+	@$(CARGO) test --profile quick --test cluster -- --nocapture
 
 campaign: ## the long versions: SEEDS=10000 simulated runs, longer cluster tests
 	@export COPYCAT_TEST_LONG=1 COPYCAT_SIM_SEEDS=$(SEEDS) COPYCAT_SIM_STEPS=$(STEPS)
-	$(CARGO) test --release --features planted-bugs --test simulation -- --nocapture --include-ignored
-	$(CARGO) test --release --test cluster -- --nocapture
+	$(CARGO) test --profile quick --features planted-bugs --test simulation -- --nocapture --include-ignored
+	$(CARGO) test --profile quick --test cluster -- --nocapture
 
 # Where the parts of the comparison are built.
 COMPARE_TARGET ?= $(CURDIR)/target/compare
