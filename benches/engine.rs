@@ -16,6 +16,7 @@ fn put(n: u64) -> Command {
         key: format!("bench-key-{:022}", n.wrapping_mul(7919) % 10_000).into_bytes(),
         value: vec![b'x'; 256],
         content_type: "application/octet-stream".into(),
+        ttl_ms: 0,
         condition: Condition::Always,
     }
 }

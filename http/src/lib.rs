@@ -7,7 +7,7 @@
 //!
 //! - Key names in JSON are text if they are UTF-8; others are base64, and `"key_encoding": "base64"` stands beside them.
 //! - An unknown or repeated query parameter is `bad_request`, and so is one that belongs to a later version: a typing
-//!   error, or a `ttl` that nobody enforces, must not pass silently. A `%` that begins no pair of hexadecimal digits too.
+//!   error, or a `session` that nobody knows, must not pass silently. A `%` that begins no pair of hexadecimal digits too.
 //! - In a query string a plus sign is a space, as forms have it; in a path it is a plus sign.
 //! - `limit` and `max_bytes` of a list that is streamed line by line are those of the pages beneath; its `Copycat-Index`
 //!   is the first page's, the `index` of its last line the last page's.

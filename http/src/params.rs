@@ -2,7 +2,7 @@
 
 use crate::backend::{Consistency, Read};
 use crate::code::Code;
-use crate::duration::parse_duration;
+use crate::duration::{parse_duration, parse_ttl};
 use crate::key;
 use crate::problem::Problem;
 use axum::http::HeaderMap;
@@ -15,7 +15,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a caller may ask to be held until something changes.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Parameters that the API has set aside for what is not built yet: never silently ignored.
-const LATER: &[&str] = &["ephemeral", "lock", "session", "token", "ttl"];
+const LATER: &[&str] = &["ephemeral", "lock", "session", "token"];
 /// Headers likewise.
 const LATER_HEADERS: &[(&str, &str)] = &[
     ("idempotency-key", "Idempotency-Key"),
@@ -88,6 +88,12 @@ impl Params {
             Some(_) => Err(bad_duration("wait", "give at most 5m")),
             None => Err(bad_duration("wait", &format!("{text:?} is no duration: write 1500ms, 30s or 5m"))),
         }
+    }
+
+    /// A key's life in milliseconds; 0: none is given.
+    pub(crate) fn ttl(&self) -> Result<u64, Problem> {
+        let Some(text) = self.text("ttl")? else { return Ok(0) };
+        parse_ttl(text).map_err(|detail| bad_duration("ttl", &detail))
     }
 
     /// How to read: `?consistency=`, `?index=` or the header `Copycat-Index`, `?timeout=`.
@@ -169,7 +175,7 @@ mod tests {
         assert_eq!(found.bytes("key"), Some(&b"a/b c\xff"[..]));
         assert!(found.flag("meta").expect("a flag"));
         assert!(params("k%65y=a", &["key"]).is_ok(), "names may be encoded");
-        for bad in ["key=a&key=b", "kee=a", "ttl=3s", "wait=1s", "key=%", "key=%zz", "%ff=a", "=a"] {
+        for bad in ["key=a&key=b", "kee=a", "lock=a", "wait=1s", "key=%", "key=%zz", "%ff=a", "=a"] {
             assert!(params(bad, &["key"]).is_err(), "{bad}");
         }
     }

@@ -31,7 +31,9 @@ fn predicate(predicate: api::Predicate) -> store::Predicate {
 
 fn operations(operations: Vec<api::Operation>) -> Vec<store::Operation> {
     let one = |operation| match operation {
-        api::Operation::Put { key, value, content_type } => store::Operation::Put { key, value, content_type },
+        api::Operation::Put { key, value, content_type, ttl_ms } => {
+            store::Operation::Put { key, value, content_type, ttl_ms }
+        }
         api::Operation::Delete { key } => store::Operation::Delete { key },
         api::Operation::Get { key } => store::Operation::Get { key },
     };
@@ -42,8 +44,8 @@ pub(super) fn command(command: api::Command) -> store::Command {
     use api::Command as From;
     use store::Command as To;
     match command {
-        From::Put { key, value, content_type, condition: c } => {
-            To::Put { key, value, content_type, condition: condition(c) }
+        From::Put { key, value, content_type, ttl_ms, condition: c } => {
+            To::Put { key, value, content_type, ttl_ms, condition: condition(c) }
         }
         From::Delete { key, condition: c } => To::Delete { key, condition: condition(c) },
         From::DeletePrefix { prefix, limit } => To::DeletePrefix { prefix, limit },
@@ -88,8 +90,8 @@ pub(super) fn query(query: api::Query) -> store::Query {
 }
 
 pub(super) fn item(item: store::Item) -> api::Item {
-    let store::Item { key, value, content_type, version, created_index } = item;
-    api::Item { key, value, content_type, version, created_index }
+    let store::Item { key, value, content_type, version, created_index, ttl_ms } = item;
+    api::Item { key, value, content_type, version, created_index, ttl_ms }
 }
 
 pub(super) fn answer(answer: store::Answer) -> api::QueryOutput {
@@ -117,15 +119,17 @@ fn logged(command: store::Command) -> api::Command {
     };
     let operations = |operations: Vec<store::Operation>| {
         let one = |operation| match operation {
-            store::Operation::Put { key, value, content_type } => api::Operation::Put { key, value, content_type },
+            store::Operation::Put { key, value, content_type, ttl_ms } => {
+                api::Operation::Put { key, value, content_type, ttl_ms }
+            }
             store::Operation::Delete { key } => api::Operation::Delete { key },
             store::Operation::Get { key } => api::Operation::Get { key },
         };
         operations.into_iter().map(one).collect()
     };
     match command {
-        From::Put { key, value, content_type, condition: c } => {
-            To::Put { key, value, content_type, condition: condition(c) }
+        From::Put { key, value, content_type, ttl_ms, condition: c } => {
+            To::Put { key, value, content_type, ttl_ms, condition: condition(c) }
         }
         From::Delete { key, condition: c } => To::Delete { key, condition: condition(c) },
         From::DeletePrefix { prefix, limit } => To::DeletePrefix { prefix, limit },

@@ -1,7 +1,8 @@
 //! The product's state machine: keys and their values.
 //!
 //! Invariants: a key's version is the log index of its last change, so it is never used twice; each key holds the log
-//! entry of its last put, and no other entry is held.
+//! entry of its last put, and no other entry is held. A key that was put with a TTL has one timer, which removes it, and a
+//! key without has none.
 
 mod list;
 mod removed;
@@ -11,7 +12,9 @@ pub use types::{
     Answer, Command, Condition, Item, Listed, Listing, Operation, OperationOutput, Output, Predicate, Query,
 };
 
-use crate::engine::machine::{Commit, CompactionMode, Context, Held, StateMachine};
+use crate::engine::machine::{
+    Commit, CompactionMode, Context, Held, StateMachine, Timer, TimerId, decode_operation, encode_operation,
+};
 use removed::Removed;
 use std::collections::BTreeMap;
 
@@ -22,6 +25,21 @@ struct Record {
     version: u64,
     created_index: u64,
     held: Held,
+    expiry: Option<Expiry>,
+}
+
+/// A TTL that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Expiry {
+    ttl_ms: u64,
+    timer: TimerId,
+}
+
+/// What a put stores.
+struct Value {
+    value: Vec<u8>,
+    content_type: String,
+    ttl_ms: u64,
 }
 
 impl Record {
@@ -32,6 +50,7 @@ impl Record {
             content_type: self.content_type.clone(),
             version: self.version,
             created_index: self.created_index,
+            ttl_ms: self.expiry.map_or(0, |e| e.ttl_ms),
         }
     }
 }
@@ -61,31 +80,45 @@ impl Store {
     }
 
     /// Returns whether the key is new.
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, content_type: String, context: &mut Context<()>) -> bool {
+    fn put(&mut self, key: Vec<u8>, value: Value, context: &mut Context<()>) -> bool {
         context.touch(&key);
         let (held, version) = (context.hold(), context.index());
+        let Value { value, content_type, ttl_ms } = value;
+        let expiry = (ttl_ms > 0).then(|| {
+            let due = context.time().saturating_add(ttl_ms);
+            Expiry { ttl_ms, timer: context.schedule(due, encode_operation(&serde_bytes::Bytes::new(&key))) }
+        });
         match self.keys.entry(key) {
             std::collections::btree_map::Entry::Occupied(mut there) => {
                 let created_index = there.get().created_index;
-                let replaced = there.insert(Record { value, content_type, version, created_index, held });
-                context.release(replaced.held);
+                let record = Record { value, content_type, version, created_index, held, expiry };
+                Self::forget(there.insert(record), context);
                 false
             }
             std::collections::btree_map::Entry::Vacant(free) => {
                 self.removed.forget(free.key());
-                free.insert(Record { value, content_type, version, created_index: version, held });
+                free.insert(Record { value, content_type, version, created_index: version, held, expiry });
                 true
             }
+        }
+    }
+
+    /// What hangs on a record that is no more.
+    fn forget(record: Record, context: &mut Context<()>) {
+        context.release(record.held);
+        if let Some(expiry) = record.expiry {
+            context.cancel(expiry.timer);
         }
     }
 
     /// Returns the version that the key had.
     fn remove(&mut self, key: Vec<u8>, context: &mut Context<()>) -> Option<u64> {
         let record = self.keys.remove(&key)?;
+        let version = record.version;
         context.touch(&key);
-        context.release(record.held);
+        Self::forget(record, context);
         self.removed.note(key, context.index());
-        Some(record.version)
+        Some(version)
     }
 
     fn remove_prefix(&mut self, prefix: &[u8], limit: u64, context: &mut Context<()>) -> Output {
@@ -129,8 +162,8 @@ impl Store {
 
     fn operate(&mut self, operation: Operation, context: &mut Context<()>) -> OperationOutput {
         match operation {
-            Operation::Put { key, value, content_type } => {
-                OperationOutput::Put { created: self.put(key, value, content_type, context) }
+            Operation::Put { key, value, content_type, ttl_ms } => {
+                OperationOutput::Put { created: self.put(key, Value { value, content_type, ttl_ms }, context) }
             }
             Operation::Delete { key } => OperationOutput::Deleted { version: self.remove(key, context) },
             Operation::Get { key } => OperationOutput::Value(self.keys.get(&key).map(|r| r.item(&key, true))),
@@ -147,8 +180,8 @@ impl Store {
             }
         }
         match command {
-            Command::Put { key, value, content_type, .. } => {
-                Output::Put { created: self.put(key, value, content_type, context) }
+            Command::Put { key, value, content_type, ttl_ms, .. } => {
+                Output::Put { created: self.put(key, Value { value, content_type, ttl_ms }, context) }
             }
             Command::Delete { key, .. } => Output::Deleted { version: self.remove(key, context) },
             Command::DeletePrefix { prefix, limit } => self.remove_prefix(&prefix, limit, context),
@@ -175,6 +208,7 @@ impl StateMachine for Store {
 
     fn mode(command: &Command) -> CompactionMode {
         match command {
+            Command::Put { ttl_ms: 1.., .. } => CompactionMode::Expiring,
             Command::Put { .. } => CompactionMode::Release,
             // What removes a key must be on all servers before it is forgotten.
             Command::Delete { .. } | Command::DeletePrefix { .. } => CompactionMode::Tombstone,
@@ -192,6 +226,14 @@ impl StateMachine for Store {
 
     fn apply(&mut self, commit: Commit<Command>, context: &mut Context<()>) -> Output {
         self.command(commit.operation, context)
+    }
+
+    /// A key's time is over. Its timer is cancelled whenever the key is changed, so the one that fires is its last.
+    fn timer(&mut self, timer: Timer, context: &mut Context<()>) {
+        let key: serde_bytes::ByteBuf = decode_operation(&timer.data).unwrap_or_default();
+        if self.keys.get(key.as_slice()).is_some_and(|r| r.expiry.is_some_and(|e| e.timer == timer.id)) {
+            self.remove(key.into_vec(), context);
+        }
     }
 
     fn query(&self, query: Query) -> Answer {

@@ -3,33 +3,46 @@ use crate::engine::Kind;
 use crate::engine::machine::{Executor, Outcome, decode_output, decode_query_output, encode_operation};
 use copycat_storage::EntryRef;
 
-struct Machine(Executor<Store>);
+/// Its log time stands still unless it is moved.
+struct Machine(Executor<Store>, u64);
 
 impl Machine {
     fn new() -> Self {
-        Self(Executor::new(Store::default()))
+        Self(Executor::new(Store::default()), 1000)
+    }
+
+    fn entry(&mut self, kind: Kind, mode: u8, data: &[u8]) -> Option<Outcome> {
+        let (index, time) = (self.0.applied() + 1, self.1);
+        let entry = EntryRef { index, term: 1, time, session: 0, sequence: 0, kind: kind as u8, mode, data };
+        self.0.apply(entry).expect("a known kind").outcome
+    }
+
+    /// Log time goes on by so much, with an entry that does nothing else.
+    fn pass(&mut self, ms: u64) {
+        self.1 += ms;
+        assert_eq!(self.entry(Kind::Tick, 0, &[]), None);
     }
 
     fn apply(&mut self, command: &Command) -> Output {
-        let data = encode_operation(command);
-        let entry = EntryRef {
-            index: self.0.applied() + 1,
-            term: 1,
-            time: 1000,
-            session: 0,
-            sequence: 0,
-            kind: Kind::Command as u8,
-            mode: Store::mode(command) as u8,
-            data: &data,
-        };
-        match self.0.apply(entry).expect("a known kind").outcome {
+        match self.entry(Kind::Command, Store::mode(command) as u8, &encode_operation(command)) {
             Some(Outcome::Output(bytes)) => decode_output::<Store>(&bytes).expect("an output"),
             other => panic!("no output: {other:?}"),
         }
     }
 
     fn put(&mut self, key: &str, value: &str, condition: Condition) -> Output {
-        self.apply(&Command::Put { key: key.into(), value: value.into(), content_type: "text/plain".into(), condition })
+        self.apply(&Command::Put {
+            key: key.into(),
+            value: value.into(),
+            content_type: "text/plain".into(),
+            ttl_ms: 0,
+            condition,
+        })
+    }
+
+    fn put_for(&mut self, key: &str, ttl_ms: u64) -> Output {
+        let content_type = "text/plain".into();
+        self.apply(&Command::Put { key: key.into(), value: vec![], content_type, ttl_ms, condition: Condition::Always })
     }
 
     fn delete(&mut self, key: &str, condition: Condition) -> Output {
@@ -170,7 +183,7 @@ fn a_prefix_is_removed_at_once_and_in_bounds() {
 }
 
 fn put(key: &str, value: &str) -> Operation {
-    Operation::Put { key: key.into(), value: value.into(), content_type: String::new() }
+    Operation::Put { key: key.into(), value: value.into(), content_type: String::new(), ttl_ms: 0 }
 }
 
 fn get(key: &str) -> Operation {
@@ -238,6 +251,7 @@ fn a_batch_goes_on_after_a_condition_that_does_not_hold() {
         key: key.into(),
         value: b"v".to_vec(),
         content_type: String::new(),
+        ttl_ms: 0,
         condition,
     };
     let batch = vec![put("a", Condition::Always), put("a", Condition::Absent), put("b", Condition::Always)];
@@ -292,4 +306,57 @@ fn bytes_that_are_no_command_change_nothing() {
     let applied = m.0.apply(entry).expect("a known kind");
     assert_eq!(applied.outcome, Some(Outcome::Malformed));
     assert_eq!((m.0.applied(), m.0.machine().len()), (1, 0));
+}
+
+#[test]
+fn a_key_with_a_ttl_is_gone_when_its_time_is_over() {
+    let mut m = Machine::new();
+    m.put_for("a", 500);
+    m.put_for("b", 300);
+    assert_eq!(m.0.next_due(), Some(1300));
+    assert_eq!(m.get("a").map(|i| i.ttl_ms), Some(500));
+    m.pass(299);
+    assert!(m.get("b").is_some());
+    m.pass(1);
+    assert!(m.get("b").is_none() && m.get("a").is_some());
+    assert_eq!(m.changed("b"), 4, "removed by the entry that moved time there");
+    assert_eq!((m.0.live(), m.0.next_due()), (1, Some(1500)));
+    m.0.listen(true);
+    m.pass(10_000);
+    assert_eq!((m.0.machine().len(), m.0.live(), m.0.next_due()), (0, 0, None));
+    assert_eq!(m.0.take_touched(), [b"a"], "who waits for it is told");
+}
+
+#[test]
+fn a_new_put_begins_a_new_life_and_one_without_a_ttl_an_endless_one() {
+    let mut m = Machine::new();
+    m.put_for("a", 500);
+    m.pass(400);
+    m.put_for("a", 500);
+    m.pass(400);
+    assert!(m.get("a").is_some(), "the first life's end is not the second's");
+    m.put_for("a", 0);
+    assert_eq!(m.0.next_due(), None);
+    m.pass(100_000);
+    assert_eq!(m.get("a").map(|i| i.ttl_ms), Some(0));
+    m.put_for("a", 500);
+    m.delete("a", Condition::Always);
+    m.put("a", "again", Condition::Absent);
+    m.pass(100_000);
+    assert!(m.get("a").is_some(), "the timer went with the key that was deleted");
+    m.put_for("a", 500);
+    m.1 += 500;
+    m.put_for("a", 500);
+    assert!(m.get("a").is_some(), "an entry first does what it says, then moves time");
+}
+
+#[test]
+fn a_ttl_within_a_transaction_counts_too() {
+    let mut m = Machine::new();
+    let put = |ttl_ms| Operation::Put { key: b"a".to_vec(), value: vec![], content_type: String::new(), ttl_ms };
+    m.transaction(Predicate::All(vec![]), vec![put(100), put(300)], vec![]);
+    m.pass(200);
+    assert!(m.get("a").is_some());
+    m.pass(100);
+    assert!(m.get("a").is_none());
 }

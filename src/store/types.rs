@@ -40,6 +40,8 @@ pub enum Command {
         value: Vec<u8>,
         /// The value's media type.
         content_type: String,
+        /// How long it lives from now on, in milliseconds of log time; 0: until it is removed.
+        ttl_ms: u64,
         /// What must hold.
         condition: Condition,
     },
@@ -124,6 +126,8 @@ pub enum Operation {
         value: Vec<u8>,
         /// The value's media type.
         content_type: String,
+        /// How long it lives from now on, in milliseconds of log time; 0: until it is removed.
+        ttl_ms: u64,
     },
     /// Removes a key.
     Delete {
@@ -240,6 +244,8 @@ pub struct Item {
     pub version: u64,
     /// The index of the put that created it.
     pub created_index: u64,
+    /// How long it lives from its last change on, in milliseconds; 0: until it is removed.
+    pub ttl_ms: u64,
 }
 
 /// What stands in a list.

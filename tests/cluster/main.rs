@@ -12,3 +12,4 @@ mod failover;
 mod harness;
 mod load;
 mod tour;
+mod ttl;

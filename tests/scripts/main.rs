@@ -133,6 +133,7 @@ impl Lab {
                     key: words[2].into(),
                     value: words[3].into(),
                     content_type: "text/plain".into(),
+                    ttl_ms: 0,
                     condition: Condition::Always,
                 };
                 self.requests += 1;

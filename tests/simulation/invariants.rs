@@ -1,9 +1,11 @@
 //! What must hold after every step, looked at from outside the engine.
 
 use crate::server::Server;
-use copycat::engine::machine::{Executor, Outcome, decode_query_output, encode_operation};
-use copycat::engine::{Index, Role, Term};
-use copycat::store::{Answer, Query, Store};
+use crate::workload::BRIEF;
+use copycat::engine::machine::{Executor, Outcome, decode_operation, decode_query_output, encode_operation};
+use copycat::engine::{Index, Kind, Role, Term};
+use copycat::store::{Answer, Command, Listed, Listing, Query, Store};
+use copycat_storage::EntryRef;
 use std::collections::BTreeMap;
 
 /// What was seen of one server in its present life, and of its promises in earlier ones.
@@ -31,6 +33,8 @@ pub(crate) struct Invariants {
     /// The state after each applied index, as the first server that reached it had it.
     digests: BTreeMap<Index, u32>,
     reference: Executor<Store>,
+    /// When each key with a TTL must go, in log time.
+    brief: BTreeMap<Vec<u8>, u64>,
     keys: Vec<Vec<u8>>,
     /// By key: from which index on it had which version.
     versions: BTreeMap<Vec<u8>, Vec<(Index, Option<u64>)>>,
@@ -48,10 +52,27 @@ impl Invariants {
             committed: Vec::new(),
             digests: BTreeMap::new(),
             reference: Executor::new(Store::default()),
+            brief: BTreeMap::new(),
             keys,
             versions: BTreeMap::new(),
             commands: 0,
         }
+    }
+
+    /// A key with a TTL is there until log time reaches its end, and then no more.
+    fn check_brief(&mut self, entry: EntryRef<'_>) -> Result<(), String> {
+        if let Some(Command::Put { key, ttl_ms: ttl @ 1.., .. }) = decode_operation(entry.data)
+            && entry.kind == Kind::Command as u8
+        {
+            self.brief.insert(key, self.reference.time() + ttl);
+        }
+        let time = self.reference.time();
+        self.brief.retain(|_, due| *due > time);
+        let there = brief_keys(&self.reference);
+        if !there.iter().eq(self.brief.keys()) {
+            return Err(format!("TTL: at {} and {time} there are {there:?}, not {:?}", entry.index, self.brief));
+        }
+        Ok(())
     }
 
     pub(crate) fn committed(&self) -> Index {
@@ -189,6 +210,7 @@ impl Invariants {
             self.committed.push(term);
             let entry = engine.storage().get(index).map_err(|e| e.to_string())?.ok_or("no entry")?;
             self.reference.apply(entry).map_err(|e| e.to_string())?;
+            self.check_brief(entry)?;
             self.commands += u64::from(entry.kind == copycat::engine::Kind::Command as u8);
             self.digests.insert(index, self.reference.digest());
             for key in &self.keys {
@@ -236,6 +258,16 @@ impl Invariants {
         }
         Ok(())
     }
+}
+
+/// The keys with a TTL that are there.
+pub(crate) fn brief_keys(executor: &Executor<Store>) -> Vec<Vec<u8>> {
+    let (prefix, limit) = (BRIEF.as_bytes().to_vec(), u64::MAX);
+    let listing = Listing { prefix, start: None, limit, max_bytes: u64::MAX, separator: None, values: false };
+    let answer = executor.query(&encode_operation(&Query::List(listing))).unwrap_or_default();
+    let Some(Answer::Page { items, .. }) = decode_query_output::<Store>(&answer) else { return Vec::new() };
+    let key = |listed| if let Listed::Key(item) = listed { Some(item.key) } else { None };
+    items.into_iter().filter_map(key).collect()
 }
 
 fn version_of(executor: &Executor<Store>, key: &[u8]) -> Option<u64> {

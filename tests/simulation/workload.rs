@@ -44,13 +44,13 @@ impl Write {
             };
             let otherwise = vec![Operation::Get { key: key.clone() }];
             let then = vec![match value {
-                Some(value) => Operation::Put { key, value, content_type },
+                Some(value) => Operation::Put { key, value, content_type, ttl_ms: 0 },
                 None => Operation::Delete { key },
             }];
             return Command::Transaction { condition: predicate, then, otherwise, max_bytes: 1 << 20 };
         }
         let command = match value {
-            Some(value) => Command::Put { key, value, content_type, condition },
+            Some(value) => Command::Put { key, value, content_type, ttl_ms: 0, condition },
             None => Command::Delete { key, condition },
         };
         if let Form::Batch = self.form { Command::Batch(vec![command]) } else { command }
@@ -79,10 +79,23 @@ impl Write {
     }
 }
 
+/// What the names of keys with a TTL begin with.
+pub(crate) const BRIEF: &str = "brief-";
+/// Milliseconds.
+pub(crate) const LONGEST_TTL: u64 = 3000;
+
 #[derive(Debug, Clone)]
 enum What {
     Write(Write),
-    Get { key: usize, consistency: Consistency },
+    /// A key of its own kind that goes by itself: [`Invariants`] knows when.
+    Brief {
+        key: u64,
+        ttl_ms: u64,
+    },
+    Get {
+        key: usize,
+        consistency: Consistency,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -177,7 +190,8 @@ impl Workload {
                 What::Write(Write { key, value: Some(value), condition, form })
             }
             10 | 11 => What::Write(Write { key, value: None, condition, form }),
-            12..16 => What::Get { key, consistency: Consistency::Linearizable },
+            12 => What::Brief { key: rng.below(3), ttl_ms: rng.range(20, LONGEST_TTL) },
+            13..16 => What::Get { key, consistency: Consistency::Linearizable },
             16 | 17 => What::Get { key, consistency: Consistency::Lease },
             _ => What::Get { key, consistency: Consistency::Sequential },
         };
@@ -204,7 +218,7 @@ impl Workload {
                 };
                 Some((self.keys[*key].clone(), op))
             }
-            What::Get { consistency: Consistency::Sequential, .. } => None,
+            What::Get { consistency: Consistency::Sequential, .. } | What::Brief { .. } => None,
             What::Get { key, .. } => Some((self.keys[*key].clone(), Op::Get)),
         }
     }
@@ -218,6 +232,13 @@ impl Workload {
         match &waiting.what {
             What::Write(write) => {
                 let command = write.command(&self.keys[write.key]);
+                let mode: CompactionMode = Store::mode(&command);
+                Input::Command { id, operation: encode_operation(&command), mode }
+            }
+            What::Brief { key, ttl_ms } => {
+                let (key, ttl_ms) = (format!("{BRIEF}{key}").into_bytes(), *ttl_ms);
+                let (content_type, condition) = (String::new(), Condition::Always);
+                let command = Command::Put { key, value: Vec::new(), content_type, ttl_ms, condition };
                 let mode: CompactionMode = Store::mode(&command);
                 Input::Command { id, operation: encode_operation(&command), mode }
             }
@@ -257,6 +278,7 @@ impl Workload {
                 }
                 written
             }
+            What::Brief { .. } => Written::Put { version: response.index },
             What::Get { key, consistency } => {
                 let got = decode_get(&response.output);
                 let version = got.as_ref().map(|g| g.0);

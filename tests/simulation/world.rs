@@ -1,9 +1,9 @@
 //! The simulated world: time, the network, and what happens next.
 
 use crate::faults::Profile;
-use crate::invariants::Invariants;
+use crate::invariants::{Invariants, brief_keys};
 use crate::server::{Server, SimInput};
-use crate::workload::Workload;
+use crate::workload::{LONGEST_TTL, Workload};
 use copycat::engine::{
     AppendOutcome, Configuration, Fatal, Identity, Input, Message, Options, Output, Refusal, RequestId, Response, Role,
     ServerId,
@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 const ELECTION_TIMEOUT: u64 = 500_000;
+const LONGEST_HANG: u64 = 10_000_000;
 /// After everything has healed, the cluster must serve and agree within this much simulated time.
 const RECOVERY: u64 = 30_000_000;
 /// And within so many events: more is a storm.
@@ -240,6 +241,15 @@ impl World {
             }
             self.next()?;
         }
+        // Nobody writes any more, and yet time goes on in the log. (A flush that hung before may hang on for a while.)
+        self.workload.stopped = true;
+        let end = self.time + (LONGEST_TTL + 1000) * 1000 + LONGEST_HANG;
+        while self.servers.iter().any(|s| !brief_keys(s.engine().executor()).is_empty()) {
+            if self.time > end {
+                return Err("TTL NEVER ENDS: a key is left in a cluster at rest".into());
+            }
+            self.next()?;
+        }
         self.invariants.check_end(&self.servers)?;
         let commands = self.invariants.commands;
         self.counts.insert("commands committed", commands);
@@ -402,7 +412,7 @@ impl World {
             let hang = !self.healed && self.rng.chance(1, 2000);
             let delay = if hang {
                 self.count("flush hangs");
-                self.rng.range(500_000, 10_000_000)
+                self.rng.range(500_000, LONGEST_HANG)
             } else {
                 50 + self.rng.below(self.profile.flush_max)
             };

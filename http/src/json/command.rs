@@ -34,6 +34,10 @@ pub(crate) struct Put {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 255, pattern = "^[ -~]*$")]
     pub(super) content_type: Option<String>,
+    /// How long the key lives if it is not put again, such as `30s`; for ever if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9]+(ms|s|m|h)$")]
+    pub(super) ttl: Option<String>,
 }
 
 /// Sets a key, perhaps on a condition.
@@ -52,6 +56,10 @@ pub(crate) struct PutCommand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 255, pattern = "^[ -~]*$")]
     pub(super) content_type: Option<String>,
+    /// How long the key lives if it is not put again, such as `30s`; for ever if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9]+(ms|s|m|h)$")]
+    pub(super) ttl: Option<String>,
     #[serde(rename = "if", default, skip_serializing_if = "Option::is_none")]
     pub(super) condition: Option<KeyCondition>,
 }

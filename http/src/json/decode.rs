@@ -6,6 +6,7 @@ use super::text::{self, Encoding};
 use crate::backend::{self, Condition, Operation, Predicate};
 use crate::code::Code;
 use crate::config::HttpConfig;
+use crate::duration::parse_ttl;
 use crate::key::KEY_BYTES;
 use crate::problem::Problem;
 use crate::value;
@@ -140,9 +141,11 @@ fn one(shape: Command, config: &HttpConfig, read_bytes: u64) -> Result<backend::
                 value: put.value,
                 encoding: put.encoding,
                 content_type: put.content_type,
+                ttl: put.ttl,
             };
-            let (key, value, content_type) = parts(simple, config).map_err(|fault| fault.within("put"))?;
-            Ok(backend::Command::Put { key, value, content_type, condition: condition(put.condition) })
+            let Parts { key, value, content_type, ttl_ms } =
+                parts(simple, config).map_err(|fault| fault.within("put"))?;
+            Ok(backend::Command::Put { key, value, content_type, ttl_ms, condition: condition(put.condition) })
         }
         Command::Delete(delete) => {
             let key = key(delete.key, delete.key_encoding).map_err(|fault| fault.within("delete"))?;
@@ -170,11 +173,22 @@ pub(crate) fn delete_prefix(prefix: Vec<u8>, limit: Option<u64>, all: bool) -> R
     }
 }
 
-fn parts(put: Put, config: &HttpConfig) -> Result<(Vec<u8>, Vec<u8>, String), Fault> {
+struct Parts {
+    key: Vec<u8>,
+    value: Vec<u8>,
+    content_type: String,
+    ttl_ms: u64,
+}
+
+fn parts(put: Put, config: &HttpConfig) -> Result<Parts, Fault> {
     let key = key(put.key, put.key_encoding)?;
     let value = value(put.value, put.encoding, config)?;
     let content_type = content_type(put.content_type.as_deref(), &value)?;
-    Ok((key, value, content_type))
+    let ttl_ms = match put.ttl.as_deref().map(parse_ttl) {
+        None => 0,
+        Some(ttl) => ttl.map_err(|detail| Fault::new(Code::BadDuration, "ttl", detail))?,
+    };
+    Ok(Parts { key, value, content_type, ttl_ms })
 }
 
 pub(crate) fn transaction(shape: Transaction, config: &HttpConfig, max_bytes: u64) -> Result<backend::Command, Fault> {
@@ -205,8 +219,8 @@ fn operations(field: &str, shapes: Vec<Op>, config: &HttpConfig) -> Result<Vec<O
 fn operation(shape: Op, config: &HttpConfig) -> Result<Operation, Fault> {
     match shape {
         Op::Put(put) => {
-            let (key, value, content_type) = parts(put, config).map_err(|fault| fault.within("put"))?;
-            Ok(Operation::Put { key, value, content_type })
+            let Parts { key, value, content_type, ttl_ms } = parts(put, config).map_err(|fault| fault.within("put"))?;
+            Ok(Operation::Put { key, value, content_type, ttl_ms })
         }
         Op::Delete(name) => Ok(Operation::Delete { key: key_of(name).map_err(|fault| fault.within("delete"))? }),
         Op::Get(name) => Ok(Operation::Get { key: key_of(name).map_err(|fault| fault.within("get"))? }),

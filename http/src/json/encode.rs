@@ -6,6 +6,7 @@ use super::command::{
 };
 use super::text::{self, Encoding};
 use crate::backend::{self, Condition, Operation, Predicate};
+use crate::duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,10 +29,10 @@ pub(super) fn said(command: &backend::Command) -> Option<Said> {
 /// A batch holds no batch.
 fn one(command: &backend::Command) -> Option<Command> {
     match command {
-        backend::Command::Put { key, value, content_type, condition } => {
-            let Put { key, key_encoding, value, encoding, content_type } = put(key, value, content_type);
+        backend::Command::Put { key, value, content_type, ttl_ms, condition } => {
+            let Put { key, key_encoding, value, encoding, content_type, ttl } = put(key, value, content_type, *ttl_ms);
             let condition = when(condition);
-            Some(Command::Put(PutCommand { key, key_encoding, value, encoding, content_type, condition }))
+            Some(Command::Put(PutCommand { key, key_encoding, value, encoding, content_type, ttl, condition }))
         }
         backend::Command::Delete { key, condition } => {
             let KeyName { key, key_encoding } = name(key);
@@ -60,11 +61,12 @@ fn name(key: &[u8]) -> KeyName {
     KeyName { key, key_encoding }
 }
 
-fn put(key: &[u8], value: &[u8], content_type: &str) -> Put {
+fn put(key: &[u8], value: &[u8], content_type: &str, ttl_ms: u64) -> Put {
     let (key, key_encoding) = owned(key);
     let (value, encoding) = text::text(value);
     let content_type = Some(content_type.into());
-    Put { key, key_encoding, value: value.into_owned(), encoding: Some(encoding), content_type }
+    let ttl = (ttl_ms > 0).then(|| duration::text(ttl_ms));
+    Put { key, key_encoding, value: value.into_owned(), encoding: Some(encoding), content_type, ttl }
 }
 
 fn when(condition: &Condition) -> Option<KeyCondition> {
@@ -103,7 +105,7 @@ fn cond(predicate: &Predicate) -> Cond {
 
 fn op(operation: &Operation) -> Op {
     match operation {
-        Operation::Put { key, value, content_type } => Op::Put(put(key, value, content_type)),
+        Operation::Put { key, value, content_type, ttl_ms } => Op::Put(put(key, value, content_type, *ttl_ms)),
         Operation::Delete { key } => Op::Delete(name(key)),
         Operation::Get { key } => Op::Get(name(key)),
     }
@@ -122,6 +124,7 @@ mod tests {
             key: key.clone(),
             value: value.clone(),
             content_type: content_type.clone(),
+            ttl_ms: if condition == Condition::Always { 1500 } else { 0 },
             condition,
         };
         let leaves = vec![
@@ -132,7 +135,12 @@ mod tests {
         ];
         let any = Predicate::Any(vec![Predicate::Not(Box::new(Predicate::All(leaves)))]);
         let operations = vec![
-            Operation::Put { key: key.clone(), value: value.clone(), content_type: content_type.clone() },
+            Operation::Put {
+                key: key.clone(),
+                value: value.clone(),
+                content_type: content_type.clone(),
+                ttl_ms: 60_000,
+            },
             Operation::Delete { key: key.clone() },
             Operation::Get { key: b"a".to_vec() },
         ];

@@ -68,10 +68,10 @@ pub(crate) struct Key<'a> {
     version: u64,
     /// The index of the change that created it.
     created_index: u64,
-    /// A key lives until it is deleted,
-    #[schema(value_type = Option<u64>, required)]
-    ttl_ms: (),
-    /// and belongs to no session.
+    /// How long it lives from its last change on; null: until it is deleted.
+    #[schema(required)]
+    ttl_ms: Option<u64>,
+    /// A key belongs to no session.
     #[schema(value_type = Option<u64>, required)]
     session: (),
 }
@@ -88,7 +88,7 @@ impl<'a> From<&'a Item> for Key<'a> {
             content_type: &item.content_type,
             version: item.version,
             created_index: item.created_index,
-            ttl_ms: (),
+            ttl_ms: Some(item.ttl_ms).filter(|&ms| ms > 0),
             session: (),
         }
     }

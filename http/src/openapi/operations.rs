@@ -143,10 +143,10 @@ fn one_key() -> Vec<Operation> {
             .answers(304, "The caller has this version already.", vec![])
             .stamped(OF_READ)
             .fails(&[BACKEND, TIMED, READ, MISSING, CONDITIONAL, BY_PATH]),
-        put(PATH, "put_key").takes(kv::WRITE, CONDITIONS).fails(&[BY_PATH]),
+        put(PATH, "put_key").takes(kv::PUT, CONDITIONS).fails(&[BY_PATH]),
         Operation::new("delete", PATH, "delete_key", "Deletes a key")
             .about("It is no error that the key does not exist.")
-            .takes(kv::WRITE, CONDITIONS)
+            .takes(kv::DELETE, CONDITIONS)
             .answers(200, "The key is gone.", vec![(JSON, shape("Deleted"))])
             .stamped(OF_COMMAND)
             .fails(&[BACKEND, TIMED, CONDITIONAL, BY_PATH]),

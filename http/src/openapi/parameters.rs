@@ -65,6 +65,9 @@ pub(super) fn query(name: &str, operation: &str) -> Value {
         ),
         ("index", _) => ("The lowest index to answer from, for sequential reads.", number()),
         ("timeout", _) => ("How long the request may take, 1ms to 60s; 10s if left out.", duration()),
+        ("ttl", _) => {
+            ("How long the key lives if it is not put again, 1ms to 8784h; for ever if left out.", duration())
+        }
         ("verbose", _) => ("Every check by name.", flag()),
         ("from", _) => ("The first index to show; the first there is if left out.", number()),
         _ => ("", text()),

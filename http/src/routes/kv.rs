@@ -15,10 +15,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// The parameters of `/v1/kv/{key}`,
-pub(crate) const WRITE: &[&str] = &["timeout"];
+pub(crate) const PUT: &[&str] = &["ttl", "timeout"];
+pub(crate) const DELETE: &[&str] = &["timeout"];
 pub(crate) const READ: &[&str] = &["meta", "wait", "after", "consistency", "index", "timeout"];
 /// and of `/v1/kv`: those of one key, and those of many.
-pub(crate) const PUT_NAMED: &[&str] = &["key", "timeout"];
+pub(crate) const PUT_NAMED: &[&str] = &["key", "ttl", "timeout"];
 pub(crate) const DELETE_NAMED: &[&str] = &["key", "prefix", "limit", "all", "timeout"];
 pub(crate) const READ_NAMED: &[&str] = &[
     "key",
@@ -42,7 +43,7 @@ const OF_MANY: &[&str] = &["prefix", "limit", "max_bytes", "cursor", "separator"
 
 /// `/v1/kv/{key}`
 pub(super) async fn by_path(app: &App, request: Request) -> Result<Response, Problem> {
-    let allowed = allowed(request.method(), READ, WRITE, WRITE)?;
+    let allowed = allowed(request.method(), READ, PUT, DELETE)?;
     let key = key::from_path(request.uri().path())?;
     let params = Params::parse(request.uri().query(), request.headers(), allowed)?;
     one_key(app, key, &params, request).await
@@ -99,12 +100,12 @@ async fn one_key(app: &App, key: Vec<u8>, params: &Params, request: Request) -> 
 }
 
 async fn put(app: &App, key: Vec<u8>, params: &Params, request: Request) -> Result<Response, Problem> {
-    let timeout = params.timeout()?;
+    let (timeout, ttl_ms) = (params.timeout()?, params.ttl()?);
     let condition = conditions::of_write(request.headers())?;
     let (parts, body) = request.into_parts();
     let value = read_value(&app.config, &parts.headers, body).await?;
     let content_type = content_type(&parts.headers, &value)?;
-    let command = Command::Put { key: key.clone(), value, content_type, condition };
+    let command = Command::Put { key: key.clone(), value, content_type, ttl_ms, condition };
     let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
     match answer.output {
         CommandOutput::Put { created } => {

@@ -32,7 +32,7 @@ fn parameters_are_known_and_stand_once() {
     server.get("/v1/kv/a?meta&meta").bad("meta");
     server.put("/v1/kv/a?meta", b"").bad("meta");
     server.get("/v1/cluster?verbose").bad("verbose");
-    for later in ["ttl=30s", "session=42", "ephemeral", "lock=a", "token=1"] {
+    for later in ["session=42", "ephemeral", "lock=a", "token=1"] {
         server.put(&format!("/v1/kv/a?{later}"), b"").bad(later.split('=').next().expect("a name"));
     }
     for of_many in ["separator=/", "values=none", "max_bytes=9", "prefix=a", "limit=3"] {

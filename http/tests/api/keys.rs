@@ -176,3 +176,25 @@ fn keys_have_a_length() {
     server.put(&format!("{longest}b"), b"x").bad("key");
     server.put("/v1/kv/50%", b"x").bad("key");
 }
+
+#[test]
+fn a_ttl_is_taken_and_told() {
+    let server = server();
+    assert_eq!(server.put("/v1/kv/a?ttl=1500ms", b"x").status, 201);
+    assert_eq!(server.get("/v1/kv/a?meta").json()["ttl_ms"], 1500);
+    assert_eq!(server.put("/v1/kv?key=a&ttl=1m", b"x").status, 200);
+    assert_eq!(server.get("/v1/kv?prefix=a").json()["items"][0]["ttl_ms"], 60_000);
+    server.put("/v1/kv/a", b"x");
+    assert_eq!(server.get("/v1/kv/a?meta").json()["ttl_ms"], json!(null));
+    for bad in ["0s", "9999h", "soon", "", "-1s"] {
+        let answer = server.put(&format!("/v1/kv/a?ttl={bad}"), b"x");
+        assert_eq!(answer.problem(400, "bad_duration")["field"], "ttl", "{bad}");
+    }
+    server.get("/v1/kv/a?ttl=1s").bad("ttl");
+    server.delete("/v1/kv/a?ttl=1s").bad("ttl");
+    let put = |ttl: &str| json!({"command": {"put": {"key": "b", "value": "x", "ttl": ttl}}});
+    assert_eq!(server.post("/v1/commands", &put("2s")).status, 200);
+    assert_eq!(server.get("/v1/kv/b?meta").json()["ttl_ms"], 2000);
+    let refused = server.post("/v1/commands", &put("0s"));
+    assert_eq!(refused.problem(400, "bad_duration")["field"], "command.put.ttl");
+}

@@ -69,9 +69,9 @@ impl State {
         self.apply(command)
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, content_type: String) -> bool {
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, content_type: String, ttl_ms: u64) -> bool {
         let created_index = self.keys.get(&key).map_or(self.index, |item| item.created_index);
-        let item = Item { key: key.clone(), value, content_type, version: self.index, created_index };
+        let item = Item { key: key.clone(), value, content_type, version: self.index, created_index, ttl_ms };
         self.changed.insert(key.clone(), self.index);
         self.keys.insert(key, item).is_none()
     }
@@ -89,8 +89,8 @@ impl State {
             {
                 CommandOutput::ConditionFailed { version: self.version(&key) }
             }
-            Command::Put { key, value, content_type, .. } => {
-                CommandOutput::Put { created: self.put(key, value, content_type) }
+            Command::Put { key, value, content_type, ttl_ms, .. } => {
+                CommandOutput::Put { created: self.put(key, value, content_type, ttl_ms) }
             }
             Command::Delete { key, .. } => CommandOutput::Deleted { version: self.delete(&key) },
             Command::DeletePrefix { prefix, limit } => {
@@ -136,8 +136,8 @@ impl State {
 
     fn operation(&mut self, operation: Operation) -> OperationOutput {
         match operation {
-            Operation::Put { key, value, content_type } => {
-                OperationOutput::Put { created: self.put(key, value, content_type) }
+            Operation::Put { key, value, content_type, ttl_ms } => {
+                OperationOutput::Put { created: self.put(key, value, content_type, ttl_ms) }
             }
             Operation::Delete { key } => OperationOutput::Deleted { version: self.delete(&key) },
             Operation::Get { key } => OperationOutput::Value(self.item(&key)),

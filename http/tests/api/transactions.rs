@@ -84,7 +84,10 @@ fn each_field_is_known_and_named_when_it_is_wrong() {
     let server = server();
     for (body, field) in [
         (json!({"when": {}}), "when"),
-        (json!({"then": [{"get": {"key": "a"}}, {"put": {"key": "a", "value": "x", "ttl": "3s"}}]}), "then[1].put.ttl"),
+        (
+            json!({"then": [{"get": {"key": "a"}}, {"put": {"key": "a", "value": "x", "session": 3}}]}),
+            "then[1].put.session",
+        ),
         (json!({"then": [{"put": {"key": "a"}}]}), "then[0].put.value"),
         (json!({"then": [{"put": {"key": "a", "value": 7}}]}), "then[0].put.value"),
         (json!({"then": [{"post": {"key": "a"}}]}), "then[0]"),
@@ -113,7 +116,7 @@ fn each_field_is_known_and_named_when_it_is_wrong() {
         refused(&answer, 400, "bad_request", field);
         assert!(answer.json()["detail"].as_str().expect("text").contains("locks are not built yet"));
     }
-    server.post("/v1/transactions?ttl=3s", &json!({})).bad("ttl");
+    server.post("/v1/transactions?lock=x", &json!({})).bad("lock");
     assert_eq!(server.fake.state().index, 0, "nothing was carried out");
 }
 
