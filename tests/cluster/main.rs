@@ -10,6 +10,7 @@ mod dev;
 mod errors;
 mod failover;
 mod harness;
+mod hostile;
 mod load;
 mod tour;
 mod ttl;
