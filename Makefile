@@ -11,7 +11,7 @@ CARGO ?= cargo
 SEEDS ?= 10000
 STEPS ?= 10000
 
-.PHONY: help run test verify unit simulate seeds cluster campaign compare bench fix tools
+.PHONY: help run test verify unit simulate seeds cluster fuzz campaign compare bench fix tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -19,7 +19,7 @@ help: ## this list
 run: ## a cluster of three in one process, at http://127.0.0.1:8700
 	@$(CARGO) run --release -- dev
 
-test: verify unit simulate cluster ## everything: verify, unit tests, simulator, real processes
+test: verify unit simulate cluster fuzz ## everything: verify, unit tests, simulator, real processes
 	@echo "make test: all passed"
 
 verify: ## format, lints, docs, dependencies; writes nothing
@@ -55,10 +55,15 @@ seeds: ## searches a seed for each planted bug, and writes them into docs/correc
 cluster: ## three real processes: kills, pauses, cut connections
 	@$(CARGO) test --profile quick --test cluster -- --nocapture
 
+fuzz: ## all endpoints as /openapi.json has them, and as it has not, on a running cluster
+	@$(CARGO) build --profile quick
+	.ci/fuzz "$${CARGO_TARGET_DIR:-target}/quick/copycat"
+
 campaign: ## the long versions: SEEDS=10000 simulated runs, longer cluster tests
 	@export COPYCAT_TEST_LONG=1 COPYCAT_SIM_SEEDS=$(SEEDS) COPYCAT_SIM_STEPS=$(STEPS)
 	$(CARGO) test --profile quick --features planted-bugs --test simulation -- --nocapture --include-ignored
 	$(CARGO) test --profile quick --test cluster -- --nocapture
+	.ci/fuzz "$${CARGO_TARGET_DIR:-target}/quick/copycat" 500
 
 # Where the parts of the comparison are built.
 COMPARE_TARGET ?= $(CURDIR)/target/compare
