@@ -4,6 +4,7 @@
 // The exceptions for tests do not reach helpers beside them.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unreachable_pub)]
 
+mod api;
 mod chaos;
 mod cli;
 mod dev;
