@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::convert;
+use super::driver::Shared;
 use super::inbox::{Event, Inbox};
 use super::requests::{Refusal, Reply, Request};
 use super::view::Views;
@@ -15,10 +16,12 @@ use copycat_http::{
     Answer, Backend, Checks, ClusterView, Command, CommandOutput, Consistency, EntryView, Failure, LogView, MemberView,
     Query, QueryOutput, Read, SegmentView, ServerView, Watched,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) struct ServerBackend {
     inbox: Inbox,
+    driver: Arc<Shared<Store>>,
     views: Views,
     waiters: Waiters,
     id: ServerId,
@@ -26,8 +29,8 @@ pub(super) struct ServerBackend {
 }
 
 impl ServerBackend {
-    pub(super) fn new(inbox: Inbox, views: Views, waiters: Waiters, id: ServerId) -> Self {
-        Self { inbox, views, waiters, id, started: clock::monotonic() }
+    pub(super) fn new(inbox: Inbox, driver: Arc<Shared<Store>>, views: Views, waiters: Waiters, id: ServerId) -> Self {
+        Self { inbox, driver, views, waiters, id, started: clock::monotonic() }
     }
 
     async fn ask(&self, request: Request, timeout: Duration) -> Result<Reply, Failure> {
@@ -46,9 +49,15 @@ impl ServerBackend {
 
 impl ServerBackend {
     async fn ask_query(&self, query: &store::Query, read: Read) -> Result<Reply, Failure> {
-        let consistency = engine_consistency(read.consistency);
-        let request = Request::Query { consistency, index: read.index, operation: encode_operation(query) };
-        self.ask(request, read.timeout).await
+        let (consistency, operation) = (engine_consistency(read.consistency), encode_operation(query));
+        // Going through the driver's thread and back costs more than all the rest of a query that may be answered at once.
+        if read.consistency == Consistency::Sequential
+            && let Ok(driver) = self.driver.try_lock()
+            && let Some(reply) = driver.as_ref().and_then(|d| d.query_now(read.index, &operation))
+        {
+            return Ok(reply);
+        }
+        self.ask(Request::Query { consistency, index: read.index, operation }, read.timeout).await
     }
 
     async fn look(&self, query: &store::Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {

@@ -19,6 +19,7 @@ use crate::engine::{
 use copycat_storage::{Entry, FileDisk, SegmentInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tracing::{info, warn};
@@ -47,7 +48,6 @@ pub(crate) enum Stopped {
 
 /// What a driver is connected to.
 pub(crate) struct Wiring {
-    pub(crate) inbox: Receiver<Event>,
     pub(crate) flusher: Flusher,
     pub(crate) peers: BTreeMap<ServerId, Peer>,
     pub(crate) door: Door,
@@ -55,10 +55,50 @@ pub(crate) struct Wiring {
     pub(crate) waiters: Waiters,
 }
 
+/// A driver, until it has ended. Between two batches it is free for those who only look ([`Driver::query_now`]).
+pub(crate) type Shared<M> = Mutex<Option<Driver<M>>>;
+
+/// Drives until shutdown, or until the server must stop.
+pub(crate) fn run<M: StateMachine>(shared: &Shared<M>, inbox: Receiver<Event>) -> Result<(), Stopped> {
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = Turn::Again;
+    let result = loop {
+        let wait =
+            if let Turn::Again = next { Duration::ZERO } else { lock().as_ref().map_or(Duration::ZERO, Driver::wait) };
+        let first = match inbox.recv_timeout(wait) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break Ok(()),
+        };
+        let mut driver = lock();
+        let Some(driver) = driver.as_mut() else { break Ok(()) };
+        match driver.turn(first, &inbox) {
+            Ok(Turn::End) => break Ok(()),
+            Ok(turn) => next = turn,
+            Err(stopped) => break Err(stopped),
+        }
+    };
+    // Without an inbox, nobody waits to put anything into it.
+    drop(inbox);
+    if let Some(driver) = lock().take() {
+        driver.end();
+    }
+    result
+}
+
+/// What comes after a batch.
+enum Turn {
+    /// The next one, at once.
+    Again,
+    /// Whatever happens next.
+    Wait,
+    /// Nothing.
+    End,
+}
+
 pub(crate) struct Driver<M: StateMachine> {
     engine: Engine<FileDisk, M>,
     id: ServerId,
-    inbox: Receiver<Event>,
     flusher: Flusher,
     peers: BTreeMap<ServerId, Peer>,
     door: Door,
@@ -92,56 +132,55 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { inbox, flusher, peers, door, views, waiters } = wiring;
+        let Wiring { flusher, peers, door, views, waiters } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
-        Self { engine, id, inbox, flusher, peers, door, views, waiters, requests, durability, state }
+        Self { engine, id, flusher, peers, door, views, waiters, requests, durability, state }
     }
 
-    /// Drives until shutdown, or until the server must stop.
-    pub(crate) fn run(mut self) -> Result<(), Stopped> {
-        let result = self.drive();
+    /// Answers a sequential query that need not wait for anything; see [`Engine::query_now`].
+    pub(crate) fn query_now(&self, index: u64, operation: &[u8]) -> Option<Reply> {
+        let Response { index, term, output, consistency, .. } = self.engine.query_now(index, operation)?;
+        let Outcome::Output(output) = output else { return None };
+        Some(Reply { index, term, output, consistency, served_by: self.id })
+    }
+
+    /// One batch of events, and all that follows from it. Returns whether to go on at once, or that the server has ended.
+    fn turn(&mut self, first: Option<Event>, inbox: &Receiver<Event>) -> Result<Turn, Stopped> {
+        let now = clock::now();
+        if let Some(event) = first {
+            self.handle(now, event)?;
+            for _ in 1..BATCH {
+                let Ok(event) = inbox.try_recv() else { break };
+                self.handle(now, event)?;
+            }
+        }
+        self.expire(now);
+        if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
+            self.retry_parked(now)?;
+        }
+        self.engine.listen(self.waiters.any());
+        let mut more = self.engine.poll(now)?;
+        self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
+        more |= self.flush(now)?;
+        more |= self.route(now)?;
+        self.publish(now);
+        if self.has_left_office(now) {
+            self.close(inbox)?;
+            return Ok(Turn::End);
+        }
+        Ok(if more { Turn::Again } else { Turn::Wait })
+    }
+
+    /// Nobody is left waiting.
+    fn end(mut self) {
         for id in self.requests.all() {
             // A command that was handed over may have, or may yet have, an effect.
             let unknown = self.requests.get_mut(id).is_some_and(|p| p.is_command() && p.place != Place::Parked);
             self.finish(id, Err(if unknown { Refusal::LeaderLost } else { Refusal::ShuttingDown }));
         }
         self.flusher.stop();
-        result
-    }
-
-    fn drive(&mut self) -> Result<(), Stopped> {
-        let mut more = false;
-        loop {
-            let wait = if more { Duration::ZERO } else { self.wait() };
-            let first = match self.inbox.recv_timeout(wait) {
-                Ok(event) => Some(event),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            };
-            let now = clock::now();
-            if let Some(event) = first {
-                self.handle(now, event)?;
-                for _ in 1..BATCH {
-                    let Ok(event) = self.inbox.try_recv() else { break };
-                    self.handle(now, event)?;
-                }
-            }
-            self.expire(now);
-            if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
-                self.retry_parked(now)?;
-            }
-            self.engine.listen(self.waiters.any());
-            more = self.engine.poll(now)?;
-            self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
-            more |= self.flush(now)?;
-            more |= self.route(now)?;
-            self.publish(now);
-            if self.has_left_office(now) {
-                return self.close();
-            }
-        }
     }
 
     fn wait(&self) -> Duration {
@@ -498,7 +537,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     /// The last writes: that everything here is durable, so that a tail that is later found bad is known to be rot.
-    fn close(&mut self) -> Result<(), Stopped> {
+    fn close(&mut self, inbox: &Receiver<Event>) -> Result<(), Stopped> {
         let now = clock::now();
         let mut meta = self.engine.storage().meta().clone();
         meta.clean = true;
@@ -512,7 +551,7 @@ impl<M: StateMachine> Driver<M> {
                 return Ok(());
             } else {
                 // A job is still with the flusher.
-                match self.inbox.recv_timeout(self.engine.options().flush_stall()) {
+                match inbox.recv_timeout(self.engine.options().flush_stall()) {
                     Ok(Event::Persisted(result)) => {
                         self.engine.storage_mut().persisted(result.map_err(Stopped::Disk)?);
                     }

@@ -3,7 +3,7 @@
 use super::ServerError;
 use super::backend::ServerBackend;
 use super::clock;
-use super::driver::{Driver, Stopped, Wiring};
+use super::driver::{self, Driver, Stopped, Wiring};
 use super::durability::{Durability, prepare};
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
@@ -21,7 +21,7 @@ use copycat_storage::{FileDisk, Seed, Storage};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -204,19 +204,12 @@ impl Server {
         let flusher = Flusher::start(&name, inbox.clone())
             .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
         let waiters = Waiters::default();
-        let wiring = Wiring {
-            inbox: events,
-            flusher,
-            peers,
-            door: door.clone(),
-            views: views.clone(),
-            waiters: waiters.clone(),
-        };
-        let driver = Driver::new(engine, wiring, options.durability, random()?);
+        let wiring = Wiring { flusher, peers, door: door.clone(), views: views.clone(), waiters: waiters.clone() };
+        let driver = Arc::new(Mutex::new(Some(Driver::new(engine, wiring, options.durability, random()?))));
         let (http_stop, http_stopped) = async_channel::bounded(1);
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
-        let backend = Arc::new(ServerBackend::new(inbox.clone(), views, waiters, options.id));
+        let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, waiters, options.id));
         let config = HttpConfig { allow_hosts: options.allow_hosts.clone(), ..HttpConfig::default() };
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {
@@ -226,7 +219,7 @@ impl Server {
         });
         let driver = thread::Builder::new()
             .name(name)
-            .spawn(move || driver.run())
+            .spawn(move || driver::run(&driver, events))
             .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
         Ok(Self { http, stopper: Stopper { inbox, http: http_stop }, driver, http_done })
     }

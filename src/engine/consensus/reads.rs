@@ -95,10 +95,27 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
+    /// Whether this server is too far behind its leader to answer sequential queries.
+    fn is_behind(&self) -> bool {
+        matches!(&self.role, RoleState::Follower(f)
+            if f.leader_commit > self.executor.applied() + self.options.sequential_lag)
+    }
+
+    /// Answers a sequential query if that needs no waiting: what is applied is at or above its index. Changes nothing, so
+    /// that it may be asked between any two steps.
+    #[must_use]
+    pub fn query_now(&self, index: Index, operation: &[u8]) -> Option<Response> {
+        let applied = self.executor.applied();
+        if self.is_behind() || applied < index.max(self.reads.learned()?) {
+            return None;
+        }
+        let output = Outcome::Output(self.executor.query(operation)?);
+        let consistency = Some(Consistency::Sequential);
+        Some(Response { index: applied, term: self.term(), output, consistency, valid_until: None })
+    }
+
     fn sequential(&mut self, index: Index, waiting: Waiting) {
-        if let RoleState::Follower(f) = &self.role
-            && f.leader_commit > self.executor.applied() + self.options.sequential_lag
-        {
+        if self.is_behind() {
             return self.reply(waiting.id, Err(Refusal::Behind));
         }
         match self.reads.learned {
