@@ -17,6 +17,7 @@ fn put(n: u64) -> Command {
         value: vec![b'x'; 256],
         content_type: "application/octet-stream".into(),
         ttl_ms: 0,
+        ephemeral: false,
         condition: Condition::Always,
     }
 }
@@ -39,6 +40,7 @@ fn codec(c: &mut Criterion) {
         commit: 0,
         round: 1,
         recover_to: None,
+        digest: (0, 0),
     };
     let bytes = encode(&append);
     group.throughput(Throughput::Elements(64));

@@ -30,6 +30,8 @@ pub enum Command {
         content_type: String,
         /// How long it lives from now on, in milliseconds; 0: until it is removed.
         ttl_ms: u64,
+        /// It goes with the session that puts it; needs a session.
+        ephemeral: bool,
         /// What must hold.
         condition: Condition,
     },
@@ -61,6 +63,343 @@ pub enum Command {
     /// Several commands in order, at one index; one whose condition fails does not stop the others. None of them is a
     /// batch.
     Batch(Vec<Command>),
+    /// Carried out only if this token holds this lock.
+    Guarded {
+        /// The lock's name.
+        lock: Vec<u8>,
+        /// The token.
+        token: u64,
+        /// What is to be done; neither guarded itself nor a batch.
+        command: Box<Command>,
+    },
+    /// The session is told of changes. Needs a session.
+    Watch {
+        /// Of what.
+        target: WatchTarget,
+        /// Events of puts carry the value.
+        values: bool,
+    },
+    /// It is told no more. Needs a session.
+    Unwatch {
+        /// The watch.
+        watch: u64,
+    },
+    /// Releases a lock, or leaves its queue. Needs a session.
+    Unlock {
+        /// The lock's name.
+        lock: Vec<u8>,
+        /// Only if it is held with this token.
+        token: Option<u64>,
+    },
+    /// Takes a lock away from a holder, who is told.
+    Revoke {
+        /// The lock's name.
+        lock: Vec<u8>,
+        /// The holder.
+        session: u64,
+    },
+    /// Asks for a lock. Only shown, as an entry of the log: it is asked for by [`Backend::lock`].
+    Lock {
+        /// The lock's name.
+        lock: Vec<u8>,
+        /// How it is wanted.
+        mode: LockMode,
+        /// How long to be held until it is granted, in milliseconds; 0: only a try.
+        wait_ms: u64,
+        /// Stay in the queue.
+        queue: bool,
+    },
+}
+
+/// What a watch is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchTarget {
+    /// This key.
+    Key(Vec<u8>),
+    /// All keys that begin so; empty: all keys.
+    Prefix(Vec<u8>),
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// By one alone.
+    Exclusive,
+    /// Together with others that share it.
+    Shared,
+}
+
+/// Who has a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    /// The session.
+    pub session: u64,
+    /// Its fencing token: higher than any given before, over all locks.
+    pub token: u64,
+    /// How it is held.
+    pub mode: LockMode,
+    /// Since when, milliseconds of log time since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// Who waits for a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockWaiter {
+    /// The session.
+    pub session: u64,
+    /// How it wants to hold it.
+    pub mode: LockMode,
+    /// Since when, milliseconds of log time since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// A lock as it is. One that nobody holds or waits for does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockView {
+    /// Its name.
+    pub lock: Vec<u8>,
+    /// Who has it, in the order of their tokens.
+    pub holders: Vec<LockHolder>,
+    /// Who waits, first come first.
+    pub queue: Vec<LockWaiter>,
+}
+
+/// How a lock is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockRequest {
+    /// Its name.
+    pub lock: Vec<u8>,
+    /// How it is wanted.
+    pub mode: LockMode,
+    /// How long to be held until it is granted; `None`: only a try. It is cut to half the session's timeout.
+    pub wait: Option<Duration>,
+    /// Stay in the queue, and be told by an event.
+    pub queue: bool,
+}
+
+/// What became of a lock that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockOutput {
+    /// It is held.
+    Granted {
+        /// The token.
+        token: u64,
+        /// How it is held.
+        mode: LockMode,
+    },
+    /// The session stays in the queue, and an event will tell.
+    Queued {
+        /// Its place, from 1.
+        position: u64,
+        /// Who has the lock, and all who wait.
+        view: LockView,
+    },
+    /// It was not granted, and the session is in no queue.
+    Held {
+        /// How many would be, or were, before it, plus 1.
+        position: u64,
+        /// Who has the lock, and all who wait.
+        view: LockView,
+    },
+}
+
+/// Whose command it is, and what makes a repeat of it known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The session.
+    pub session: Option<u64>,
+    /// The command's number in its session, from 1.
+    pub sequence: Option<u64>,
+    /// For commands without a number: a name, 1 to 255 bytes, by which the very same request is known for 10 minutes.
+    pub idempotency_key: Option<String>,
+}
+
+/// A new session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Its id: the index at which it was registered.
+    pub session: u64,
+    /// It ends when it was not kept alive for so long.
+    pub timeout_ms: u64,
+}
+
+/// A session that was kept alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptAlive {
+    /// It ends when it was not kept alive for so long.
+    pub timeout_ms: u64,
+    /// The index of its last event, 0 before the first.
+    pub event_index: u64,
+}
+
+/// A session as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its id.
+    pub session: u64,
+    /// What its client called it.
+    pub name: String,
+    /// It ends when it was not kept alive for so long.
+    pub timeout_ms: u64,
+    /// When it was last kept alive, milliseconds of log time since the Unix epoch,
+    pub last_keep_alive_ms: u64,
+    /// and how long ago that is.
+    pub keep_alive_age_ms: u64,
+    /// The number of its last command.
+    pub sequence: u64,
+    /// The number through which it has acknowledged the answers.
+    pub acknowledged_sequence: u64,
+    /// The index of its last event,
+    pub event_index: u64,
+    /// and the index through which it has acknowledged events.
+    pub acknowledged_index: u64,
+    /// Events that are not acknowledged.
+    pub queue_depth: u64,
+    /// The server its client talked to last.
+    pub server: Option<u64>,
+    /// The locks it holds, at most 100 of them,
+    pub locks: Vec<Vec<u8>>,
+    /// and its ephemeral keys, at most 100 of them.
+    pub ephemeral_keys: Vec<Vec<u8>>,
+}
+
+/// Sessions in order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionPage {
+    /// They, without locks and keys.
+    pub sessions: Vec<SessionView>,
+    /// The id after which the next page starts; `None`: there is none.
+    pub next: Option<u64>,
+}
+
+/// Asks for a session's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// Whose.
+    pub session: u64,
+    /// Acknowledges all through this index; `None`: nothing.
+    pub acknowledge: Option<u64>,
+    /// Asks for what follows this index; `None`: the acknowledged one. A poll acknowledges what it asks behind, a stream
+    /// only where it begins.
+    pub after: Option<u64>,
+    /// How long to be held until there is one; cut to half the session's timeout unless it is a stream.
+    pub wait: Duration,
+    /// A poll keeps the session alive, on arrival; the steps of a stream do not.
+    pub keep_alive: bool,
+    /// The number of the stream, the same in all its steps, which do not supersede each other; `None`: a poll of its own.
+    pub stream: Option<u64>,
+}
+
+/// A session's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// One batch an index, bounded in bytes but at least one if there is any.
+    pub batches: Vec<EventBatch>,
+    /// The index of the session's last event here, 0 before the first.
+    pub event_index: u64,
+    /// How long it was really held at most.
+    pub wait: Duration,
+}
+
+/// All events of a session at one index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventBatch {
+    /// The index.
+    pub index: u64,
+    /// The index of the session's batch before; 0: there was none.
+    pub previous: u64,
+    /// The events, in order.
+    pub events: Vec<SessionEvent>,
+}
+
+/// What a session is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// A key was set.
+    Put {
+        /// The watch it is told by.
+        watch: u64,
+        /// The key.
+        key: Vec<u8>,
+        /// Its new value, if the watch wants values.
+        value: Option<Vec<u8>>,
+        /// The value's media type.
+        content_type: String,
+        /// The key's new version.
+        version: u64,
+        /// It did not exist before.
+        created: bool,
+    },
+    /// A key was removed.
+    Delete {
+        /// The watch it is told by.
+        watch: u64,
+        /// The key.
+        key: Vec<u8>,
+        /// The version it had.
+        version: u64,
+    },
+    /// A key's time was over.
+    Expire {
+        /// The watch it is told by.
+        watch: u64,
+        /// The key.
+        key: Vec<u8>,
+        /// The version it had.
+        version: u64,
+    },
+    /// A lock that it queued for is its own.
+    LockAcquired {
+        /// The lock.
+        lock: Vec<u8>,
+        /// The token.
+        token: u64,
+        /// How it is held.
+        mode: LockMode,
+    },
+    /// A lock was taken away from it.
+    LockLost {
+        /// The lock.
+        lock: Vec<u8>,
+        /// The token that is void.
+        token: u64,
+    },
+}
+
+/// Something that happened to a server or to the cluster, as this server saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterEvent {
+    /// Its number at this server: rising, with gaps never, across restarts too.
+    pub id: u64,
+    /// When, milliseconds since the Unix epoch by this server's clock.
+    pub time_ms: u64,
+    /// `role`, `leader`, `session_expired`, …
+    pub kind: &'static str,
+    /// The term.
+    pub term: u64,
+    /// The member that it is about.
+    pub member: u64,
+    /// This server's role since, of `role`.
+    pub role: Option<&'static str>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A part of a server's feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// What follows, perhaps nothing.
+    Events {
+        /// They.
+        events: Vec<ClusterEvent>,
+        /// The last number given so far.
+        last: u64,
+    },
+    /// What follows is no longer kept, or was never given by this server.
+    Trimmed {
+        /// Ask for what follows this.
+        resume: u64,
+    },
 }
 
 /// What a transaction asks about the keys. A key that does not exist has version 0.
@@ -92,6 +431,13 @@ pub enum Predicate {
         key: Vec<u8>,
         /// Its value.
         value: Vec<u8>,
+    },
+    /// The token holds the lock.
+    Lock {
+        /// The lock's name.
+        lock: Vec<u8>,
+        /// The token.
+        token: u64,
     },
 }
 
@@ -174,6 +520,37 @@ pub enum CommandOutput {
     ResultTooLarge,
     /// What a batch's commands answer, in order.
     Batch(Vec<CommandOutput>),
+    /// Nothing was changed: the token does not hold the lock.
+    TokenStale {
+        /// The tokens that do.
+        holders: Vec<LockHolder>,
+    },
+    /// The session is told of changes.
+    Watching {
+        /// The watch's id: the index at which it was made.
+        watch: u64,
+        /// It did not exist before.
+        created: bool,
+    },
+    /// The watch is gone.
+    Unwatched {
+        /// It existed.
+        existed: bool,
+    },
+    /// The session has as many watches as it may have; nothing was changed.
+    TooManyWatches,
+    /// The lock was released, or the queue left.
+    Unlocked {
+        /// It was held; else the session waited for it.
+        held: bool,
+    },
+    /// The lock was taken away.
+    Revoked {
+        /// The token that is void.
+        token: u64,
+    },
+    /// Nothing was changed: the session neither has the lock nor waits for it.
+    LockNotFound,
 }
 
 /// A question.
@@ -199,6 +576,18 @@ pub enum Query {
         /// Without it, values are left empty.
         values: bool,
     },
+    /// One lock.
+    Lock {
+        /// Its name.
+        lock: Vec<u8>,
+    },
+    /// Locks in order of their names.
+    Locks {
+        /// Only those behind this name.
+        after: Option<Vec<u8>>,
+        /// At most this many.
+        limit: u64,
+    },
 }
 
 /// A key as it is.
@@ -216,6 +605,8 @@ pub struct Item {
     pub created_index: u64,
     /// How long it lives from its last change on, in milliseconds; 0: until it is removed.
     pub ttl_ms: u64,
+    /// The session that it goes with.
+    pub session: Option<u64>,
 }
 
 /// What a query answers.
@@ -228,6 +619,15 @@ pub enum QueryOutput {
         /// The keys, and what stands for several.
         items: Vec<Listed>,
         /// Where the next page starts; `None`: there is none.
+        next: Option<Vec<u8>>,
+    },
+    /// The lock, if anybody has it or waits for it.
+    Lock(Option<LockView>),
+    /// Locks in order.
+    Locks {
+        /// They.
+        locks: Vec<LockView>,
+        /// The name behind which the next page starts; `None`: there is none.
         next: Option<Vec<u8>>,
     },
 }
@@ -259,7 +659,7 @@ pub struct EntryView {
     pub term: u64,
     /// Log time, milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// `initialize`, `configuration`, `command` or `tick`.
+    /// `initialize`, `configuration`, `command`, `tick`, `register`, `keep_alive` or `unregister`.
     pub kind: &'static str,
     /// Its compaction mode, such as `release` or `tombstone`.
     pub mode: &'static str,
@@ -310,6 +710,9 @@ pub struct Answer<T> {
     pub index: u64,
     /// The term.
     pub term: u64,
+    /// Of a command of a session: the index of the session's last event before it (the answer comes before the events of
+    /// its own index).
+    pub event_index: Option<u64>,
     /// The server that answered.
     pub served_by: u64,
     /// How a query was really served.
@@ -336,10 +739,63 @@ pub enum Failure {
     LeaderLost,
     /// This server is shutting down; nothing was done.
     ShuttingDown,
+    /// There is no such session, and never was; nothing was done.
+    SessionNotFound,
+    /// The session has ended; nothing was done.
+    SessionExpired(Ended),
+    /// A number that comes too early, and was held in vain; nothing was done.
+    SequenceGap {
+        /// The number that is expected.
+        expected: u64,
+    },
+    /// The answer to this number was acknowledged, and is forgotten; nothing was done now.
+    SequenceAcknowledged {
+        /// Through which number.
+        acknowledged: u64,
+    },
+    /// Another command has this number; nothing was done.
+    SequenceMismatch,
+    /// Another request has this idempotency key; nothing was done.
+    IdempotencyMismatch,
+    /// The session has too many answers that it did not acknowledge; nothing was done.
+    SessionBusy,
+    /// A newer poll of the same session took over.
+    Superseded,
+    /// What is asked for was acknowledged, and is forgotten.
+    EventsGap {
+        /// Through which index.
+        acknowledged: u64,
+    },
     /// Whoever would carry it out does not know this operation, being of another version; nothing was done.
     Malformed,
     /// The answer makes no sense: a fault of ours. Whether a command was carried out is unknown.
     Internal,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its client ended it.
+    Closed,
+    /// It was not kept alive.
+    TimedOut,
+    /// It left too many events unacknowledged.
+    QueueFull,
+    /// Long ago: the reason is forgotten.
+    Forgotten,
+}
+
+impl Ended {
+    /// As the API has it: `closed`, `timeout`, `queue_full`, `unknown`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::TimedOut => "timeout",
+            Self::QueueFull => "queue_full",
+            Self::Forgotten => "unknown",
+        }
+    }
 }
 
 /// Who keeps the data.
@@ -349,7 +805,45 @@ pub enum Failure {
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// Carries out a command.
-    async fn command(&self, command: Command, timeout: Duration) -> Result<Answer<CommandOutput>, Failure>;
+    async fn command(
+        &self,
+        command: Command,
+        caller: Caller,
+        timeout: Duration,
+    ) -> Result<Answer<CommandOutput>, Failure>;
+    /// Asks for a lock, and waits for it as far as the request says; `timeout` is for each step. The caller has a session.
+    async fn lock(
+        &self,
+        request: LockRequest,
+        caller: Caller,
+        timeout: Duration,
+    ) -> Result<Answer<LockOutput>, Failure>;
+    /// Begins a session that ends when it was not kept alive for `session_timeout`.
+    async fn register(
+        &self,
+        session_timeout: Duration,
+        name: String,
+        idempotency_key: Option<String>,
+        timeout: Duration,
+    ) -> Result<Answer<Registered>, Failure>;
+    /// Keeps a session alive, and acknowledges answers through a number and events through an index.
+    async fn keep_alive(
+        &self,
+        session: u64,
+        sequence: Option<u64>,
+        event_index: Option<u64>,
+        timeout: Duration,
+    ) -> Result<Answer<KeptAlive>, Failure>;
+    /// Ends a session.
+    async fn unregister(&self, session: u64, timeout: Duration) -> Result<Answer<()>, Failure>;
+    /// One session.
+    async fn session(&self, session: u64, read: Read) -> Result<Answer<SessionView>, Failure>;
+    /// Sessions behind an id, at most `limit`.
+    async fn sessions(&self, after: u64, limit: u64, read: Read) -> Result<Answer<SessionPage>, Failure>;
+    /// A session's events, as soon as there are any. `timeout` is for each step.
+    async fn events(&self, poll: Poll, timeout: Duration) -> Result<Answer<EventPage>, Failure>;
+    /// What this server saw happen after a number (`None`: all that it keeps), as soon as there is anything.
+    async fn feed(&self, after: Option<u64>, wait: Duration) -> Result<Feed, Failure>;
     /// Answers a query.
     async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure>;
     /// Waits until a key changes at an index above `after`, or, without `after`, until it exists; at most as long as

@@ -17,9 +17,11 @@ pub struct HttpConfig {
     pub operations: usize,
     /// Commands in a batch. More: 413.
     pub commands: usize,
-    /// The longest wait for a change of a key. A longer one is cut to this, and the answer says so; one beyond 5 minutes
-    /// is refused.
+    /// The longest wait for a change of a key, for events and for a lock. A longer one is cut to this, and an answer that
+    /// is empty for it says so; one beyond 5 minutes is refused.
     pub wait: Duration,
+    /// After how long a stream of events that has nothing to say shows that it is alive.
+    pub comment: Duration,
     /// The largest header block, bytes. Larger: 431.
     pub header_bytes: usize,
     /// How long a header block may take from its first byte, the first one of a connection from the connection's
@@ -53,6 +55,7 @@ impl Default for HttpConfig {
             operations: 128,
             commands: 1000,
             wait: Duration::from_secs(300),
+            comment: Duration::from_secs(15),
             header_bytes: 16 * 1024,
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),

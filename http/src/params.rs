@@ -14,22 +14,13 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a caller may ask to be held until something changes.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// Parameters that the API has set aside for what is not built yet: never silently ignored.
-const LATER: &[&str] = &["ephemeral", "lock", "session", "token"];
-/// Headers likewise.
-const LATER_HEADERS: &[(&str, &str)] = &[
-    ("idempotency-key", "Idempotency-Key"),
-    ("copycat-session", "Copycat-Session"),
-    ("copycat-sequence", "Copycat-Sequence"),
-];
-
 /// The parameters of a request.
 #[derive(Debug)]
 pub(crate) struct Params(Vec<(&'static str, Vec<u8>)>);
 
 impl Params {
     /// The parameters of a query string; only these names are allowed.
-    pub(crate) fn parse(query: Option<&str>, headers: &HeaderMap, allowed: &[&'static str]) -> Result<Self, Problem> {
+    pub(crate) fn parse(query: Option<&str>, allowed: &[&'static str]) -> Result<Self, Problem> {
         let mut found: Vec<(&'static str, Vec<u8>)> = Vec::new();
         for pair in query.unwrap_or("").split('&').filter(|p| !p.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -43,10 +34,7 @@ impl Params {
             }
             found.push((known, decode(known, value)?));
         }
-        match LATER_HEADERS.iter().find(|(name, _)| headers.contains_key(*name)) {
-            Some((_, name)) => Err(Problem::bad_request(name, "this version does not support this header")),
-            None => Ok(Self(found)),
-        }
+        Ok(Self(found))
     }
 
     pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
@@ -118,12 +106,7 @@ impl Params {
                 return Err(problem.with("field", "consistency"));
             }
         };
-        const HEADER: &str = "Copycat-Index";
-        let header = match headers.get("copycat-index") {
-            None => None,
-            Some(value) => Some(number(HEADER, value.to_str().unwrap_or("not ASCII").trim())?),
-        };
-        let index = match (index, header) {
+        let index = match (index, number_in(headers, "Copycat-Index")?) {
             (Some(a), Some(b)) if a != b => {
                 return Err(Problem::bad_request("index", "it and the header Copycat-Index differ"));
             }
@@ -134,23 +117,38 @@ impl Params {
 }
 
 fn unknown(name: &str, allowed: &[&str]) -> Problem {
-    if LATER.contains(&name) {
-        return Problem::bad_request(name, "not supported here by this version");
-    }
     if allowed.is_empty() {
         return Problem::bad_request(name, "no such parameter; there are none here");
     }
     Problem::bad_request(name, format!("no such parameter here; there are {}", allowed.join(", ")))
 }
 
+/// What a header says, which stands once.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Problem::bad_request(name, "given twice")),
+        (None, None) => Ok(None),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| Problem::bad_request(name, "not ASCII"))?;
+            Ok(Some(text.trim()))
+        }
+    }
+}
+
+/// The number in a header.
+pub(crate) fn number_in(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Problem> {
+    header(headers, name)?.map(|text| number(name, text)).transpose()
+}
+
 /// Digits alone: no sign, no space.
-fn number(field: &str, text: &str) -> Result<u64, Problem> {
+pub(crate) fn number(field: &str, text: &str) -> Result<u64, Problem> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let number = text.parse().ok().filter(|_| digits);
     number.ok_or_else(|| Problem::bad_request(field, format!("{text:?} is no whole number")))
 }
 
-fn bad_duration(field: &str, detail: &str) -> Problem {
+pub(crate) fn bad_duration(field: &str, detail: &str) -> Problem {
     Problem::new(Code::BadDuration, format!("{field}: {detail}")).with("field", field)
 }
 
@@ -166,7 +164,7 @@ mod tests {
     use super::*;
 
     fn params(query: &str, allowed: &[&'static str]) -> Result<Params, Problem> {
-        Params::parse(Some(query), &HeaderMap::new(), allowed)
+        Params::parse(Some(query), allowed)
     }
 
     #[test]

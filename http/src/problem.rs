@@ -102,14 +102,16 @@ impl Problem {
         Self::new(Code::MethodNotAllowed, "this path does not take this method")
     }
 
-    /// Why a command has no answer.
-    pub(crate) fn of_command(failure: Failure) -> Self {
-        match failure {
+    /// Why a command has no answer. With `harmless`, the very same request may be sent again even so: it does nothing
+    /// twice, or a repeat is known as such.
+    pub(crate) fn of_command(failure: Failure, harmless: bool) -> Self {
+        let problem = match failure {
             Failure::Timeout { maybe_applied: true } => Self::timeout("no answer in time").unknown(),
             Failure::LeaderLost => Self::timeout("the leader was lost before its answer came").unknown(),
-            Failure::Internal => Self::internal().unknown(),
-            other => Self::of_query(other),
-        }
+            Failure::Internal => return Self::internal().unknown(),
+            other => return Self::of_query(other),
+        };
+        if harmless { problem.retryable() } else { problem }
     }
 
     /// Why a query has no answer. Its outcome is never unknown.
@@ -138,6 +140,33 @@ impl Problem {
                 let detail = "the leader does not know this operation: it runs another version";
                 Self::new(Code::BadRequest, detail)
             }
+            Failure::SessionNotFound => Self::new(Code::SessionNotFound, "there is no such session, and never was"),
+            Failure::SessionExpired(why) => {
+                let detail = format!("the session has ended: {}", why.name());
+                Self::new(Code::SessionExpired, detail).with("reason", why.name())
+            }
+            Failure::SequenceGap { expected } => {
+                let detail = format!("the session's next command is number {expected}, which has not come");
+                Self::new(Code::SequenceGap, detail).with("expected", expected).retryable()
+            }
+            Failure::SequenceAcknowledged { acknowledged } => {
+                let detail = format!("answers are acknowledged through number {acknowledged}; nothing was done now");
+                Self::new(Code::SequenceAcknowledged, detail).with("acknowledged", acknowledged)
+            }
+            Failure::SequenceMismatch => {
+                Self::new(Code::SequenceMismatch, "the session has given this number to another command")
+            }
+            Failure::IdempotencyMismatch => {
+                Self::new(Code::IdempotencyMismatch, "this idempotency key was given to another request")
+            }
+            Failure::SessionBusy => {
+                Self::too_many_requests("the session has too many answers open: acknowledge them by a keep-alive")
+            }
+            Failure::Superseded => Self::new(Code::Superseded, "a newer poll of the same session took over"),
+            Failure::EventsGap { acknowledged } => {
+                let detail = format!("events are acknowledged through index {acknowledged}, and forgotten");
+                Self::new(Code::EventsGap, detail).with("acknowledged", acknowledged)
+            }
             Failure::Internal => Self::internal(),
         }
     }
@@ -151,9 +180,12 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
     pub(crate) fn code(&self) -> Code {
         self.0.code
+    }
+
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.0.headers
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -220,7 +252,7 @@ mod tests {
             (Failure::LeaderLost, (504, "timeout", false, Unknown, false), (504, "timeout", true, NotApplied, false)),
             (Failure::Internal, (500, "internal", false, Unknown, false), (500, "internal", false, NotApplied, false)),
         ] {
-            assert_eq!(told(&Problem::of_command(failure)), command, "{failure:?}");
+            assert_eq!(told(&Problem::of_command(failure, false)), command, "{failure:?}");
             assert_eq!(told(&Problem::of_query(failure)), query, "{failure:?}");
         }
         for (failure, both) in [
@@ -230,9 +262,23 @@ mod tests {
             (Failure::TooLarge, (413, "value_too_large", false, NotApplied, false)),
             (Failure::StorageFull, (507, "storage_full", true, NotApplied, false)),
             (Failure::Malformed, (400, "bad_request", false, NotApplied, false)),
+            (Failure::SessionBusy, (429, "too_many_requests", true, NotApplied, true)),
+            (Failure::SequenceGap { expected: 3 }, (409, "sequence_gap", true, NotApplied, false)),
+            (Failure::SequenceMismatch, (422, "sequence_mismatch", false, NotApplied, false)),
         ] {
-            assert_eq!(told(&Problem::of_command(failure)), both, "{failure:?}");
+            assert_eq!(told(&Problem::of_command(failure, false)), both, "{failure:?}");
+            assert_eq!(told(&Problem::of_command(failure, true)), both, "{failure:?}");
             assert_eq!(told(&Problem::of_query(failure)), both, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_nothing_twice_may_be_repeated() {
+        for (failure, retryable) in
+            [(Failure::Timeout { maybe_applied: true }, true), (Failure::LeaderLost, true), (Failure::Internal, false)]
+        {
+            let problem = Problem::of_command(failure, true);
+            assert_eq!((problem.0.retryable, problem.0.outcome), (retryable, Outcome::Unknown), "{failure:?}");
         }
     }
 }

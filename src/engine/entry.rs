@@ -14,6 +14,14 @@ pub enum Kind {
     Command = 3,
     /// Time goes on: appended when a timer is due and the log is idle.
     Tick = 4,
+    /// A session begins.
+    Register = 5,
+    /// Signs of life of sessions, and what their clients have received.
+    KeepAlive = 6,
+    /// Sessions end.
+    Unregister = 7,
+    /// An operation of the state machine with an idempotency key.
+    KeyedCommand = 8,
 }
 
 impl Kind {
@@ -25,6 +33,10 @@ impl Kind {
             2 => Some(Self::Configuration),
             3 => Some(Self::Command),
             4 => Some(Self::Tick),
+            5 => Some(Self::Register),
+            6 => Some(Self::KeepAlive),
+            7 => Some(Self::Unregister),
+            8 => Some(Self::KeyedCommand),
             _ => None,
         }
     }

@@ -59,6 +59,8 @@ pub enum Message {
         round: u64,
         /// For a member that said it lost its log: through which index it must hold the log before it counts again.
         recover_to: Option<Index>,
+        /// An index and the digest that a majority has there; `(0, 0)`: none is known.
+        digest: (Index, u32),
     },
     /// The answer to an append. Everything it says is durable at the sender.
     AppendReply {
@@ -74,6 +76,8 @@ pub enum Message {
         wants: Index,
         /// It lost its log and has not yet recovered: do not count it.
         lost: bool,
+        /// The last index at which the sender remembers its state's digest, and the digest.
+        digest: (Index, u32),
     },
     /// The leader asks its successor to hold an election now (Raft dissertation, 3.10).
     TimeoutNow {

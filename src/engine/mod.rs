@@ -15,14 +15,15 @@
 //! - An error of `step` or `poll` ([`Fatal`]) ends the server. Nothing that was not yet handed over may leave it.
 //!
 //! # Caveats
-//! Sessions, membership changes, snapshots and compaction are not built yet; the trait of the state machine and the
-//! layout of an entry already have room for them.
+//! Membership changes, snapshots and compaction are not built yet; the trait of the state machine and the layout of an
+//! entry already have room for them.
 
 pub mod consensus;
 mod entry;
 pub mod machine;
 mod message;
 mod options;
+pub mod sessions;
 mod types;
 
 pub use consensus::{
@@ -34,4 +35,6 @@ pub use message::{AppendOutcome, Message};
 #[cfg(feature = "planted-bugs")]
 pub use options::Bug;
 pub use options::Options;
-pub use types::{Consistency, Identity, Index, Now, RequestId, Role, ServerId, Term};
+#[allow(unused_imports)] // used where a bug is planted
+pub(crate) use options::planted_here;
+pub use types::{Consistency, Identity, Index, Now, RequestId, Role, ServerId, SessionId, Term};

@@ -1,5 +1,6 @@
 //! The engine's settings and bounds.
 
+use super::sessions::Limits;
 use std::time::Duration;
 
 /// Timeouts and bounds of one engine. All members of a cluster should have the same.
@@ -21,6 +22,18 @@ pub struct Options {
     pub uncommitted_entries: u64,
     /// Most queries that wait for a round or an index; further ones are refused as overloaded.
     pub waiting_queries: usize,
+    /// How long a session's command is held whose number comes too early.
+    pub hold: Duration,
+    /// Most answers that a session may leave unacknowledged, those on their way included,
+    pub session_answers: usize,
+    /// and their bytes; then it gets no new command.
+    pub session_answer_bytes: u64,
+    /// Most events that a session may leave unacknowledged, and their bytes; then it is ended.
+    pub session_limits: Limits,
+    /// Most commands with an idempotency key whose answers are kept,
+    pub keys: usize,
+    /// and their bytes; then commands with new keys are refused.
+    pub key_bytes: u64,
     /// Most entries applied in one call of `poll`.
     pub apply_batch: u64,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
@@ -49,6 +62,12 @@ impl Options {
             append_inflight: 32,
             uncommitted_entries: 16 * 1024,
             waiting_queries: 16 * 1024,
+            hold: election_timeout * 2,
+            session_answers: 1024,
+            session_answer_bytes: 4 * 1024 * 1024,
+            session_limits: Limits { events: 16 * 1024, event_bytes: 8 * 1024 * 1024 },
+            keys: 256 * 1024,
+            key_bytes: 64 * 1024 * 1024,
             apply_batch: 1024,
             sequential_lag: 16 * 1024,
             #[cfg(feature = "planted-bugs")]
@@ -103,6 +122,30 @@ pub enum Bug {
     PersistedByIndex,
     /// A server that lost its log goes on voting.
     LostLogVotes,
+    /// A command with a number that was applied is applied again.
+    ApplyRepeats,
+    /// Another command with a number that was applied gets the first one's answer.
+    MismatchAccepted,
+    /// Answers are dropped before they are acknowledged.
+    AnswersEvicted,
+    /// A session ends as timed out though it was kept alive after it was judged.
+    ExpiryIgnoresKeepAlive,
+    /// An election does not begin the sessions' timeouts anew.
+    ElectionExpires,
+    /// Log time is the leader's wall clock.
+    WallClockTime,
+    /// Log time moves with commands only.
+    TimeOnCommandsOnly,
+    /// A batch of events names the index before its own as the one before.
+    WrongBackPointer,
+    /// A queue that is full drops its oldest events.
+    EventsTrimmed,
+    /// A lock is given to a session that has ended.
+    LockToEnded,
+    /// Each lock counts its tokens by itself.
+    TokenPerLock,
+    /// A guarded write asks whether the lock is held, not by which token.
+    GuardWithoutToken,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -124,6 +167,18 @@ impl Bug {
         Self::LeaseFromReceipt,
         Self::PersistedByIndex,
         Self::LostLogVotes,
+        Self::ApplyRepeats,
+        Self::MismatchAccepted,
+        Self::AnswersEvicted,
+        Self::ExpiryIgnoresKeepAlive,
+        Self::ElectionExpires,
+        Self::WallClockTime,
+        Self::TimeOnCommandsOnly,
+        Self::WrongBackPointer,
+        Self::EventsTrimmed,
+        Self::LockToEnded,
+        Self::TokenPerLock,
+        Self::GuardWithoutToken,
     ];
 }
 
@@ -140,7 +195,7 @@ macro_rules! planted {
     ($options:expr, $bug:ident) => {{
         #[cfg(feature = "planted-bugs")]
         {
-            $options.planted($crate::engine::options::Bug::$bug)
+            $options.planted($crate::engine::Bug::$bug)
         }
         #[cfg(not(feature = "planted-bugs"))]
         {
@@ -149,3 +204,18 @@ macro_rules! planted {
     }};
 }
 pub(crate) use planted;
+
+/// `planted_here!(context, Name)`: the same where a state machine's context is at hand.
+macro_rules! planted_here {
+    ($context:expr, $bug:ident) => {{
+        #[cfg(feature = "planted-bugs")]
+        {
+            $context.planted($crate::engine::Bug::$bug)
+        }
+        #[cfg(not(feature = "planted-bugs"))]
+        {
+            false
+        }
+    }};
+}
+pub(crate) use planted_here;

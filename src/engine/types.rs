@@ -14,6 +14,9 @@ pub type Term = u64;
 /// A number that the driver gives to a request, so that it knows the answer by it.
 pub type RequestId = u64;
 
+/// The id of a client session: the index of the entry that registered it. Zero: no session.
+pub type SessionId = u64;
+
 /// What the clocks say at one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {

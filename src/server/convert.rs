@@ -1,8 +1,9 @@
 //! Between the shapes of the HTTP API and those of the store. They are separate types since they change for separate
 //! reasons: the store's are in the log.
 
-use crate::engine::Kind;
 use crate::engine::machine::{CompactionMode, StateMachine, decode_operation};
+use crate::engine::sessions::{Batch, Keyed, SessionInfo};
+use crate::engine::{Kind, decode};
 use crate::store::{self, Store};
 use copycat_http as api;
 use copycat_storage::{Entry, SegmentInfo};
@@ -26,6 +27,75 @@ fn predicate(predicate: api::Predicate) -> store::Predicate {
         From::Version { key, version } => To::Version { key, version },
         From::Exists { key, exists } => To::Exists { key, exists },
         From::Value { key, value } => To::Value { key, value },
+        From::Lock { lock, token } => To::Lock { lock, token },
+    }
+}
+
+pub(super) fn lock_mode(mode: api::LockMode) -> store::LockMode {
+    match mode {
+        api::LockMode::Exclusive => store::LockMode::Exclusive,
+        api::LockMode::Shared => store::LockMode::Shared,
+    }
+}
+
+pub(super) fn logged_lock_mode(mode: store::LockMode) -> api::LockMode {
+    match mode {
+        store::LockMode::Exclusive => api::LockMode::Exclusive,
+        store::LockMode::Shared => api::LockMode::Shared,
+    }
+}
+
+fn holder(holder: store::LockHolder) -> api::LockHolder {
+    let store::LockHolder { session, token, mode, since } = holder;
+    api::LockHolder { session, token, mode: logged_lock_mode(mode), since_ms: since }
+}
+
+pub(super) fn lock(view: store::LockView) -> api::LockView {
+    let store::LockView { lock, holders, queue } = view;
+    let waiter = |store::LockWaiter { session, mode, since }| {
+        let mode = logged_lock_mode(mode);
+        api::LockWaiter { session, mode, since_ms: since }
+    };
+    let (holders, queue) = (holders.into_iter().map(holder).collect(), queue.into_iter().map(waiter).collect());
+    api::LockView { lock, holders, queue }
+}
+
+pub(super) fn session(info: SessionInfo, now: u64) -> api::SessionView {
+    api::SessionView {
+        session: info.session,
+        name: info.name,
+        timeout_ms: info.timeout_ms,
+        last_keep_alive_ms: info.kept_at,
+        keep_alive_age_ms: now.saturating_sub(info.kept_at),
+        sequence: info.sequence,
+        acknowledged_sequence: info.acknowledged,
+        event_index: info.event_index,
+        acknowledged_index: info.event_acknowledged,
+        queue_depth: info.queued,
+        server: Some(info.server).filter(|&server| server != 0),
+        locks: Vec::new(),
+        ephemeral_keys: Vec::new(),
+    }
+}
+
+/// `None`: it holds an event that is none of the store's.
+pub(super) fn batch(batch: Batch) -> Option<api::EventBatch> {
+    let Batch { index, previous, events } = batch;
+    let events = events.iter().map(|bytes| decode_operation(bytes).map(event)).collect::<Option<_>>()?;
+    Some(api::EventBatch { index, previous, events })
+}
+
+fn event(event: store::Event) -> api::SessionEvent {
+    use api::SessionEvent as To;
+    use store::Event as From;
+    match event {
+        From::Put { watch, key, value, content_type, version, created } => {
+            To::Put { watch, key, value: value.map(serde_bytes::ByteBuf::into_vec), content_type, version, created }
+        }
+        From::Delete { watch, key, version } => To::Delete { watch, key, version },
+        From::Expire { watch, key, version } => To::Expire { watch, key, version },
+        From::LockAcquired { lock, token, mode } => To::LockAcquired { lock, token, mode: logged_lock_mode(mode) },
+        From::LockLost { lock, token } => To::LockLost { lock, token },
     }
 }
 
@@ -44,8 +114,8 @@ pub(super) fn command(command: api::Command) -> store::Command {
     use api::Command as From;
     use store::Command as To;
     match command {
-        From::Put { key, value, content_type, ttl_ms, condition: c } => {
-            To::Put { key, value, content_type, ttl_ms, condition: condition(c) }
+        From::Put { key, value, content_type, ttl_ms, ephemeral, condition: c } => {
+            To::Put { key, value, content_type, ttl_ms, ephemeral, condition: condition(c) }
         }
         From::Delete { key, condition: c } => To::Delete { key, condition: condition(c) },
         From::DeletePrefix { prefix, limit } => To::DeletePrefix { prefix, limit },
@@ -56,13 +126,32 @@ pub(super) fn command(command: api::Command) -> store::Command {
             max_bytes,
         },
         From::Batch(commands) => To::Batch(commands.into_iter().map(self::command).collect()),
+        From::Guarded { lock, token, command } => {
+            To::Guarded { lock, token, command: Box::new(self::command(*command)) }
+        }
+        From::Watch { target: t, values } => To::Watch { target: target(t), values, limit: WATCHES },
+        From::Unwatch { watch } => To::Unwatch { watch },
+        From::Lock { lock, mode, wait_ms, queue } => To::Lock { lock, mode: lock_mode(mode), wait_ms, queue },
+        From::Unlock { lock, token } => To::Unlock { lock, token },
+        From::Revoke { lock, session } => To::Revoke { lock, session },
     }
 }
 
-pub(super) fn output(output: store::Output) -> api::CommandOutput {
+/// Most watches of one session.
+const WATCHES: u64 = 1000;
+
+fn target(target: api::WatchTarget) -> store::Target {
+    match target {
+        api::WatchTarget::Key(key) => store::Target::Key(key),
+        api::WatchTarget::Prefix(prefix) => store::Target::Prefix(prefix),
+    }
+}
+
+/// `None`: it answers no such command.
+pub(super) fn output(output: store::Output) -> Option<api::CommandOutput> {
     use api::CommandOutput as To;
     use store::Output as From;
-    match output {
+    Some(match output {
         From::Put { created } => To::Put { created },
         From::Deleted { version } => To::Deleted { version },
         From::ConditionFailed { version } => To::ConditionFailed { version },
@@ -76,8 +165,16 @@ pub(super) fn output(output: store::Output) -> api::CommandOutput {
             To::Transaction { succeeded, results: results.into_iter().map(one).collect() }
         }
         From::ResultTooLarge => To::ResultTooLarge,
-        From::Batch(outputs) => To::Batch(outputs.into_iter().map(self::output).collect()),
-    }
+        From::Batch(outputs) => To::Batch(outputs.into_iter().map(self::output).collect::<Option<_>>()?),
+        From::TokenStale { holders } => To::TokenStale { holders: holders.into_iter().map(holder).collect() },
+        From::Watching { watch, created } => To::Watching { watch, created },
+        From::Unwatched { existed } => To::Unwatched { existed },
+        From::TooManyWatches => To::TooManyWatches,
+        From::Unlocked { held } => To::Unlocked { held },
+        From::Revoked { token } => To::Revoked { token },
+        From::LockNotFound => To::LockNotFound,
+        From::NoSession | From::Granted { .. } | From::Queued { .. } | From::Held { .. } => return None,
+    })
 }
 
 pub(super) fn query(query: api::Query) -> store::Query {
@@ -86,16 +183,20 @@ pub(super) fn query(query: api::Query) -> store::Query {
         api::Query::List { prefix, start, limit, max_bytes, separator, values } => {
             store::Query::List(store::Listing { prefix, start, limit, max_bytes, separator, values })
         }
+        api::Query::Lock { lock } => store::Query::Lock { lock },
+        api::Query::Locks { after, limit } => store::Query::Locks { after, limit },
     }
 }
 
 pub(super) fn item(item: store::Item) -> api::Item {
-    let store::Item { key, value, content_type, version, created_index, ttl_ms } = item;
-    api::Item { key, value, content_type, version, created_index, ttl_ms }
+    let store::Item { key, value, content_type, version, created_index, ttl_ms, session } = item;
+    let session = Some(session).filter(|&session| session != 0);
+    api::Item { key, value, content_type, version, created_index, ttl_ms, session }
 }
 
-pub(super) fn answer(answer: store::Answer) -> api::QueryOutput {
-    match answer {
+/// `None`: it answers no such query.
+pub(super) fn answer(answer: store::Answer) -> Option<api::QueryOutput> {
+    Some(match answer {
         store::Answer::Value { item: found, .. } => api::QueryOutput::Value(found.map(item)),
         store::Answer::Page { items, next } => {
             let one = |listed| match listed {
@@ -104,7 +205,12 @@ pub(super) fn answer(answer: store::Answer) -> api::QueryOutput {
             };
             api::QueryOutput::Page { items: items.into_iter().map(one).collect(), next }
         }
-    }
+        store::Answer::Lock(found) => api::QueryOutput::Lock(found.map(lock)),
+        store::Answer::Locks { locks, next } => {
+            api::QueryOutput::Locks { locks: locks.into_iter().map(lock).collect(), next }
+        }
+        store::Answer::Holdings { .. } => return None,
+    })
 }
 
 /// A command as it is in the log, as the API would have taken it.
@@ -128,8 +234,8 @@ fn logged(command: store::Command) -> api::Command {
         operations.into_iter().map(one).collect()
     };
     match command {
-        From::Put { key, value, content_type, ttl_ms, condition: c } => {
-            To::Put { key, value, content_type, ttl_ms, condition: condition(c) }
+        From::Put { key, value, content_type, ttl_ms, ephemeral, condition: c } => {
+            To::Put { key, value, content_type, ttl_ms, ephemeral, condition: condition(c) }
         }
         From::Delete { key, condition: c } => To::Delete { key, condition: condition(c) },
         From::DeletePrefix { prefix, limit } => To::DeletePrefix { prefix, limit },
@@ -140,6 +246,18 @@ fn logged(command: store::Command) -> api::Command {
             max_bytes,
         },
         From::Batch(commands) => To::Batch(commands.into_iter().map(logged).collect()),
+        From::Guarded { lock, token, command } => To::Guarded { lock, token, command: Box::new(logged(*command)) },
+        From::Watch { target, values, .. } => To::Watch {
+            target: match target {
+                store::Target::Key(key) => api::WatchTarget::Key(key),
+                store::Target::Prefix(prefix) => api::WatchTarget::Prefix(prefix),
+            },
+            values,
+        },
+        From::Unwatch { watch } => To::Unwatch { watch },
+        From::Lock { lock, mode, wait_ms, queue } => To::Lock { lock, mode: logged_lock_mode(mode), wait_ms, queue },
+        From::Unlock { lock, token } => To::Unlock { lock, token },
+        From::Revoke { lock, session } => To::Revoke { lock, session },
     }
 }
 
@@ -153,13 +271,18 @@ fn logged_predicate(predicate: store::Predicate) -> api::Predicate {
         From::Version { key, version } => To::Version { key, version },
         From::Exists { key, exists } => To::Exists { key, exists },
         From::Value { key, value } => To::Value { key, value },
+        From::Lock { lock, token } => To::Lock { lock, token },
     }
 }
 
 pub(super) fn entry(entry: &Entry) -> api::EntryView {
     let kind = Kind::from_byte(entry.kind);
-    let command =
-        (kind == Some(Kind::Command)).then(|| decode_operation::<<Store as StateMachine>::Command>(&entry.data));
+    let operation = match kind {
+        Some(Kind::Command) => Some(entry.data.clone()),
+        Some(Kind::KeyedCommand) => decode::<Keyed>(&entry.data).ok().map(|keyed| keyed.operation),
+        _ => None,
+    };
+    let command = operation.map(|bytes| decode_operation::<<Store as StateMachine>::Command>(&bytes));
     api::EntryView {
         index: entry.index,
         term: entry.term,
@@ -167,8 +290,11 @@ pub(super) fn entry(entry: &Entry) -> api::EntryView {
         kind: match kind {
             Some(Kind::Initialize) => "initialize",
             Some(Kind::Configuration) => "configuration",
-            Some(Kind::Command) => "command",
+            Some(Kind::Command | Kind::KeyedCommand) => "command",
             Some(Kind::Tick) => "tick",
+            Some(Kind::Register) => "register",
+            Some(Kind::KeepAlive) => "keep_alive",
+            Some(Kind::Unregister) => "unregister",
             None => "unknown",
         },
         mode: match CompactionMode::from_byte(entry.mode) {

@@ -5,6 +5,7 @@
 
 use super::clock;
 use super::durability::Durability;
+use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::Event;
 use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests};
@@ -12,7 +13,7 @@ use super::transport::frame::{Frame, Refused, WireRefusal, WireResponse};
 use super::transport::{Door, Peer};
 use super::view::{View, Views};
 use super::waiters::Waiters;
-use crate::engine::machine::{Outcome, StateMachine};
+use crate::engine::machine::{Ask, Outcome, StateMachine};
 use crate::engine::{
     Consistency, Engine, Event as EngineEvent, Fatal, Input, Now, Output, Query, RequestId, Response, Role, ServerId,
 };
@@ -53,6 +54,7 @@ pub(crate) struct Wiring {
     pub(crate) door: Door,
     pub(crate) views: Views,
     pub(crate) waiters: Waiters,
+    pub(crate) feeds: Feeds,
 }
 
 /// A driver, until it has ended. Between two batches it is free for those who only look ([`Driver::query_now`]).
@@ -104,6 +106,7 @@ pub(crate) struct Driver<M: StateMachine> {
     door: Door,
     views: Views,
     waiters: Waiters,
+    feeds: Feeds,
     requests: Requests,
     durability: Durability,
     state: Progress,
@@ -132,29 +135,40 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { flusher, peers, door, views, waiters } = wiring;
+        let Wiring { flusher, peers, door, views, waiters, feeds } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
-        Self { engine, id, flusher, peers, door, views, waiters, requests, durability, state }
+        Self { engine, id, flusher, peers, door, views, waiters, feeds, requests, durability, state }
     }
 
     /// Answers a sequential query that need not wait for anything; see [`Engine::query_now`].
-    pub(crate) fn query_now(&self, index: u64, operation: &[u8]) -> Option<Reply> {
-        let Response { index, term, output, consistency, .. } = self.engine.query_now(index, operation)?;
-        let Outcome::Output(output) = output else { return None };
-        Some(Reply { index, term, output, consistency, served_by: self.id })
+    pub(crate) fn query_now(&self, index: u64, ask: &Ask) -> Option<Reply> {
+        Some(self.reply(self.engine.query_now(index, ask)?))
+    }
+
+    fn reply(&self, response: Response) -> Reply {
+        let Response { index, term, event_index, output, consistency, .. } = response;
+        Reply { index, term, event_index, output, consistency, served_by: self.id }
     }
 
     /// One batch of events, and all that follows from it. Returns whether to go on at once, or that the server has ended.
     fn turn(&mut self, first: Option<Event>, inbox: &Receiver<Event>) -> Result<Turn, Stopped> {
         let now = clock::now();
+        let mut drained = true;
         if let Some(event) = first {
             self.handle(now, event)?;
-            for _ in 1..BATCH {
-                let Ok(event) = inbox.try_recv() else { break };
+            let mut room = BATCH - 1;
+            while room > 0
+                && let Ok(event) = inbox.try_recv()
+            {
                 self.handle(now, event)?;
+                room -= 1;
             }
+            drained = room > 0;
+        }
+        if drained {
+            self.engine.step(now, Input::Drained)?;
         }
         self.expire(now);
         if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
@@ -176,10 +190,10 @@ impl<M: StateMachine> Driver<M> {
     /// Nobody is left waiting.
     fn end(mut self) {
         for id in self.requests.all() {
-            // A command that was handed over may have, or may yet have, an effect.
-            let unknown = self.requests.get_mut(id).is_some_and(|p| p.is_command() && p.place != Place::Parked);
+            let unknown = self.requests.get_mut(id).is_some_and(|p| p.may_have_effect());
             self.finish(id, Err(if unknown { Refusal::LeaderLost } else { Refusal::ShuttingDown }));
         }
+        self.waiters.wake_all();
         self.flusher.stop();
     }
 
@@ -280,18 +294,16 @@ impl<M: StateMachine> Driver<M> {
             pending.place = Place::Engine;
             // A query is kept, to be handed over again; a command is handed over once and moves.
             let input = match &mut pending.request {
-                Request::Command { operation, mode } => {
-                    Input::Command { id, operation: operation.clone(), mode: *mode }
-                }
-                Request::Query { consistency, index, operation } => {
+                Request::Submit(submit) => Input::Submit { id, submit: submit.clone() },
+                Request::Query { consistency, index, ask } => {
                     let (consistency, index) = (*consistency, *index);
-                    Input::Query { id, query: Query { consistency, index, operation: operation.clone() } }
+                    Input::Query { id, query: Query { consistency, index, ask: ask.clone() } }
                 }
             };
             return Ok(self.engine.step(now, input)?);
         }
         if matches!(pending.origin, Origin::Remote { .. }) {
-            self.finish(id, Err(Refusal::NoLeader));
+            self.finish_without_leader(id);
             return Ok(());
         }
         self.forward(now, id, status.leader);
@@ -323,7 +335,7 @@ impl<M: StateMachine> Driver<M> {
         for id in self.requests.take_parked() {
             let Some(pending) = self.requests.get_mut(id) else { continue };
             if pending.place == Place::Parked && now.monotonic >= pending.arrived + patience {
-                self.finish(id, Err(Refusal::NoLeader));
+                self.finish_without_leader(id);
             } else {
                 self.hand_over(now, id)?;
             }
@@ -331,25 +343,50 @@ impl<M: StateMachine> Driver<M> {
         Ok(())
     }
 
+    /// Nobody can carry it out.
+    fn finish_without_leader(&mut self, id: RequestId) {
+        let uncertain = self.requests.get_mut(id).is_some_and(|p| p.may_have_effect());
+        self.finish(id, Err(if uncertain { Refusal::LeaderLost } else { Refusal::NoLeader }));
+    }
+
     fn forward_reply(&mut self, now: Now, id: RequestId, result: Result<WireResponse, WireRefusal>) {
         let Some(pending) = self.requests.get_mut(id) else { return };
         let Place::Leader(served_by) = pending.place else { return };
         match result {
-            Ok(WireResponse { index, term, output, consistency }) => {
-                self.finish(id, Ok(Reply { index, term, output, consistency, served_by }));
+            Ok(WireResponse { index, term, event_index, output, consistency }) => {
+                self.finish(id, Ok(Reply { index, term, event_index, output, consistency, served_by }));
             }
             Err(WireRefusal::NotLeader) => self.park(now, id),
+            Err(WireRefusal::Timeout { .. }) if pending.is_repeatable() => self.lost(now, id),
             Err(refusal) => self.finish(id, Err(refusal.into())),
         }
     }
 
-    /// What was sent to this server may be lost: queries are asked again, commands may or may not have arrived.
+    /// Whoever had this request is lost: it is handed over again if a repeat of it is known for one.
+    fn lost(&mut self, now: Now, id: RequestId) {
+        let Some(pending) = self.requests.get_mut(id) else { return };
+        if pending.is_repeatable() {
+            pending.uncertain = true;
+            self.park(now, id);
+        } else {
+            self.finish(id, Err(Refusal::LeaderLost));
+        }
+    }
+
+    /// What was sent to this server may be lost.
     fn disconnected(&mut self, now: Now, id: ServerId) {
-        for request in self.requests.with(id) {
-            if self.requests.get_mut(request).is_some_and(|p| p.is_command()) {
-                self.finish(request, Err(Refusal::LeaderLost));
-            } else {
-                self.park(now, request);
+        for request in self.requests.at(Place::Leader(id)) {
+            self.lost(now, request);
+        }
+    }
+
+    /// This server leads no longer. What it was given may yet be committed by the next leader, or never: what may be asked
+    /// twice goes to that one now.
+    fn left_office(&mut self, now: Now) {
+        for request in self.requests.at(Place::Engine) {
+            let submitted = |p: &mut Pending| matches!(p.request, Request::Submit(_)) && p.is_repeatable();
+            if self.requests.get_mut(request).is_some_and(submitted) {
+                self.lost(now, request);
             }
         }
     }
@@ -367,13 +404,13 @@ impl<M: StateMachine> Driver<M> {
 
     fn expire(&mut self, now: Now) {
         for (id, pending) in self.requests.overdue(now.monotonic) {
-            if pending.place == Place::Engine && !pending.is_command() {
+            if pending.place == Place::Engine && matches!(pending.request, Request::Query { .. }) {
                 // Cannot fail: it only forgets.
                 let _ = self.engine.step(now, Input::Cancel(id));
             }
-            let maybe_applied = pending.is_command() && pending.place != Place::Parked;
+            let maybe_applied = pending.may_have_effect();
             let refusal = match pending.place {
-                Place::Parked => Refusal::NoLeader,
+                Place::Parked if !maybe_applied => Refusal::NoLeader,
                 _ => Refusal::Timeout { maybe_applied },
             };
             self.answer(pending.origin, Err(refusal));
@@ -434,6 +471,10 @@ impl<M: StateMachine> Driver<M> {
                 }
                 Output::Event(event) => {
                     self.note(&event);
+                    self.feeds.note(self.id, &event);
+                    if matches!(event, EngineEvent::Role { role, .. } if role != Role::Leader) {
+                        self.left_office(now);
+                    }
                     again |= self.requests.has_parked();
                     self.retry_parked(now)?;
                 }
@@ -472,15 +513,17 @@ impl<M: StateMachine> Driver<M> {
                 self.hand_over(now, id)?;
                 return Ok(true);
             }
-            Ok(Response { output: Outcome::Output(output), index, term, consistency, .. }) => {
-                let served_by = self.id;
-                self.finish(id, Ok(Reply { index, term, output, consistency, served_by }));
+            Ok(Response { output: Outcome::Malformed, .. }) => R::Malformed,
+            Ok(response) => {
+                let reply = self.reply(response);
+                self.finish(id, Ok(reply));
                 return Ok(false);
             }
-            Ok(Response { output: Outcome::Malformed, .. }) => R::Malformed,
             Err(refusal) => refusal,
         };
         match refusal {
+            // Said by an engine that has lost what another leader has been given since.
+            R::NotLeader { .. } if matches!(self.requests.get_mut(id), Some(p) if p.place != Place::Engine) => {}
             R::NotLeader { .. } if matches!(self.requests.get_mut(id), Some(p) if matches!(p.origin, Origin::Local(_))) =>
             {
                 self.park(now, id);
@@ -489,11 +532,13 @@ impl<M: StateMachine> Driver<M> {
                 let leader = self.engine.status().leader;
                 self.forward(now, id, leader);
             }
-            R::NotLeader { .. } => self.finish(id, Err(Refusal::NoLeader)),
+            R::NotLeader { .. } => self.finish_without_leader(id),
             R::Overloaded => self.finish(id, Err(Refusal::Overloaded)),
             R::TooLarge => self.finish(id, Err(Refusal::TooLarge)),
             R::StorageFull => self.finish(id, Err(Refusal::StorageFull)),
             R::Malformed => self.finish(id, Err(Refusal::Malformed)),
+            R::Session(error) => self.finish(id, Err(Refusal::Session(error))),
+            R::SessionBusy => self.finish(id, Err(Refusal::SessionBusy)),
         }
         Ok(false)
     }

@@ -76,7 +76,15 @@ impl Inbox {
 
     /// Hands an event over if there is room; says whether there was.
     pub(crate) fn offer(&self, event: Event) -> bool {
-        !matches!(self.0.try_send(event), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+        self.0.try_send(event).is_ok()
+    }
+
+    /// The same; says whether there is no room, or nobody to take it any more.
+    pub(crate) fn try_offer(&self, event: Event) -> Result<(), Refusal> {
+        self.0.try_send(event).map_err(|e| match e {
+            TrySendError::Full(_) => Refusal::Overloaded,
+            TrySendError::Disconnected(_) => Refusal::ShuttingDown,
+        })
     }
 
     /// Hands an event over, waiting for room: for threads of the server's own. A driver that has ended needs none.

@@ -1,11 +1,14 @@
 //! What clients wait for: each request's way from its arrival to its answer.
 //!
-//! A request is *parked* (nobody has it), *with the engine*, or *with the leader* (forwarded). Invariant: a command is
-//! handed over at most once, unless whoever had it said that it had no effect; if that answer is lost, or its time runs
-//! out meanwhile, its outcome is unknown. A query may be handed over again at any time.
+//! A request is *parked* (nobody has it), *with the engine*, or *with the leader* (forwarded). Invariant: a command that
+//! would be carried out twice if it came twice is handed over at most once, unless whoever had it said that it had no
+//! effect; if that answer is lost, or its time runs out meanwhile, its outcome is unknown. Everything else (a query, a
+//! command with a number or an idempotency key, a sign of life) may be handed over again at any time, and is, when whoever
+//! had it is lost.
 
 use super::transport::frame::{WireRefusal, WireRequest, WireResponse};
-use crate::engine::machine::CompactionMode;
+use crate::engine::machine::{Ask, Outcome};
+use crate::engine::sessions::{SessionError, Submit};
 use crate::engine::{Consistency, RequestId, ServerId};
 use async_channel::Sender;
 use std::collections::BTreeMap;
@@ -14,21 +17,16 @@ use std::time::Duration;
 /// What a client asked for.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// Apply this command.
-    Command {
-        /// The command, encoded.
-        operation: Vec<u8>,
-        /// When its entry may be dropped.
-        mode: CompactionMode,
-    },
+    /// Have this logged and applied.
+    Submit(Submit),
     /// Answer this query.
     Query {
         /// How fresh the answer must be.
         consistency: Consistency,
         /// The lowest index a sequential query is answered from.
         index: u64,
-        /// The query, encoded.
-        operation: Vec<u8>,
+        /// The question.
+        ask: Ask,
     },
 }
 
@@ -39,8 +37,10 @@ pub struct Reply {
     pub index: u64,
     /// The term.
     pub term: u64,
-    /// The machine's answer, encoded.
-    pub output: Vec<u8>,
+    /// Of a session's command: the index of the session's last event before it.
+    pub event_index: Option<u64>,
+    /// The answer.
+    pub output: Outcome,
     /// How a query was really served.
     pub consistency: Option<Consistency>,
     /// Which server answered.
@@ -69,6 +69,10 @@ pub enum Refusal {
     LeaderLost,
     /// The server is shutting down. Not applied.
     ShuttingDown,
+    /// There is no such session, or it is not this command's turn. Not applied.
+    Session(SessionError),
+    /// The session has left too many answers unacknowledged. Not applied.
+    SessionBusy,
 }
 
 /// Who waits.
@@ -95,11 +99,22 @@ pub(super) struct Pending {
     pub(super) arrived: Duration,
     pub(super) deadline: Duration,
     pub(super) place: Place,
+    /// It was handed over before, and what became of that is not known.
+    pub(super) uncertain: bool,
 }
 
 impl Pending {
-    pub(super) fn is_command(&self) -> bool {
-        matches!(self.request, Request::Command { .. })
+    /// Whether it may be handed over again when it is not known what became of it.
+    pub(super) fn is_repeatable(&self) -> bool {
+        match &self.request {
+            Request::Submit(submit) => submit.is_repeatable(),
+            Request::Query { .. } => true,
+        }
+    }
+
+    /// Whether it may have had, or may yet have, an effect.
+    pub(super) fn may_have_effect(&self) -> bool {
+        matches!(self.request, Request::Submit(_)) && (self.uncertain || self.place != Place::Parked)
     }
 }
 
@@ -135,7 +150,7 @@ impl Requests {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         let deadline = arrived + timeout;
-        self.by_id.insert(id, Pending { origin, request, arrived, deadline, place: Place::Parked });
+        self.by_id.insert(id, Pending { origin, request, arrived, deadline, place: Place::Parked, uncertain: false });
         self.by_deadline.insert((deadline, id), ());
         Ok(id)
     }
@@ -166,9 +181,9 @@ impl Requests {
         !self.parked.is_empty()
     }
 
-    /// The requests that were with this leader.
-    pub(super) fn with(&self, leader: ServerId) -> Vec<RequestId> {
-        self.by_id.iter().filter(|(_, p)| p.place == Place::Leader(leader)).map(|(&id, _)| id).collect()
+    /// The requests that are there.
+    pub(super) fn at(&self, place: Place) -> Vec<RequestId> {
+        self.by_id.iter().filter(|(_, p)| p.place == place).map(|(&id, _)| id).collect()
     }
 
     /// Whether nothing waits but what nobody has.
@@ -208,6 +223,8 @@ impl From<WireRefusal> for Refusal {
             WireRefusal::StorageFull => Self::StorageFull,
             WireRefusal::Malformed => Self::Malformed,
             WireRefusal::Timeout { maybe_applied } => Self::Timeout { maybe_applied },
+            WireRefusal::Session(error) => Self::Session(error),
+            WireRefusal::SessionBusy => Self::SessionBusy,
         }
     }
 }
@@ -222,14 +239,16 @@ impl From<Refusal> for WireRefusal {
             Refusal::Malformed => Self::Malformed,
             Refusal::Timeout { maybe_applied } => Self::Timeout { maybe_applied },
             Refusal::LeaderLost => Self::Timeout { maybe_applied: true },
+            Refusal::Session(error) => Self::Session(error),
+            Refusal::SessionBusy => Self::SessionBusy,
         }
     }
 }
 
 impl From<Reply> for WireResponse {
     fn from(reply: Reply) -> Self {
-        let Reply { index, term, output, consistency, .. } = reply;
-        Self { index, term, output, consistency }
+        let Reply { index, term, event_index, output, consistency, .. } = reply;
+        Self { index, term, event_index, output, consistency }
     }
 }
 
@@ -237,26 +256,18 @@ impl Request {
     pub(super) fn to_wire(&self, timeout: Duration) -> WireRequest {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         match self {
-            Self::Command { operation, mode } => {
-                WireRequest::Command { operation: operation.clone(), mode: *mode as u8, timeout_ms }
+            Self::Submit(submit) => WireRequest::Submit { submit: submit.clone(), timeout_ms },
+            Self::Query { consistency, index, ask } => {
+                WireRequest::Query { consistency: *consistency, index: *index, ask: ask.clone(), timeout_ms }
             }
-            Self::Query { consistency, index, operation } => WireRequest::Query {
-                consistency: *consistency,
-                index: *index,
-                operation: operation.clone(),
-                timeout_ms,
-            },
         }
     }
 
     pub(super) fn from_wire(request: WireRequest) -> (Self, Duration) {
         match request {
-            WireRequest::Command { operation, mode, timeout_ms } => {
-                let mode = CompactionMode::from_byte(mode);
-                (Self::Command { operation, mode }, Duration::from_millis(timeout_ms))
-            }
-            WireRequest::Query { consistency, index, operation, timeout_ms } => {
-                (Self::Query { consistency, index, operation }, Duration::from_millis(timeout_ms))
+            WireRequest::Submit { submit, timeout_ms } => (Self::Submit(submit), Duration::from_millis(timeout_ms)),
+            WireRequest::Query { consistency, index, ask, timeout_ms } => {
+                (Self::Query { consistency, index, ask }, Duration::from_millis(timeout_ms))
             }
         }
     }
@@ -267,7 +278,7 @@ mod tests {
     use super::*;
 
     fn query() -> Request {
-        Request::Query { consistency: Consistency::Linearizable, index: 0, operation: Vec::new() }
+        Request::Query { consistency: Consistency::Linearizable, index: 0, ask: Ask::Machine(Vec::new()) }
     }
 
     fn remote(id: RequestId) -> Origin {
@@ -283,7 +294,7 @@ mod tests {
         assert_eq!((a, b), (u64::MAX, 0), "numbers wrap");
         assert_eq!(r.next_deadline(), Some(ms(10)));
         r.get_mut(a).expect("there").place = Place::Leader(3);
-        assert_eq!(r.with(3), [a]);
+        assert_eq!(r.at(Place::Leader(3)), [a]);
         r.park(b);
         assert_eq!(r.take_parked(), [b]);
         assert!(!r.has_parked());

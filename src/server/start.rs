@@ -5,6 +5,7 @@ use super::backend::ServerBackend;
 use super::clock;
 use super::driver::{self, Driver, Stopped, Wiring};
 use super::durability::{Durability, prepare};
+use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
 use super::transport::frame::Me;
@@ -204,12 +205,20 @@ impl Server {
         let flusher = Flusher::start(&name, inbox.clone())
             .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
         let waiters = Waiters::default();
-        let wiring = Wiring { flusher, peers, door: door.clone(), views: views.clone(), waiters: waiters.clone() };
+        let feeds = Feeds::new(waiters.clone());
+        let wiring = Wiring {
+            flusher,
+            peers,
+            door: door.clone(),
+            views: views.clone(),
+            waiters: waiters.clone(),
+            feeds: feeds.clone(),
+        };
         let driver = Arc::new(Mutex::new(Some(Driver::new(engine, wiring, options.durability, random()?))));
         let (http_stop, http_stopped) = async_channel::bounded(1);
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
-        let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, waiters, options.id));
+        let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, (waiters, feeds), options.id));
         let config = HttpConfig { allow_hosts: options.allow_hosts.clone(), ..HttpConfig::default() };
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {

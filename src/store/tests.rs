@@ -1,7 +1,12 @@
 use super::*;
 use crate::engine::Kind;
-use crate::engine::machine::{Executor, Outcome, decode_output, decode_query_output, encode_operation};
+use crate::engine::machine::{Executor, Outcome, Topic, decode_output, decode_query_output, encode_operation};
 use copycat_storage::EntryRef;
+
+/// What is touched when a key changes.
+fn key(name: &[u8]) -> Topic {
+    Topic::Machine([b"k", name].concat())
+}
 
 /// Its log time stands still unless it is moved.
 struct Machine(Executor<Store>, u64);
@@ -14,7 +19,7 @@ impl Machine {
     fn entry(&mut self, kind: Kind, mode: u8, data: &[u8]) -> Option<Outcome> {
         let (index, time) = (self.0.applied() + 1, self.1);
         let entry = EntryRef { index, term: 1, time, session: 0, sequence: 0, kind: kind as u8, mode, data };
-        self.0.apply(entry).expect("a known kind").outcome
+        self.0.apply(entry).expect("a known kind").answers.pop().map(|answer| answer.outcome)
     }
 
     /// Log time goes on by so much, with an entry that does nothing else.
@@ -36,13 +41,15 @@ impl Machine {
             value: value.into(),
             content_type: "text/plain".into(),
             ttl_ms: 0,
+            ephemeral: false,
             condition,
         })
     }
 
     fn put_for(&mut self, key: &str, ttl_ms: u64) -> Output {
         let content_type = "text/plain".into();
-        self.apply(&Command::Put { key: key.into(), value: vec![], content_type, ttl_ms, condition: Condition::Always })
+        let (ephemeral, condition) = (false, Condition::Always);
+        self.apply(&Command::Put { key: key.into(), value: vec![], content_type, ttl_ms, ephemeral, condition })
     }
 
     fn delete(&mut self, key: &str, condition: Condition) -> Output {
@@ -57,7 +64,7 @@ impl Machine {
     fn get(&self, key: &str) -> Option<Item> {
         match self.ask(&Query::Get { key: key.into() }) {
             Answer::Value { item, .. } => item,
-            Answer::Page { .. } => panic!("a page"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -69,7 +76,7 @@ impl Machine {
         };
         match self.ask(&Query::List(listing)) {
             Answer::Page { items, next } => (items.into_iter().map(name).collect(), next.map(text)),
-            Answer::Value { .. } => panic!("a value"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -86,7 +93,7 @@ impl Machine {
     fn changed(&self, key: &str) -> u64 {
         match self.ask(&Query::Get { key: key.into() }) {
             Answer::Value { changed, .. } => changed,
-            Answer::Page { .. } => panic!("a page"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -252,6 +259,7 @@ fn a_batch_goes_on_after_a_condition_that_does_not_hold() {
         value: b"v".to_vec(),
         content_type: String::new(),
         ttl_ms: 0,
+        ephemeral: false,
         condition,
     };
     let batch = vec![put("a", Condition::Always), put("a", Condition::Absent), put("b", Condition::Always)];
@@ -275,7 +283,7 @@ fn touched_topics_are_told_to_those_who_listen() {
     assert!(m.0.take_touched().is_empty(), "nothing changed");
     m.delete("a", Condition::Always);
     m.put("b", "1", Condition::Always);
-    assert_eq!(m.0.take_touched(), [b"a", b"b"]);
+    assert_eq!(m.0.take_touched(), [key(b"a"), key(b"b")]);
 }
 
 #[test]
@@ -304,7 +312,7 @@ fn bytes_that_are_no_command_change_nothing() {
         data: b"\xff\xff\xff",
     };
     let applied = m.0.apply(entry).expect("a known kind");
-    assert_eq!(applied.outcome, Some(Outcome::Malformed));
+    assert_eq!(applied.answers[0].outcome, Outcome::Malformed);
     assert_eq!((m.0.applied(), m.0.machine().len()), (1, 0));
 }
 
@@ -324,7 +332,7 @@ fn a_key_with_a_ttl_is_gone_when_its_time_is_over() {
     m.0.listen(true);
     m.pass(10_000);
     assert_eq!((m.0.machine().len(), m.0.live(), m.0.next_due()), (0, 0, None));
-    assert_eq!(m.0.take_touched(), [b"a"], "who waits for it is told");
+    assert_eq!(m.0.take_touched(), [key(b"a")], "who waits for it is told");
 }
 
 #[test]

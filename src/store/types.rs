@@ -1,6 +1,7 @@
 //! What the store is told and asked, and what it answers. These are in the log and on the wire: only ever add variants
 //! at the end.
 
+use crate::engine::SessionId;
 use serde::{Deserialize, Serialize};
 
 /// What a write requires of the key it changes.
@@ -42,6 +43,8 @@ pub enum Command {
         content_type: String,
         /// How long it lives from now on, in milliseconds of log time; 0: until it is removed.
         ttl_ms: u64,
+        /// It goes with the session that puts it.
+        ephemeral: bool,
         /// What must hold.
         condition: Condition,
     },
@@ -75,6 +78,172 @@ pub enum Command {
     },
     /// Several commands in order, at one index; one whose condition fails does not stop the others.
     Batch(Vec<Command>),
+    /// Carried out only if this token holds this lock.
+    Guarded {
+        /// The lock's name.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+        /// The token.
+        token: u64,
+        /// What is to be done.
+        command: Box<Command>,
+    },
+    /// The session is told of changes.
+    Watch {
+        /// Of what.
+        target: Target,
+        /// Events of puts carry the value.
+        values: bool,
+        /// If the session has so many watches, it gets no further one. Part of the command, so that servers of several
+        /// versions agree.
+        limit: u64,
+    },
+    /// It is told no more.
+    Unwatch {
+        /// The watch.
+        watch: u64,
+    },
+    /// The session asks for a lock.
+    Lock {
+        /// Its name.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+        /// How it is wanted.
+        mode: LockMode,
+        /// For how long a place in the queue is kept, in milliseconds of log time; 0: none is taken.
+        wait_ms: u64,
+        /// The place is kept until the lock is granted, and an event tells.
+        queue: bool,
+    },
+    /// The session releases a lock, or leaves its queue.
+    Unlock {
+        /// The lock's name.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+        /// Only if it is held with this token.
+        token: Option<u64>,
+    },
+    /// A lock is taken away from a session.
+    Revoke {
+        /// The lock's name.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+        /// The holder.
+        session: SessionId,
+    },
+}
+
+/// What a watch is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// This key.
+    Key(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// All keys that begin so; empty: all keys.
+    Prefix(#[serde(with = "serde_bytes")] Vec<u8>),
+}
+
+/// How a lock is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LockMode {
+    /// By one alone.
+    Exclusive,
+    /// Together with others that share it.
+    Shared,
+}
+
+/// Who has a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockHolder {
+    /// The session.
+    pub session: SessionId,
+    /// Its fencing token.
+    pub token: u64,
+    /// How it is held.
+    pub mode: LockMode,
+    /// Since when, in log time.
+    pub since: u64,
+}
+
+/// Who waits for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockWaiter {
+    /// The session.
+    pub session: SessionId,
+    /// How it wants to hold it.
+    pub mode: LockMode,
+    /// Since when, in log time.
+    pub since: u64,
+}
+
+/// A lock as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockView {
+    /// Its name.
+    #[serde(with = "serde_bytes")]
+    pub lock: Vec<u8>,
+    /// Who has it, in the order of their tokens.
+    pub holders: Vec<LockHolder>,
+    /// Who waits, first come first.
+    pub queue: Vec<LockWaiter>,
+}
+
+/// What a session is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// A key was set.
+    Put {
+        /// The watch it is told by.
+        watch: u64,
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// Its value, if the watch wants it.
+        value: Option<serde_bytes::ByteBuf>,
+        /// The value's media type.
+        content_type: String,
+        /// The key's version.
+        version: u64,
+        /// It did not exist before.
+        created: bool,
+    },
+    /// A key was removed.
+    Delete {
+        /// The watch it is told by.
+        watch: u64,
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// The version it had.
+        version: u64,
+    },
+    /// A key's time was over.
+    Expire {
+        /// The watch it is told by.
+        watch: u64,
+        /// The key.
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+        /// The version it had.
+        version: u64,
+    },
+    /// A lock that it queued for is its own.
+    LockAcquired {
+        /// The lock.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+        /// The token.
+        token: u64,
+        /// How it is held.
+        mode: LockMode,
+    },
+    /// A lock was taken away from it.
+    LockLost {
+        /// The lock.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+        /// The token that is void.
+        token: u64,
+    },
 }
 
 /// What a transaction asks about the keys.
@@ -110,6 +279,14 @@ pub enum Predicate {
         /// Its value.
         #[serde(with = "serde_bytes")]
         value: Vec<u8>,
+    },
+    /// The token holds the lock.
+    Lock {
+        /// The lock's name.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+        /// The token.
+        token: u64,
     },
 }
 
@@ -196,6 +373,60 @@ pub enum Output {
     ResultTooLarge,
     /// What a batch's commands answer, in order.
     Batch(Vec<Output>),
+    /// Nothing was changed: this needs a session.
+    NoSession,
+    /// Nothing was changed: the token does not hold the lock.
+    TokenStale {
+        /// Who does.
+        holders: Vec<LockHolder>,
+    },
+    /// The session is told of changes.
+    Watching {
+        /// The watch's number.
+        watch: u64,
+        /// It did not exist before.
+        created: bool,
+    },
+    /// The watch is gone.
+    Unwatched {
+        /// It existed.
+        existed: bool,
+    },
+    /// Nothing was changed: the session has as many watches as it may have.
+    TooManyWatches,
+    /// The session has the lock.
+    Granted {
+        /// Its token.
+        token: u64,
+        /// How it is held.
+        mode: LockMode,
+    },
+    /// The session waits for the lock.
+    Queued {
+        /// Its place in the queue, from 1.
+        position: u64,
+        /// The lock.
+        view: LockView,
+    },
+    /// The session neither has the lock nor got a place.
+    Held {
+        /// The place it would get.
+        position: u64,
+        /// The lock.
+        view: LockView,
+    },
+    /// The lock was released, or the queue left.
+    Unlocked {
+        /// It was held.
+        held: bool,
+    },
+    /// The lock was taken away.
+    Revoked {
+        /// The token that is void.
+        token: u64,
+    },
+    /// Nothing was changed: the session neither has the lock nor waits for it.
+    LockNotFound,
 }
 
 /// A question.
@@ -209,6 +440,26 @@ pub enum Query {
     },
     /// Keys in order.
     List(Listing),
+    /// One lock.
+    Lock {
+        /// Its name.
+        #[serde(with = "serde_bytes")]
+        lock: Vec<u8>,
+    },
+    /// Locks in order of their names.
+    Locks {
+        /// Those behind this name.
+        after: Option<Vec<u8>>,
+        /// At most this many.
+        limit: u64,
+    },
+    /// What a session has.
+    Holdings {
+        /// The session.
+        session: SessionId,
+        /// At most so many locks, and so many keys.
+        limit: u64,
+    },
 }
 
 /// Which keys are listed, and how.
@@ -246,6 +497,8 @@ pub struct Item {
     pub created_index: u64,
     /// How long it lives from its last change on, in milliseconds; 0: until it is removed.
     pub ttl_ms: u64,
+    /// The session that it goes with; 0: none.
+    pub session: SessionId,
 }
 
 /// What stands in a list.
@@ -274,5 +527,21 @@ pub enum Answer {
         items: Vec<Listed>,
         /// Where the next page starts; `None`: there is none.
         next: Option<Vec<u8>>,
+    },
+    /// The lock, if anybody has it or waits for it.
+    Lock(Option<LockView>),
+    /// Locks in order.
+    Locks {
+        /// They.
+        locks: Vec<LockView>,
+        /// Behind this name the next page starts; `None`: there is none.
+        next: Option<Vec<u8>>,
+    },
+    /// What a session has.
+    Holdings {
+        /// Locks that it holds or waits for.
+        locks: Vec<Vec<u8>>,
+        /// Keys that go with it.
+        keys: Vec<Vec<u8>>,
     },
 }

@@ -3,10 +3,13 @@
 //!
 //! Orders: `cluster 1 2 3` · `wait 600ms` (time passes, everybody is polled) · `poll 1` · `deliver` (messages travel until
 //! none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
-//! `get 1 key [lease|sequential N]` · `transfer 1 2` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
+//! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
+//! put) · `watch 1 session prefix` · `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` ·
+//! `session 1 id` · `transfer 1 2` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show`.
 
-use copycat::engine::machine::{Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
+use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
+use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
     AppendOutcome, Configuration, Consistency, Engine, Input, Kind, Message, Now, Options, Output, Query,
 };
@@ -56,6 +59,7 @@ impl Lab {
         if let Some(input) = input {
             engine.step(now, input).expect("it goes on");
         }
+        engine.step(now, Input::Drained).expect("it goes on");
         while engine.poll(now).expect("it goes on") {}
         for output in engine.take_outputs() {
             match output {
@@ -134,16 +138,47 @@ impl Lab {
                     value: words[3].into(),
                     content_type: "text/plain".into(),
                     ttl_ms: 0,
+                    ephemeral: false,
                     condition: Condition::Always,
                 };
-                self.requests += 1;
-                let input = Input::Command {
-                    id: self.requests,
-                    operation: encode_operation(&command),
-                    mode: Store::mode(&command),
-                };
-                self.step(number(1), Some(input));
+                let submit = Submit::command(encode_operation(&command), Store::mode(&command));
+                self.submit(number(1), submit);
             }
+            "register" => {
+                let key = words.get(3).map(ToString::to_string);
+                self.submit(number(1), Submit::Register { timeout_ms: number(2), name: "s".into(), key });
+            }
+            "number" => {
+                let command = Command::Put {
+                    key: words[4].into(),
+                    value: words[5].into(),
+                    content_type: "text/plain".into(),
+                    ttl_ms: 0,
+                    ephemeral: false,
+                    condition: Condition::Always,
+                };
+                let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
+                let (session, sequence) = (number(2), number(3));
+                self.submit(number(1), Submit::Command { operation, mode, session, sequence, key: None });
+            }
+            "watch" => {
+                let target = store::Target::Prefix(words[3].into());
+                let command = Command::Watch { target, values: false, limit: 10 };
+                let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
+                let submit = Submit::Command { operation, mode, session: number(2), sequence: 0, key: None };
+                self.submit(number(1), submit);
+            }
+            "alive" => {
+                let (sequence, event_index) = if words.len() > 3 { (number(3), number(4)) } else { (0, 0) };
+                let item = KeepAlive { session: number(2), sequence, event_index, alive: true, ..KeepAlive::default() };
+                self.submit(number(1), Submit::KeepAlive(item));
+            }
+            "close" => self.submit(number(1), Submit::Unregister { session: number(2) }),
+            "events" => {
+                let after = (words.len() > 3).then(|| number(3));
+                self.ask(number(1), Ask::Events { session: number(2), after, bytes: 1000 });
+            }
+            "session" => self.ask(number(1), Ask::Session(number(2))),
             "get" => {
                 let (consistency, index) = match words.get(3) {
                     Some(&"lease") => (Consistency::Lease, 0),
@@ -152,7 +187,7 @@ impl Lab {
                 };
                 let operation = encode_operation(&store::Query::Get { key: words[2].into() });
                 self.requests += 1;
-                let query = Query { consistency, index, operation };
+                let query = Query { consistency, index, ask: Ask::Machine(operation) };
                 self.step(number(1), Some(Input::Query { id: self.requests, query }));
             }
             "transfer" => self.step(number(1), Some(Input::Transfer(Some(number(2))))),
@@ -181,6 +216,17 @@ impl Lab {
         }
     }
 
+    fn submit(&mut self, id: u64, submit: Submit) {
+        self.requests += 1;
+        self.step(id, Some(Input::Submit { id: self.requests, submit }));
+    }
+
+    fn ask(&mut self, id: u64, ask: Ask) {
+        self.requests += 1;
+        let query = Query { consistency: Consistency::Sequential, index: 0, ask };
+        self.step(id, Some(Input::Query { id: self.requests, query }));
+    }
+
     fn ids(&self) -> Vec<u64> {
         self.nodes.keys().copied().collect()
     }
@@ -188,7 +234,7 @@ impl Lab {
 
 fn describe(message: &Message) -> String {
     match message {
-        Message::Append { term, previous_index, previous_term, entries, commit, round, recover_to } => {
+        Message::Append { term, previous_index, previous_term, entries, commit, round, recover_to, .. } => {
             let entries: Vec<String> = entries
                 .iter()
                 .map(|e| format!("{}@{} {:?}", e.index, e.term, Kind::from_byte(e.kind).expect("a known kind")))
@@ -215,7 +261,15 @@ fn describe(message: &Message) -> String {
 }
 
 fn describe_output(output: &Outcome, consistency: Option<Consistency>) -> String {
-    let Outcome::Output(bytes) = output else { return "malformed".into() };
+    let bytes = match output {
+        Outcome::Output(bytes) => bytes,
+        Outcome::Events(page) => {
+            let batch = |b: &Batch| format!("{}<-{} ({})", b.index, b.previous, b.events.len());
+            let batches: Vec<String> = page.batches.iter().map(batch).collect();
+            return format!("events [{}], the last at {}", batches.join(", "), page.event_index);
+        }
+        other => return format!("{other:?}"),
+    };
     match consistency {
         None => format!("{:?}", decode_output::<Store>(bytes).expect("an output")),
         Some(consistency) => match decode_query_output::<Store>(bytes) {

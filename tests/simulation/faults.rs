@@ -41,6 +41,10 @@ pub(crate) struct Profile {
     pub think: u64,
     /// Segments are this large.
     pub segment: u32,
+    /// Clients with sessions.
+    pub actors: u64,
+    /// Their queues of events are so small that sessions end for it.
+    pub limited: bool,
     /// Longest flush that is not a hang, microseconds.
     pub flush_max: u64,
 }
@@ -51,6 +55,8 @@ impl Profile {
         Self {
             servers: pick(rng, &[3, 3, 3, 3, 5, 2, 1, 4]),
             clients: rng.range(2, 7),
+            actors: pick(rng, &[0, 0, 1, 2, 3, 4]),
+            limited: rng.chance(1, 6),
             keys: rng.range(1, 5),
             loss: pick(rng, &[0, 5, 20, 100]),
             duplicate: pick(rng, &[0, 5, 50]),

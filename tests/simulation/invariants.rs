@@ -1,9 +1,10 @@
 //! What must hold after every step, looked at from outside the engine.
 
+use crate::model::Model;
 use crate::server::Server;
 use crate::workload::BRIEF;
 use copycat::engine::machine::{Executor, Outcome, decode_operation, decode_query_output, encode_operation};
-use copycat::engine::{Index, Kind, Role, Term};
+use copycat::engine::{Index, Kind, Options, Role, Term};
 use copycat::store::{Answer, Command, Listed, Listing, Query, Store};
 use copycat_storage::EntryRef;
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ pub(crate) struct Invariants {
     broken: Option<String>,
     /// By (index, term): a checksum of the entry, and the term before it.
     entries: BTreeMap<(Index, Term), (u32, Term)>,
+    /// By (index, term): when the entry was first seen in a log, in simulated microseconds.
+    appended: BTreeMap<(Index, Term), u64>,
+    pub model: Model,
     /// The term of each committed entry, from index 1.
     committed: Vec<Term>,
     /// The state after each applied index, as the first server that reached it had it.
@@ -42,16 +46,24 @@ pub(crate) struct Invariants {
 }
 
 impl Invariants {
-    pub(crate) fn new(servers: usize, keys: Vec<Vec<u8>>) -> Self {
+    pub(crate) fn new(servers: usize, keys: Vec<Vec<u8>>, options: &Options) -> Self {
+        #[allow(unused_mut)] // only a planted bug changes it
+        let mut reference = Executor::new(Store::default());
+        // What is wrong on all servers alike must be found too.
+        #[cfg(feature = "planted-bugs")]
+        reference.plant(options.bug);
+        let _ = options;
         Self {
             seen: vec![Seen::default(); servers],
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             broken: None,
             entries: BTreeMap::new(),
+            appended: BTreeMap::new(),
+            model: Model::default(),
             committed: Vec::new(),
             digests: BTreeMap::new(),
-            reference: Executor::new(Store::default()),
+            reference,
             brief: BTreeMap::new(),
             keys,
             versions: BTreeMap::new(),
@@ -102,7 +114,7 @@ impl Invariants {
     }
 
     /// Checks the server that has just stepped.
-    pub(crate) fn check(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
+    pub(crate) fn check(&mut self, servers: &[Server], at: usize, time: u64) -> Result<(), String> {
         if let Some(violation) = self.broken.take() {
             return Err(violation);
         }
@@ -135,7 +147,7 @@ impl Invariants {
         if status.role == Role::Leader {
             self.check_leader(servers, at)?;
         }
-        self.check_log(server, at)?;
+        self.check_log(server, at, time)?;
         self.check_commit(servers, at)?;
         self.check_state(server)
     }
@@ -160,7 +172,7 @@ impl Invariants {
     }
 
     /// Log matching: the same index and term mean the same entry, and the same entry before it.
-    fn check_log(&mut self, server: &Server, at: usize) -> Result<(), String> {
+    fn check_log(&mut self, server: &Server, at: usize, time: u64) -> Result<(), String> {
         let storage = server.engine().storage();
         let seen = &mut self.seen[at];
         let last = storage.last_index();
@@ -171,6 +183,7 @@ impl Invariants {
                 .map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?
                 .ok_or_else(|| format!("HOLE: server {} has no entry {index}", server.id))?;
             let crc = crc32c::crc32c_append(crc32c::crc32c(entry.data), &[entry.kind, entry.mode]);
+            self.appended.entry((index, entry.term)).or_insert(time);
             let before = storage.term(index - 1).unwrap_or(0);
             let known = *self.entries.entry((index, entry.term)).or_insert((crc, before));
             if known != (crc, before) {
@@ -211,6 +224,8 @@ impl Invariants {
             let entry = engine.storage().get(index).map_err(|e| e.to_string())?.ok_or("no entry")?;
             self.reference.apply(entry).map_err(|e| e.to_string())?;
             self.check_brief(entry)?;
+            let appended = self.appended.get(&(index, term)).copied().unwrap_or_default();
+            self.model.check(entry, &self.reference, appended)?;
             self.commands += u64::from(entry.kind == copycat::engine::Kind::Command as u8);
             self.digests.insert(index, self.reference.digest());
             for key in &self.keys {
@@ -218,6 +233,7 @@ impl Invariants {
                 let history = self.versions.entry(key.clone()).or_insert_with(|| vec![(0, None)]);
                 if history.last().is_some_and(|&(_, last)| last != version) {
                     history.push((index, version));
+                    self.model.changed(index, key);
                 }
             }
         }

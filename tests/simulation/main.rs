@@ -2,12 +2,14 @@
 //!
 //! A run is a pure function of its seed: no wall clock, no hash map, no thread. What it finds is replayed with
 //! `COPYCAT_SIM_SEED=<seed> make simulate`. Settings (environment): `COPYCAT_SIM_SEEDS` (how many, 500),
-//! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (events a run, 10,000).
+//! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (events a run, 15,000).
 
 #![allow(clippy::cast_possible_truncation)] // simulated times and sizes are small
 
+mod actors;
 mod faults;
 mod invariants;
+mod model;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod server;
@@ -27,7 +29,7 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn steps() -> u64 {
-    setting("COPYCAT_SIM_STEPS", 10_000)
+    setting("COPYCAT_SIM_STEPS", 15_000)
 }
 
 /// Runs seeds on all cores; returns the reports by seed. Stops at the first violation.
@@ -72,7 +74,7 @@ fn random_faults_break_no_invariant() {
     for (seed, report) in &reports {
         assert!(report.counts.get("commands committed").copied().unwrap_or(0) > 0, "seed {seed} did nothing");
         let faults: u64 = faults::KINDS.iter().filter_map(|kind| report.counts.get(kind)).sum();
-        assert!(faults > 0 || steps() < 10_000, "seed {seed} injected nothing");
+        assert!(faults > 0 || steps() < 15_000, "seed {seed} injected nothing");
     }
     if count >= 100 && steps() >= 5000 {
         for kind in faults::KINDS {

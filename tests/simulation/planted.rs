@@ -5,6 +5,8 @@
 use crate::world::{Report, Setup, run};
 use copycat::engine::Bug;
 
+/// How long a run is.
+const STEPS: u64 = 15_000;
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/correctness.md");
 
 fn bug(name: &str) -> Option<Bug> {
@@ -27,7 +29,7 @@ fn table() -> Vec<(Bug, u64, String)> {
 }
 
 fn run_with(bug: Bug, seed: u64) -> Report {
-    run(&Setup { bug: Some(bug), ..Setup::new(seed, 10_000) })
+    run(&Setup { bug: Some(bug), ..Setup::new(seed, STEPS) })
 }
 
 #[test]
@@ -42,7 +44,7 @@ fn each_planted_bug_is_found_again() {
             .unwrap_or_else(|| panic!("{bug:?} is no longer found by seed {seed}: run `make seeds`"));
         println!("{bug:?}, seed {seed}: {}", violation.lines().next().unwrap_or_default());
         assert!(violation.starts_with(&expected), "{bug:?}, seed {seed}: {violation}");
-        assert!(run(&Setup::new(seed, 10_000)).violation.is_none(), "seed {seed} fails without {bug:?} too");
+        assert!(run(&Setup::new(seed, STEPS)).violation.is_none(), "seed {seed} fails without {bug:?} too");
     }
 }
 
@@ -50,7 +52,7 @@ fn each_planted_bug_is_found_again() {
 fn search(bug: Bug) -> Option<(u64, String)> {
     let (mut first, mut stuck) = (0, None);
     while first < 500 {
-        let setup = |seed| Setup { bug: Some(bug), ..Setup::new(seed, 10_000) };
+        let setup = |seed| Setup { bug: Some(bug), ..Setup::new(seed, STEPS) };
         let reports = crate::run_seeds(first..500, setup);
         let Some((seed, violation)) = reports.into_iter().find_map(|(seed, r)| Some((seed, r.violation?))) else {
             break;

@@ -3,7 +3,8 @@
 use crate::faults::Profile;
 use crate::invariants::{Invariants, decode_get};
 use crate::server::SimInput;
-use copycat::engine::machine::{CompactionMode, Outcome, StateMachine, decode_output, encode_operation};
+use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, encode_operation};
+use copycat::engine::sessions::Submit;
 use copycat::engine::{Consistency, Input, Query, RequestId, Response};
 use copycat::store::{self, Command, Condition, Operation, OperationOutput, Output, Predicate, Store};
 use copycat_testkit::Rng;
@@ -50,7 +51,7 @@ impl Write {
             return Command::Transaction { condition: predicate, then, otherwise, max_bytes: 1 << 20 };
         }
         let command = match value {
-            Some(value) => Command::Put { key, value, content_type, ttl_ms: 0, condition },
+            Some(value) => Command::Put { key, value, content_type, ttl_ms: 0, ephemeral: false, condition },
             None => Command::Delete { key, condition },
         };
         if let Form::Batch = self.form { Command::Batch(vec![command]) } else { command }
@@ -74,7 +75,7 @@ impl Write {
                 }
                 _ => return Err(format!("MALFORMED output: {succeeded}, {results:?}")),
             },
-            Output::DeletedMany { .. } | Output::ResultTooLarge => return Err(format!("MALFORMED output: {output:?}")),
+            _ => return Err(format!("MALFORMED output: {output:?}")),
         })
     }
 }
@@ -232,20 +233,19 @@ impl Workload {
         match &waiting.what {
             What::Write(write) => {
                 let command = write.command(&self.keys[write.key]);
-                let mode: CompactionMode = Store::mode(&command);
-                Input::Command { id, operation: encode_operation(&command), mode }
+                Input::Submit { id, submit: Submit::command(encode_operation(&command), Store::mode(&command)) }
             }
             What::Brief { key, ttl_ms } => {
                 let (key, ttl_ms) = (format!("{BRIEF}{key}").into_bytes(), *ttl_ms);
                 let (content_type, condition) = (String::new(), Condition::Always);
-                let command = Command::Put { key, value: Vec::new(), content_type, ttl_ms, condition };
-                let mode: CompactionMode = Store::mode(&command);
-                Input::Command { id, operation: encode_operation(&command), mode }
+                let command =
+                    Command::Put { key, value: Vec::new(), content_type, ttl_ms, ephemeral: false, condition };
+                Input::Submit { id, submit: Submit::command(encode_operation(&command), Store::mode(&command)) }
             }
             What::Get { key, consistency } => {
                 let operation = encode_operation(&store::Query::Get { key: self.keys[*key].clone() });
                 let index = if *consistency == Consistency::Sequential { seen } else { 0 };
-                Input::Query { id, query: Query { consistency: *consistency, index, operation } }
+                Input::Query { id, query: Query { consistency: *consistency, index, ask: Ask::Machine(operation) } }
             }
         }
     }

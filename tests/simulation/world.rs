@@ -1,9 +1,11 @@
 //! The simulated world: time, the network, and what happens next.
 
+use crate::actors::{Actors, FIRST, LONGEST_TIMEOUT, Next};
 use crate::faults::Profile;
 use crate::invariants::{Invariants, brief_keys};
 use crate::server::{Server, SimInput};
 use crate::workload::{LONGEST_TTL, Workload};
+use copycat::engine::sessions::Limits;
 use copycat::engine::{
     AppendOutcome, Configuration, Consistency, Fatal, Identity, Input, Message, Options, Output, Refusal, RequestId,
     Response, Role, ServerId,
@@ -107,6 +109,21 @@ pub(crate) enum Event {
         at: usize,
         result: Result<Response, Refusal>,
     },
+    /// A turn of a client with a session.
+    Actor {
+        actor: usize,
+    },
+    ActorRequest {
+        at: usize,
+        request: RequestId,
+    },
+    ActorAnswer {
+        request: RequestId,
+        result: Result<Response, Refusal>,
+    },
+    ActorTimeout {
+        request: RequestId,
+    },
     /// The server that had the request died.
     Lost {
         client: usize,
@@ -125,6 +142,7 @@ pub(crate) struct World {
     slowed: Option<Slowed>,
     pub invariants: Invariants,
     pub workload: Workload,
+    actors: Actors,
     pub counts: BTreeMap<&'static str, u64>,
     trace: u64,
     healed: bool,
@@ -158,6 +176,8 @@ impl World {
             append_inflight: rng.range(1, 8) as usize,
             apply_batch: rng.range(1, 20),
             uncommitted_entries: 64,
+            session_answers: 8,
+            session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
             #[cfg(feature = "planted-bugs")]
             bug: setup.bug,
             ..Options::with_election_timeout(Duration::from_micros(ELECTION_TIMEOUT))
@@ -167,7 +187,8 @@ impl World {
             .collect();
         let initial = Configuration::bootstrap((1..=profile.servers).map(|id| (id, format!("s{id}:1"))));
         let workload = Workload::new(&profile);
-        let invariants = Invariants::new(servers.len(), workload.keys.clone());
+        let actors = Actors::new(profile.actors, profile.limited);
+        let invariants = Invariants::new(servers.len(), workload.keys.clone(), &options);
         let mut world = Self {
             rng,
             profile,
@@ -179,6 +200,7 @@ impl World {
             slowed: None,
             invariants,
             workload,
+            actors,
             counts: BTreeMap::new(),
             trace: 0xcbf2_9ce4_8422_2325,
             healed: false,
@@ -191,6 +213,10 @@ impl World {
         for client in 0..world.workload.clients.len() {
             let delay = 100_000 + world.rng.below(2_000_000);
             world.schedule(delay, Event::Client { client });
+        }
+        for actor in 0..world.actors.all.len() {
+            let delay = 100_000 + world.rng.below(2_000_000);
+            world.schedule(delay, Event::Actor { actor });
         }
         let first = 1_000_000 + world.rng.below(300_000);
         world.schedule(first, Event::Fault);
@@ -238,21 +264,33 @@ impl World {
             }
             if self.workload.acknowledged >= goal {
                 self.workload.stopped = true;
+                self.actors.stop();
             }
             self.next()?;
         }
         // Nobody writes any more, and yet time goes on in the log. (A flush that hung before may hang on for a while.)
         self.workload.stopped = true;
-        let end = self.time + (LONGEST_TTL + 1000) * 1000 + LONGEST_HANG;
-        while self.servers.iter().any(|s| !brief_keys(s.engine().executor()).is_empty()) {
+        self.actors.stop();
+        let end = self.time + (LONGEST_TTL.max(LONGEST_TIMEOUT) + 1000) * 1000 + LONGEST_HANG;
+        loop {
+            let executors = || self.servers.iter().map(|s| s.engine().executor());
+            let brief = executors().any(|e| !brief_keys(e).is_empty());
+            let sessions = executors().any(|e| !e.sessions().is_empty());
+            if !brief && !sessions {
+                break;
+            }
             if self.time > end {
-                return Err("TTL NEVER ENDS: a key is left in a cluster at rest".into());
+                let what = if brief { "TTL NEVER ENDS: a key" } else { "SESSION NEVER ENDS: a session" };
+                return Err(format!("{what} is left in a cluster at rest"));
             }
             self.next()?;
         }
         self.invariants.check_end(&self.servers)?;
         let commands = self.invariants.commands;
         self.counts.insert("commands committed", commands);
+        self.counts.append(&mut self.actors.counts);
+        self.counts.insert("sessions timed out", self.invariants.model.ended);
+        self.counts.insert("repeats in the log", self.invariants.model.repeats);
         self.workload.check(&mut self.counts)
     }
 
@@ -326,6 +364,23 @@ impl World {
                     self.schedule(delay, Event::Fault);
                 }
             }
+            Event::Actor { actor } => {
+                let time = self.time;
+                for request in self.actors.turn(actor, time, &mut self.rng) {
+                    self.ask(request, 0);
+                }
+                let delay = 1 + self.rng.below(self.profile.think * 2);
+                self.schedule(delay, Event::Actor { actor });
+            }
+            Event::ActorRequest { at, request } => self.actor_request(at, request)?,
+            Event::ActorAnswer { request, result } => {
+                let next = self.actors.answered(request, result, &self.invariants.model)?;
+                self.ask_again(next);
+            }
+            Event::ActorTimeout { request } => {
+                let next = self.actors.again(request);
+                self.ask_again(next);
+            }
             Event::Client { client } => self.client_turn(client),
             Event::Timeout { client, request } => self.client_gives_up(client, request, false),
             Event::Lost { client, request } => self.client_gives_up(client, request, true),
@@ -367,11 +422,15 @@ impl World {
     /// One step of a server, as its driver makes it: input, poll, outputs, flush; then the invariants.
     pub(crate) fn act(&mut self, at: usize, input: Option<SimInput>) -> Result<(), String> {
         let now = self.servers[at].now(self.time);
+        let drained = self.time > self.servers[at].paused_until + 600;
         let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };
-        let result = input.map_or(Ok(()), |input| engine.step(now, input));
+        let mut result = input.map_or(Ok(()), |input| engine.step(now, input));
+        // What a paused server was sent meanwhile comes in its first moments.
+        if drained {
+            result = result.and_then(|()| engine.step(now, Input::Drained));
+        }
         // A driver takes several inputs in one batch: sometimes the poll comes later.
         let batch = !self.healed && self.rng.chance(1, 10);
-        let mut result = result;
         while !batch && result.is_ok() {
             let Some(engine) = &mut self.servers[at].engine else { break };
             match engine.poll(now) {
@@ -393,7 +452,8 @@ impl World {
         self.note(&status.term.to_le_bytes());
         self.note(&status.commit.to_le_bytes());
         self.note(&status.digest.to_le_bytes());
-        self.invariants.check(&self.servers, at)
+        let time = self.time;
+        self.invariants.check(&self.servers, at, time)
     }
 
     fn begin_flush(&mut self, at: usize) {
@@ -463,6 +523,10 @@ impl World {
         for output in engine.take_outputs() {
             match output {
                 Output::Send { to, message } => self.send(at, to, &message),
+                Output::Reply { id, result } if id >= FIRST => {
+                    let delay = 50 + self.rng.below(1000);
+                    self.schedule(delay, Event::ActorAnswer { request: id, result });
+                }
                 Output::Reply { id, result } => {
                     let client = self.workload.client_of(id);
                     let delay = 50 + self.rng.below(1000);
@@ -571,7 +635,7 @@ impl World {
 
     fn inject(&mut self) {
         let at = self.rng.below(self.servers.len() as u64) as usize;
-        match self.rng.below(16) {
+        match self.rng.below(18) {
             0 | 1 => {
                 if self.servers[at].is_up() {
                     self.count("kill");
@@ -702,6 +766,46 @@ impl World {
 }
 
 impl World {
+    /// Sends an actor's request to some server, now and then to two.
+    fn ask(&mut self, request: RequestId, wait: u64) {
+        let servers = self.servers.len() as u64;
+        for _ in 0..if self.rng.chance(1, 10) { 2 } else { 1 } {
+            let at = match self.actors.leader {
+                Some(leader) if self.actors.wants_leader(request) && self.rng.chance(4, 5) => leader as usize - 1,
+                _ => self.rng.below(servers) as usize,
+            };
+            let delay = wait + 50 + self.rng.below(1000);
+            self.schedule(delay, Event::ActorRequest { at, request });
+        }
+        let patience = wait + self.rng.range(200_000, 1_500_000);
+        self.schedule(patience, Event::ActorTimeout { request });
+    }
+
+    fn ask_again(&mut self, next: Next) {
+        if let Next::Again(request) = next {
+            let wait = self.rng.range(5_000, 100_000);
+            self.ask(request, wait);
+        }
+    }
+
+    fn actor_request(&mut self, at: usize, request: RequestId) -> Result<(), String> {
+        if !self.actors.is_open(request) {
+            return Ok(());
+        }
+        if self.postponed(at) {
+            let delay = self.servers[at].paused_until - self.time + self.rng.below(500);
+            self.schedule(delay, Event::ActorRequest { at, request });
+            return Ok(());
+        }
+        if !self.servers[at].is_up() {
+            let at = self.rng.below(self.servers.len() as u64) as usize;
+            self.schedule(20_000, Event::ActorRequest { at, request });
+            return Ok(());
+        }
+        let input = self.actors.input(request);
+        self.act(at, input)
+    }
+
     fn client_turn(&mut self, client: usize) {
         if self.workload.stopped {
             return;
@@ -742,7 +846,7 @@ impl World {
         // As the server does: a sequential query that need not wait goes past the inbox.
         if let Input::Query { query, .. } = &input
             && query.consistency == Consistency::Sequential
-            && let Some(response) = self.servers[at].engine().query_now(query.index, &query.operation)
+            && let Some(response) = self.servers[at].engine().query_now(query.index, &query.ask)
         {
             self.count("queries answered at once");
             let delay = 50 + self.rng.below(1000);

@@ -89,10 +89,45 @@ pub(crate) struct TransactionAnswer<'a> {
     pub(crate) index: u64,
 }
 
+/// The session is told of changes.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WatchDone {
+    /// The watch's id: the index at which it was made.
+    watch: u64,
+    /// It did not exist before.
+    created: bool,
+}
+
+/// It is told no more.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UnwatchDone {
+    /// The watch existed.
+    deleted: bool,
+}
+
+/// The lock was released, or its queue left.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UnlockDone {
+    /// Always true.
+    released: bool,
+    /// It was held; else the session waited for it.
+    held: bool,
+}
+
+/// The lock was taken away.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RevokeDone {
+    /// Always true.
+    revoked: bool,
+    /// The token that is void.
+    token: u64,
+}
+
 /// Nothing was changed by this command.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct NotDone {
-    /// `version_mismatch`, or `body_too_large` where a transaction would read too much.
+    /// `version_mismatch`, `lock_token_stale`, `lock_not_found`, `too_many_requests` where a session has too many watches,
+    /// or `body_too_large` where a transaction would read too much.
     code: &'static str,
     /// The version that the key has.
     #[schema(required)]
@@ -107,6 +142,10 @@ pub(crate) enum CommandOutput<'a> {
     Delete(DeleteDone),
     DeletePrefix(DeletePrefixDone),
     Transaction(TransactionDone<'a>),
+    Watch(WatchDone),
+    Unwatch(UnwatchDone),
+    Unlock(UnlockDone),
+    Revoke(RevokeDone),
     /// Among several only: alone, it is a problem.
     Error(NotDone),
 }
@@ -138,7 +177,8 @@ impl Names {
         match command {
             backend::Command::Put { key, .. } | backend::Command::Delete { key, .. } => Self::Key(key.clone()),
             backend::Command::Transaction { then, otherwise, .. } => Self::Transaction([keys(then), keys(otherwise)]),
-            backend::Command::DeletePrefix { .. } | backend::Command::Batch(_) => Self::None,
+            backend::Command::Guarded { command, .. } => Self::of(command),
+            _ => Self::None,
         }
     }
 
@@ -195,6 +235,15 @@ impl<'a> CommandOutput<'a> {
                 let results = results(*succeeded, all, names, index);
                 Self::Transaction(TransactionDone { succeeded: *succeeded, results })
             }
+            backend::CommandOutput::Watching { watch, created } => {
+                Self::Watch(WatchDone { watch: *watch, created: *created })
+            }
+            backend::CommandOutput::Unwatched { existed } => Self::Unwatch(UnwatchDone { deleted: *existed }),
+            backend::CommandOutput::Unlocked { held } => Self::Unlock(UnlockDone { released: true, held: *held }),
+            backend::CommandOutput::Revoked { token } => Self::Revoke(RevokeDone { revoked: true, token: *token }),
+            backend::CommandOutput::TokenStale { .. } => not_done(Code::LockTokenStale, None),
+            backend::CommandOutput::LockNotFound => not_done(Code::LockNotFound, None),
+            backend::CommandOutput::TooManyWatches => not_done(Code::TooManyRequests, None),
             backend::CommandOutput::Batch(_) => return None,
         })
     }

@@ -1,8 +1,8 @@
 //! Commands and queries as callers write them, and as the log's entries are shown.
 
+use super::cond::Cond;
 use super::object::object;
 use super::text::Encoding;
-use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -60,6 +60,9 @@ pub(crate) struct PutCommand {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = "^[0-9]+(ms|s|m|h)$")]
     pub(super) ttl: Option<String>,
+    /// The key goes with the session that puts it; needs a session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) ephemeral: bool,
     #[serde(rename = "if", default, skip_serializing_if = "Option::is_none")]
     pub(super) condition: Option<KeyCondition>,
 }
@@ -116,136 +119,6 @@ pub(crate) enum Op {
     Get(#[serde(deserialize_with = "object")] KeyName),
 }
 
-/// All of these hold.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(no_recursion)]
-pub(crate) struct AllOf {
-    pub(super) all: Vec<Cond>,
-}
-
-/// At least one of these holds.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(no_recursion)]
-pub(crate) struct AnyOf {
-    pub(super) any: Vec<Cond>,
-}
-
-/// This does not hold.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(no_recursion)]
-pub(crate) struct NotOf {
-    pub(super) not: Box<Cond>,
-}
-
-/// The key has this version; 0: it does not exist.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct VersionIs {
-    /// 1 to 4096 bytes.
-    #[schema(min_length = 1, max_length = 4096)]
-    pub(super) key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) key_encoding: Option<Encoding>,
-    pub(super) version: u64,
-}
-
-/// The key exists, or does not.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExistsIs {
-    /// 1 to 4096 bytes.
-    #[schema(min_length = 1, max_length = 4096)]
-    pub(super) key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) key_encoding: Option<Encoding>,
-    pub(super) exists: bool,
-}
-
-/// The key exists and has this value.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ValueIs {
-    /// 1 to 4096 bytes.
-    #[schema(min_length = 1, max_length = 4096)]
-    pub(super) key: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) key_encoding: Option<Encoding>,
-    pub(super) value: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) encoding: Option<Encoding>,
-}
-
-/// What a transaction asks about the keys.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum Cond {
-    All(AllOf),
-    Any(AnyOf),
-    Not(NotOf),
-    Version(Box<VersionIs>),
-    Exists(Box<ExistsIs>),
-    Value(Box<ValueIs>),
-}
-
-/// Every field that a condition may have: read so, an error says which one is wrong, and not only that nothing fits.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CondFields {
-    all: Option<Vec<Cond>>,
-    any: Option<Vec<Cond>>,
-    not: Option<Box<Cond>>,
-    key: Option<String>,
-    key_encoding: Option<Encoding>,
-    version: Option<u64>,
-    exists: Option<bool>,
-    value: Option<String>,
-    encoding: Option<Encoding>,
-    #[serde(default, deserialize_with = "no_locks")]
-    lock: (),
-    #[serde(default, deserialize_with = "no_locks")]
-    token: (),
-}
-
-impl<'de> Deserialize<'de> for Cond {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        object::<CondFields, D>(json)?.try_into().map_err(D::Error::custom)
-    }
-}
-
-impl TryFrom<CondFields> for Cond {
-    type Error = &'static str;
-
-    fn try_from(fields: CondFields) -> Result<Self, Self::Error> {
-        const ONE: &str = "a condition is one of {\"all\"}, {\"any\"}, {\"not\"}, {\"key\",\"version\"}, \
-                           {\"key\",\"exists\"}, {\"key\",\"value\"}";
-        let CondFields { all, any, not, key, key_encoding, version, exists, value, encoding, lock: (), token: () } =
-            fields;
-        if encoding.is_some() && value.is_none() {
-            return Err("encoding needs a value beside it");
-        }
-        let Some(key) = key else {
-            let of_a_key = version.is_some() || exists.is_some() || value.is_some() || key_encoding.is_some();
-            return match (all, any, not) {
-                _ if of_a_key => Err("a condition on a version, an existence or a value needs a key"),
-                (Some(all), None, None) => Ok(Self::All(AllOf { all })),
-                (None, Some(any), None) => Ok(Self::Any(AnyOf { any })),
-                (None, None, Some(not)) => Ok(Self::Not(NotOf { not })),
-                _ => Err(ONE),
-            };
-        };
-        match (version, exists, value) {
-            _ if all.is_some() || any.is_some() || not.is_some() => Err(ONE),
-            (Some(version), None, None) => Ok(Self::Version(Box::new(VersionIs { key, key_encoding, version }))),
-            (None, Some(exists), None) => Ok(Self::Exists(Box::new(ExistsIs { key, key_encoding, exists }))),
-            (None, None, Some(value)) => Ok(Self::Value(Box::new(ValueIs { key, key_encoding, value, encoding }))),
-            _ => Err(ONE),
-        }
-    }
-}
-
 /// One list of operations or the other, atomically.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -263,7 +136,80 @@ pub(crate) struct Transaction {
     pub(super) otherwise: Vec<Op>,
 }
 
-/// A change.
+/// Carries a command out only if the token holds the lock.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(no_recursion)]
+pub(crate) struct Guarded {
+    /// 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
+    pub(super) lock: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lock_encoding: Option<Encoding>,
+    pub(super) token: u64,
+    /// Not guarded itself.
+    pub(super) command: Box<Command>,
+}
+
+/// Tells the session of changes, of a key or of all keys that begin so.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Watch {
+    /// 1 to 4096 bytes; not together with a prefix.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 4096)]
+    pub(super) key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key_encoding: Option<Encoding>,
+    /// An empty one needs `"all": true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 4096)]
+    pub(super) prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) prefix_encoding: Option<Encoding>,
+    /// Every key is meant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) all: bool,
+    /// Events of puts carry the value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) values: bool,
+}
+
+/// Tells it no more.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unwatch {
+    pub(super) watch: u64,
+}
+
+/// Releases the session's lock, or leaves its queue.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unlock {
+    /// 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
+    pub(super) lock: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lock_encoding: Option<Encoding>,
+    /// Only if it is held with this token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<u64>,
+}
+
+/// Takes a lock away from a holder.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revoke {
+    /// 1 to 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
+    pub(super) lock: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) lock_encoding: Option<Encoding>,
+    /// The holder.
+    pub(super) session: u64,
+}
+
+/// A change. `watch`, `unwatch` and `unlock` need a session; a batch has at most one `watch`.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
@@ -271,6 +217,11 @@ pub(crate) enum Command {
     Delete(#[serde(deserialize_with = "object")] DeleteCommand),
     DeletePrefix(#[serde(deserialize_with = "object")] DeletePrefix),
     Transaction(#[serde(deserialize_with = "object")] Transaction),
+    Guarded(#[serde(deserialize_with = "object")] Guarded),
+    Watch(#[serde(deserialize_with = "object")] Watch),
+    Unwatch(#[serde(deserialize_with = "object")] Unwatch),
+    Unlock(#[serde(deserialize_with = "object")] Unlock),
+    Revoke(#[serde(deserialize_with = "object")] Revoke),
 }
 
 /// A command as it is sent.
@@ -278,22 +229,11 @@ pub(crate) enum Command {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CommandRequest {
     pub(crate) command: Command,
-    #[serde(default, deserialize_with = "no_sessions")]
-    #[schema(ignore)]
-    #[expect(dead_code, reason = "it is known only to be refused by its name")]
-    session: (),
-    #[serde(default, deserialize_with = "no_sessions")]
-    #[schema(ignore)]
-    #[expect(dead_code, reason = "it is known only to be refused by its name")]
-    sequence: (),
-}
-
-fn no_sessions<'de, D: Deserializer<'de>>(_: D) -> Result<(), D::Error> {
-    Err(D::Error::custom("sessions are not built yet"))
-}
-
-fn no_locks<'de, D: Deserializer<'de>>(_: D) -> Result<(), D::Error> {
-    Err(D::Error::custom("locks are not built yet"))
+    /// Whose command it is. All of a batch are of one session, or none.
+    pub(crate) session: Option<u64>,
+    /// Its number in its session. A batch has one number, which its first object bears.
+    #[schema(minimum = 1)]
+    pub(crate) sequence: Option<u64>,
 }
 
 /// What a list leaves out.

@@ -1,11 +1,13 @@
 //! From the port's commands back to the shapes: the log shows what was sent.
 
 use super::command::{
-    AllOf, AnyOf, Command, Cond, DeleteCommand, DeletePrefix, ExistsIs, KeyCondition, KeyName, NotOf, Op, Put,
-    PutCommand, Transaction, ValueIs, VersionIs,
+    Command, DeleteCommand, DeletePrefix, Guarded, KeyCondition, KeyName, Op, Put, PutCommand, Revoke, Transaction,
+    Unlock, Unwatch, Watch,
 };
+use super::cond::{AllOf, AnyOf, Cond, ExistsIs, LockIs, NotOf, ValueIs, VersionIs};
+use super::locks::Mode;
 use super::text::{self, Encoding};
-use crate::backend::{self, Condition, Operation, Predicate};
+use crate::backend::{self, Condition, Operation, Predicate, WatchTarget};
 use crate::duration;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,22 +19,60 @@ pub(crate) enum Said {
     One(Box<Command>),
     /// A batch.
     Several(Vec<Command>),
+    Lock(LockSaid),
+}
+
+/// A lock was asked for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LockSaid {
+    lock: LockCommand,
+}
+
+/// How a lock was asked for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LockCommand {
+    lock: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    lock_encoding: Option<Encoding>,
+    mode: Mode,
+    /// How long to be held until it is granted; null: only a try.
+    #[schema(required)]
+    wait: Option<String>,
+    /// Stay in the queue.
+    queue: bool,
 }
 
 pub(super) fn said(command: &backend::Command) -> Option<Said> {
     match command {
         backend::Command::Batch(commands) => Some(Said::Several(commands.iter().filter_map(one).collect())),
+        backend::Command::Lock { lock, mode, wait_ms, queue } => {
+            let (lock, lock_encoding) = owned(lock);
+            let wait = (*wait_ms > 0).then(|| duration::text(*wait_ms));
+            let lock = LockCommand { lock, lock_encoding, mode: (*mode).into(), wait, queue: *queue };
+            Some(Said::Lock(LockSaid { lock }))
+        }
         other => Some(Said::One(Box::new(one(other)?))),
     }
 }
 
-/// A batch holds no batch.
+/// Neither a batch nor what is not sent as JSON is part of another command.
 fn one(command: &backend::Command) -> Option<Command> {
     match command {
-        backend::Command::Put { key, value, content_type, ttl_ms, condition } => {
+        backend::Command::Put { key, value, content_type, ttl_ms, ephemeral, condition } => {
+            let ephemeral = *ephemeral;
             let Put { key, key_encoding, value, encoding, content_type, ttl } = put(key, value, content_type, *ttl_ms);
             let condition = when(condition);
-            Some(Command::Put(PutCommand { key, key_encoding, value, encoding, content_type, ttl, condition }))
+            Some(Command::Put(PutCommand {
+                key,
+                key_encoding,
+                value,
+                encoding,
+                content_type,
+                ttl,
+                ephemeral,
+                condition,
+            }))
         }
         backend::Command::Delete { key, condition } => {
             let KeyName { key, key_encoding } = name(key);
@@ -47,7 +87,34 @@ fn one(command: &backend::Command) -> Option<Command> {
             then: then.iter().map(op).collect(),
             otherwise: otherwise.iter().map(op).collect(),
         })),
-        backend::Command::Batch(_) => None,
+        backend::Command::Guarded { lock, token, command } => {
+            let ((lock, lock_encoding), token) = (owned(lock), *token);
+            Some(Command::Guarded(Guarded { lock, lock_encoding, token, command: Box::new(one(command)?) }))
+        }
+        backend::Command::Watch { target, values } => Some(Command::Watch(watch(target, *values))),
+        backend::Command::Unwatch { watch } => Some(Command::Unwatch(Unwatch { watch: *watch })),
+        backend::Command::Unlock { lock, token } => {
+            let (lock, lock_encoding) = owned(lock);
+            Some(Command::Unlock(Unlock { lock, lock_encoding, token: *token }))
+        }
+        backend::Command::Revoke { lock, session } => {
+            let (lock, lock_encoding) = owned(lock);
+            Some(Command::Revoke(Revoke { lock, lock_encoding, session: *session }))
+        }
+        backend::Command::Batch(_) | backend::Command::Lock { .. } => None,
+    }
+}
+
+fn watch(target: &WatchTarget, values: bool) -> Watch {
+    match target {
+        WatchTarget::Key(key) => {
+            let (key, key_encoding) = owned(key);
+            Watch { key: Some(key), key_encoding, values, ..Watch::default() }
+        }
+        WatchTarget::Prefix(prefix) => {
+            let (all, (prefix, prefix_encoding)) = (prefix.is_empty(), owned(prefix));
+            Watch { prefix: Some(prefix), prefix_encoding, all, values, ..Watch::default() }
+        }
     }
 }
 
@@ -100,6 +167,10 @@ fn cond(predicate: &Predicate) -> Cond {
             let (value, encoding) = (value.into_owned(), Some(encoding));
             Cond::Value(Box::new(ValueIs { key, key_encoding, value, encoding }))
         }
+        Predicate::Lock { lock, token } => {
+            let (lock, lock_encoding) = owned(lock);
+            Cond::Lock(Box::new(LockIs { lock, lock_encoding, token: *token }))
+        }
     }
 }
 
@@ -125,6 +196,7 @@ mod tests {
             value: value.clone(),
             content_type: content_type.clone(),
             ttl_ms: if condition == Condition::Always { 1500 } else { 0 },
+            ephemeral: condition == Condition::Exists,
             condition,
         };
         let leaves = vec![
@@ -132,6 +204,8 @@ mod tests {
             Predicate::Exists { key: b"a".to_vec(), exists: false },
             Predicate::Value { key: key.clone(), value: value.clone() },
             Predicate::Value { key: b"a".to_vec(), value: Vec::new() },
+            Predicate::Lock { lock: key.clone(), token: 7 },
+            Predicate::Lock { lock: b"l".to_vec(), token: 8 },
         ];
         let any = Predicate::Any(vec![Predicate::Not(Box::new(Predicate::All(leaves)))]);
         let operations = vec![
@@ -161,6 +235,12 @@ mod tests {
             backend::Command::DeletePrefix { prefix: Vec::new(), limit: 4 },
             transaction(any),
             transaction(Predicate::All(Vec::new())),
+            backend::Command::Guarded { lock: key.clone(), token: 9, command: Box::new(put(Condition::Always)) },
+            backend::Command::Watch { target: WatchTarget::Key(key.clone()), values: true },
+            backend::Command::Unwatch { watch: 3 },
+            backend::Command::Unlock { lock: key.clone(), token: None },
+            backend::Command::Unlock { lock: b"l".to_vec(), token: Some(9) },
+            backend::Command::Revoke { lock: key.clone(), session: 4 },
         ])
     }
 
@@ -171,6 +251,32 @@ mod tests {
         let sent: Vec<_> = shown.iter().map(|c| serde_json::json!({ "command": c })).collect();
         let text = serde_json::to_vec(&sent).expect("JSON");
         let read = crate::json::parse(&text, 32).expect("the same shapes");
-        assert_eq!(decode::batch(read, &HttpConfig::default()).expect("within the limits"), command);
+        let bounds = decode::Bounds { config: &HttpConfig::default(), session: true };
+        assert_eq!(decode::batch(read, bounds).expect("within the limits"), command);
+    }
+
+    #[test]
+    fn watches_are_shown_as_they_were_sent() {
+        for target in [b"\xff".as_slice(), b"a", b""].map(|prefix| WatchTarget::Prefix(prefix.to_vec())) {
+            let command = backend::Command::Watch { target, values: false };
+            let Some(Said::One(shown)) = said(&command) else { panic!("it is one") };
+            let Command::Watch(shape) = *shown else { panic!("it is a watch") };
+            assert_eq!(decode::watch(shape).expect("the same shape"), command);
+        }
+    }
+
+    #[test]
+    fn a_lock_is_shown_as_it_was_asked_for() {
+        let shown = |lock: &[u8], wait_ms| {
+            let (lock, mode) = (lock.to_vec(), backend::LockMode::Shared);
+            let said = said(&backend::Command::Lock { lock, mode, wait_ms, queue: true });
+            serde_json::to_value(said).expect("JSON")
+        };
+        let expected = serde_json::json!({"lock": {"lock": "l", "mode": "shared", "wait": "1500ms", "queue": true}});
+        assert_eq!(shown(b"l", 1500), expected);
+        assert_eq!(
+            (&shown(b"\xff", 0)["lock"]["wait"], &shown(b"\xff", 0)["lock"]["lock"]),
+            (&None::<u8>.into(), &"/w==".into())
+        );
     }
 }

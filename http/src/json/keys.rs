@@ -71,9 +71,9 @@ pub(crate) struct Key<'a> {
     /// How long it lives from its last change on; null: until it is deleted.
     #[schema(required)]
     ttl_ms: Option<u64>,
-    /// A key belongs to no session.
-    #[schema(value_type = Option<u64>, required)]
-    session: (),
+    /// The session that it goes with.
+    #[schema(required)]
+    session: Option<u64>,
 }
 
 impl<'a> From<&'a Item> for Key<'a> {
@@ -89,7 +89,7 @@ impl<'a> From<&'a Item> for Key<'a> {
             version: item.version,
             created_index: item.created_index,
             ttl_ms: Some(item.ttl_ms).filter(|&ms| ms > 0),
-            session: (),
+            session: item.session,
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Entry {
     term: u64,
     /// Log time, milliseconds since the Unix epoch.
     time_ms: u64,
-    /// `initialize`, `configuration`, `command` or `tick`.
+    /// `initialize`, `configuration`, `command`, `tick`, `register`, `keep_alive` or `unregister`.
     kind: &'static str,
     /// Its compaction mode, such as `release` or `tombstone`.
     mode: &'static str,

@@ -3,20 +3,27 @@
 
 mod answers;
 mod command;
+mod cond;
 pub(crate) mod decode;
 mod encode;
+mod events;
 mod keys;
+mod locks;
 mod log;
 mod object;
 mod read;
+mod sessions;
 mod text;
 
 pub(crate) use answers::{CommandAnswer, CommandOutput, Names, QueryAnswer, TransactionAnswer, results};
-pub(crate) use command::{CommandRequest, Query, QueryRequest, Transaction};
+pub(crate) use command::{CommandRequest, Query, QueryRequest, Transaction, Watch};
+pub(crate) use events::{Batch, Events, FeedEvent, FeedPage};
 pub(crate) use keys::{Deleted, DeletedMany, Key, ListItem, Page, Written};
+pub(crate) use locks::{Held, Lock, Locks, Queued, Released, Revoked, holders, queue};
 pub(crate) use log::{Entries, Entry, Log};
 pub(crate) use object::Object;
-pub(crate) use read::{is_array, parse};
+pub(crate) use read::{is_array, parse, parse_or_default};
+pub(crate) use sessions::{Acknowledged, Alive, Begun, Ended, NewSession, Session, Sessions, Unwatched, Watching};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -1,5 +1,6 @@
 //! A request's JSON, strictly: each field known and given once, nested no deeper than a bound.
 
+use super::object::Object;
 use crate::problem::Problem;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -22,6 +23,11 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8], depth: usize) -> Result<T,
     })?;
     json.end().map_err(|e| told(&e, "body"))?;
     Ok(shape)
+}
+
+/// The same of a body that may be left out.
+pub(crate) fn parse_or_default<T: DeserializeOwned + Default>(body: &[u8], depth: usize) -> Result<T, Problem> {
+    if body.trim_ascii().is_empty() { Ok(T::default()) } else { parse(body, depth).map(|Object(shape)| shape) }
 }
 
 /// The path of what is wrong. Of a field that is missing, or there twice, serde's path names the object alone.

@@ -24,6 +24,26 @@ pub(super) const BACKEND: &[Code] = &[
     Code::Timeout,
     Code::StorageFull,
 ];
+/// And with what only sessions are concerned,
+pub(super) const SESSION: &[Code] = &[Code::SessionNotFound, Code::SessionExpired];
+/// commands that may have a session, a number or an idempotency key,
+pub(super) const NUMBERED: &[Code] = &[
+    Code::SessionNotFound,
+    Code::SessionExpired,
+    Code::SequenceGap,
+    Code::SequenceAcknowledged,
+    Code::SequenceMismatch,
+    Code::IdempotencyMismatch,
+    Code::TooManyRequests,
+];
+/// sessions to be,
+pub(super) const KEYED: &[Code] = &[Code::IdempotencyMismatch];
+/// and polls.
+pub(super) const POLLED: &[Code] = &[Code::SessionNotFound, Code::SessionExpired, Code::Superseded, Code::EventsGap];
+pub(super) const FENCED: &[Code] = &[Code::LockTokenStale];
+pub(super) const HELD: &[Code] = &[Code::LockHeld];
+pub(super) const NO_LOCK: &[Code] = &[Code::LockNotFound];
+pub(super) const FEED: &[Code] = &[Code::FeedTrimmed];
 pub(super) const TIMED: &[Code] = &[Code::BadDuration];
 pub(super) const READ: &[Code] = &[Code::BadConsistency];
 /// A client that folds `..` asks for another path than was meant.
@@ -43,7 +63,7 @@ pub(super) fn answer(status: u16, codes: &[Code]) -> Value {
     if matches!(status, 429 | 503) {
         headers["Retry-After"] = json!({ "$ref": "#/components/headers/Retry-After" });
     }
-    if status == 412 {
+    if codes.contains(&Code::VersionMismatch) {
         headers["ETag"] = json!({ "$ref": "#/components/headers/ETag" });
     }
     json!({
@@ -81,6 +101,28 @@ pub(super) fn schema() -> Value {
             "line": { "type": "integer", "description": "Where in the JSON." },
             "column": { "type": "integer", "description": "Where in the line." },
             "version": { "type": ["integer", "null"], "description": "The version that the key has." },
+            "reason": {
+                "type": "string",
+                "enum": ["closed", "timeout", "queue_full", "unknown"],
+                "description": "Why the session ended; `unknown`: long ago.",
+            },
+            "expected": { "type": "integer", "description": "The number of the session's next command." },
+            "acknowledged": {
+                "type": "integer",
+                "description": "Through which number answers, or through which index events, are acknowledged.",
+            },
+            "resume": { "type": "integer", "description": "Behind which number to go on." },
+            "holders": {
+                "type": "array",
+                "items": { "$ref": "#/components/schemas/Holder" },
+                "description": "Who has the lock.",
+            },
+            "queue": {
+                "type": "array",
+                "items": { "$ref": "#/components/schemas/Waiter" },
+                "description": "Who waits for it, first come first.",
+            },
+            "position": { "type": "integer", "description": "Which place in the queue would have been, or was, its own." },
             "checks": { "type": "object", "description": "What a server lacks to be ready." },
         },
     })
@@ -89,7 +131,7 @@ pub(super) fn schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Failure;
+    use crate::backend::{Ended, Failure};
     use crate::problem::Problem;
 
     /// Every failure there is: the next one named by hand.
@@ -103,7 +145,16 @@ mod tests {
             Failure::Timeout { maybe_applied: true } => Failure::Timeout { maybe_applied: false },
             Failure::Timeout { maybe_applied: false } => Failure::LeaderLost,
             Failure::LeaderLost => Failure::ShuttingDown,
-            Failure::ShuttingDown => Failure::Malformed,
+            Failure::ShuttingDown => Failure::SessionNotFound,
+            Failure::SessionNotFound => Failure::SessionExpired(Ended::Closed),
+            Failure::SessionExpired(_) => Failure::SequenceGap { expected: 1 },
+            Failure::SequenceGap { .. } => Failure::SequenceAcknowledged { acknowledged: 1 },
+            Failure::SequenceAcknowledged { .. } => Failure::SequenceMismatch,
+            Failure::SequenceMismatch => Failure::IdempotencyMismatch,
+            Failure::IdempotencyMismatch => Failure::SessionBusy,
+            Failure::SessionBusy => Failure::Superseded,
+            Failure::Superseded => Failure::EventsGap { acknowledged: 1 },
+            Failure::EventsGap { .. } => Failure::Malformed,
             Failure::Malformed => Failure::Internal,
             Failure::Internal => return None,
         })
@@ -112,13 +163,14 @@ mod tests {
     #[test]
     fn what_the_backend_fails_with_is_all_there() {
         let (mut failure, mut told) = (next(None), Vec::new());
+        let known = [BACKEND, SESSION, NUMBERED, KEYED, POLLED].concat();
         while let Some(one) = failure {
-            for problem in [Problem::of_command(one), Problem::of_query(one)] {
-                assert!(BACKEND.contains(&problem.code()), "{one:?}");
+            for problem in [Problem::of_command(one, false), Problem::of_query(one)] {
+                assert!(known.contains(&problem.code()), "{one:?}");
                 told.push(problem.code());
             }
             failure = next(failure);
         }
-        assert!(BACKEND.iter().all(|code| told.contains(code)), "and nothing else");
+        assert!(known.iter().all(|code| told.contains(code)), "and nothing else");
     }
 }

@@ -24,7 +24,10 @@ const ABOUT: &str = "\
 Any server takes any request. A key is 1 to 4096 bytes; its version is the index of its last change and is never used \
 twice. Durations are text: `1500ms`, `30s`, `5m`. Bytes in JSON are text, or base64 with `\"encoding\": \"base64\"` (of a \
 key, `key_encoding`) beside them. A JSON body is read as JSON whatever its `Content-Type`; unknown and repeated fields \
-are refused. Unknown and repeated query parameters are refused too. A request with the header `Request-Id` gets it back. \
+are refused. Unknown and repeated query parameters are refused too. Names of locks, 1 to 255 bytes, are written as keys \
+are. A command may be one of a session: it then has `Copycat-Event-Index`, the session's last event before it, in its \
+answer. One that is sent again with the same `Copycat-Sequence`, or the same `Idempotency-Key`, is carried out once, and \
+gets the first answer again. A request with the header `Request-Id` gets it back. \
 A HEAD request is answered as a GET without its body.";
 
 fn document() -> Value {
@@ -50,8 +53,9 @@ fn described(operation: &Operation) -> Value {
     let id = operation.id;
     let mut parameters: Vec<Value> = operation.query.iter().map(|name| parameters::query(name, id)).collect();
     parameters.extend(operation.headers.iter().map(|name| parameters::header(name, id)));
-    if operation.path.contains("{key}") {
-        parameters.insert(0, parameters::key_in_path());
+    let segments = operation.path.split('/').rev();
+    for name in segments.filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')) {
+        parameters.insert(0, parameters::path(name));
     }
     let mut described =
         json!({ "operationId": id, "summary": operation.summary, "description": operation.description });
@@ -59,7 +63,7 @@ fn described(operation: &Operation) -> Value {
         described["parameters"] = parameters.into();
     }
     if let Some((media, schema)) = &operation.body {
-        described["requestBody"] = json!({ "required": true, "content": { *media: { "schema": schema } } });
+        described["requestBody"] = json!({ "required": !operation.bare, "content": { *media: { "schema": schema } } });
     }
     described["responses"] = answers(operation);
     described

@@ -17,8 +17,8 @@ pub(super) async fn live() -> &'static str {
 pub(crate) const READY: &[&str] = &["verbose"];
 
 /// `ok`, or what is missing; `?verbose` names every check.
-pub(super) async fn ready(State(app): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<String, Problem> {
-    let verbose = Params::parse(uri.query(), &headers, READY)?.flag("verbose")?;
+pub(super) async fn ready(State(app): State<Shared>, uri: Uri) -> Result<String, Problem> {
+    let verbose = Params::parse(uri.query(), READY)?.flag("verbose")?;
     let checks = app.backend.checks();
     if let Some((name, why)) = checks.0.iter().find_map(|(name, check)| Some((name, check.as_ref().err()?))) {
         let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
@@ -42,10 +42,12 @@ pub(super) async fn openapi() -> ([(HeaderName, &'static str); 1], &'static str)
 pub(super) async fn home(State(app): State<Shared>, headers: HeaderMap) -> String {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     format!(
-        "Copycat, server {}: a replicated key-value store. Its API is below /v1/:\n\n  \
+        "Copycat, server {}: a replicated key-value and lock service. Its API is below /v1/:\n\n  \
          curl -X PUT http://{host}/v1/kv/hello -d world\n  \
          curl http://{host}/v1/kv/hello\n  \
          curl 'http://{host}/v1/kv?prefix=he'\n  \
+         curl -X POST http://{host}/v1/sessions\n  \
+         curl http://{host}/v1/locks\n  \
          curl http://{host}/v1/cluster\n  \
          curl http://{host}/v1/server\n\n\
          Probes: /livez and /readyz?verbose. All of it: /openapi.json\n",

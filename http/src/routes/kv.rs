@@ -1,9 +1,12 @@
 //! `/v1/kv/{key}`, and `/v1/kv?key=…` for keys that a client would fold: one key.
 
-use super::{App, Shared, empty, list, remove, stamped, wait};
-use crate::backend::{Answer, Command, CommandOutput, Failure, Item, Query, QueryOutput};
+use super::submit::{at, internal, mismatch, submit};
+use super::{App, Shared, empty, list, remove, split, stamped, wait};
+use crate::backend::{Answer, Command, CommandOutput, Item, Query, QueryOutput};
+use crate::caller::Claims;
 use crate::code::Code;
 use crate::conditions::{self, Found, ReadConditions, etag};
+use crate::fence::Fence;
 use crate::json;
 use crate::key;
 use crate::params::Params;
@@ -15,12 +18,12 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// The parameters of `/v1/kv/{key}`,
-pub(crate) const PUT: &[&str] = &["ttl", "timeout"];
-pub(crate) const DELETE: &[&str] = &["timeout"];
+pub(crate) const PUT: &[&str] = &["ttl", "ephemeral", "session", "lock", "token", "timeout"];
+pub(crate) const DELETE: &[&str] = &["session", "lock", "token", "timeout"];
 pub(crate) const READ: &[&str] = &["meta", "wait", "after", "consistency", "index", "timeout"];
 /// and of `/v1/kv`: those of one key, and those of many.
-pub(crate) const PUT_NAMED: &[&str] = &["key", "ttl", "timeout"];
-pub(crate) const DELETE_NAMED: &[&str] = &["key", "prefix", "limit", "all", "timeout"];
+pub(crate) const PUT_NAMED: &[&str] = &["key", "ttl", "ephemeral", "session", "lock", "token", "timeout"];
+pub(crate) const DELETE_NAMED: &[&str] = &["key", "prefix", "limit", "all", "session", "lock", "token", "timeout"];
 pub(crate) const READ_NAMED: &[&str] = &[
     "key",
     "meta",
@@ -45,14 +48,14 @@ const OF_MANY: &[&str] = &["prefix", "limit", "max_bytes", "cursor", "separator"
 pub(super) async fn by_path(app: &App, request: Request) -> Result<Response, Problem> {
     let allowed = allowed(request.method(), READ, PUT, DELETE)?;
     let key = key::from_path(request.uri().path())?;
-    let params = Params::parse(request.uri().query(), request.headers(), allowed)?;
+    let params = Params::parse(request.uri().query(), allowed)?;
     one_key(app, key, &params, request).await
 }
 
 /// `/v1/kv?key=…`, or `/v1/kv?prefix=…`
 pub(super) async fn by_query(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {
     let allowed = allowed(request.method(), READ_NAMED, PUT_NAMED, DELETE_NAMED)?;
-    let params = Params::parse(request.uri().query(), request.headers(), allowed)?;
+    let params = Params::parse(request.uri().query(), allowed)?;
     let named = |names: &'static [&'static str]| names.iter().find(|name| params.bytes(name).is_some());
     if let Some(key) = params.bytes("key") {
         if let Some(name) = named(OF_MANY) {
@@ -100,51 +103,32 @@ async fn one_key(app: &App, key: Vec<u8>, params: &Params, request: Request) -> 
 }
 
 async fn put(app: &App, key: Vec<u8>, params: &Params, request: Request) -> Result<Response, Problem> {
-    let (timeout, ttl_ms) = (params.timeout()?, params.ttl()?);
+    let (timeout, ttl_ms, ephemeral) = (params.timeout()?, params.ttl()?, params.flag("ephemeral")?);
+    let (fence, caller) = (Fence::parse(params)?, Claims::parse(params, request.headers())?.caller()?);
+    if ephemeral && caller.session.is_none() {
+        return Err(Problem::bad_request("ephemeral", "needs a session, with which the key goes"));
+    }
     let condition = conditions::of_write(request.headers())?;
     let (parts, body) = request.into_parts();
     let value = read_value(&app.config, &parts.headers, body).await?;
     let content_type = content_type(&parts.headers, &value)?;
-    let command = Command::Put { key: key.clone(), value, content_type, ttl_ms, condition };
-    let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
-    match answer.output {
-        CommandOutput::Put { created } => {
-            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            let mut response = json::response(status, &json::Written::new(&key, created, answer.index));
-            response.headers_mut().insert(header::ETAG, etag(answer.index));
-            Ok(stamped(response, &answer))
-        }
-        CommandOutput::ConditionFailed { version } => Ok(stamped(mismatch(version), &answer)),
-        _ => Err(Problem::of_command(Failure::Internal)),
-    }
+    let command = Command::Put { key: key.clone(), value, content_type, ttl_ms, ephemeral, condition };
+    let answer = submit(app, Fence::around(fence, command)?, caller, timeout).await?;
+    let CommandOutput::Put { created } = answer.output else { return Err(internal()) };
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = json::response(status, &json::Written::new(&key, created, answer.index));
+    response.headers_mut().insert(header::ETAG, etag(answer.index));
+    Ok(stamped(response, &answer))
 }
 
 async fn delete(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -> Result<Response, Problem> {
     let timeout = params.timeout()?;
-    let condition = conditions::of_write(headers)?;
-    let command = Command::Delete { key, condition };
-    let answer = app.backend.command(command, timeout).await.map_err(Problem::of_command)?;
-    match answer.output {
-        CommandOutput::Deleted { version } => {
-            let body = json::Deleted { deleted: version.is_some(), version, index: answer.index };
-            Ok(stamped(json::response(StatusCode::OK, &body), &answer))
-        }
-        CommandOutput::ConditionFailed { version } => Ok(stamped(mismatch(version), &answer)),
-        _ => Err(Problem::of_command(Failure::Internal)),
-    }
-}
-
-/// 412 with the version that the key has.
-pub(super) fn mismatch(version: Option<u64>) -> Response {
-    let detail = match version {
-        Some(version) => format!("the key has version {version}"),
-        None => "the key does not exist".into(),
-    };
-    let mut problem = Problem::new(Code::VersionMismatch, detail).with("version", version);
-    if let Some(version) = version {
-        problem = problem.with_header(header::ETAG, etag(version));
-    }
-    problem.into_response()
+    let (fence, caller) = (Fence::parse(params)?, Claims::parse(params, headers)?.caller()?);
+    let command = Command::Delete { key, condition: conditions::of_write(headers)? };
+    let answer = submit(app, Fence::around(fence, command)?, caller, timeout).await?;
+    let CommandOutput::Deleted { version } = answer.output else { return Err(internal()) };
+    let body = json::Deleted { deleted: version.is_some(), version, index: answer.index };
+    Ok(stamped(json::response(StatusCode::OK, &body), &answer))
 }
 
 async fn get(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -158,12 +142,11 @@ async fn get(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -> R
     }
     let conditions = ReadConditions::parse(headers)?;
     let answer = app.backend.query(Query::Get { key }, read).await.map_err(Problem::of_query)?;
-    let Answer { index, term, served_by, consistency, .. } = answer;
-    let from = Answer { output: (), index, term, served_by, consistency };
-    let QueryOutput::Value(item) = answer.output else { return Err(Problem::internal()) };
+    let (output, from) = split(answer);
+    let QueryOutput::Value(item) = output else { return Err(Problem::internal()) };
     let Some(item) = item else { return Ok(missing(&from)) };
     Ok(match conditions.of(item.version) {
-        Found::Mismatch => stamped(mismatch(Some(item.version)), &from),
+        Found::Mismatch => at(mismatch(Some(item.version)), &from).into_response(),
         Found::NotModified => not_modified(item.version, &from),
         Found::Send => found(item, meta, &from),
     })
@@ -171,8 +154,7 @@ async fn get(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -> R
 
 /// 404, with the index to go on from.
 pub(super) fn missing(from: &Answer<()>) -> Response {
-    let problem = Problem::new(Code::KeyNotFound, "there is no such key");
-    stamped(problem.into_response(), from)
+    at(Problem::new(Code::KeyNotFound, "there is no such key"), from).into_response()
 }
 
 pub(super) fn not_modified(version: u64, from: &Answer<()>) -> Response {

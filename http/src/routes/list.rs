@@ -1,7 +1,8 @@
 //! `GET /v1/kv?prefix=…`: keys in order, page by page, or all of them line by line.
 
-use super::{App, stamped, stream};
-use crate::backend::{Answer, Consistency, Listed, Query, QueryOutput, Read};
+use super::paging::{LARGEST_PAGE, PAGE, read_again};
+use super::{App, accept, split, stamped, stream};
+use crate::backend::{Answer, Listed, Query, QueryOutput, Read};
 use crate::cursor;
 use crate::json;
 use crate::key::KEY_BYTES;
@@ -11,10 +12,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
-/// Keys in a page when the caller names no limit,
-const PAGE: u64 = 100;
-/// and at most.
-const LARGEST_PAGE: u64 = 1000;
 /// Bytes of keys and values in a page, at most and by default; a page has one key at least. Both the answer in memory
 /// and what travels between servers are of this size.
 const PAGE_BYTES: u64 = 1024 * 1024;
@@ -81,9 +78,9 @@ impl Listing {
     /// One page.
     pub(super) async fn read(&self, app: &App, read: Read) -> Result<Found, Problem> {
         let answer = app.backend.query(self.query(), read).await.map_err(Problem::of_query)?;
-        let Answer { index, term, served_by, consistency, .. } = answer;
-        let QueryOutput::Page { items, next } = answer.output else { return Err(Problem::internal()) };
-        Ok(Found { items, next, from: Answer { output: (), index, term, served_by, consistency } })
+        let (output, from) = split(answer);
+        let QueryOutput::Page { items, next } = output else { return Err(Problem::internal()) };
+        Ok(Found { items, next, from })
     }
 
     pub(super) fn items<'a>(&self, items: &'a [Listed]) -> Vec<json::ListItem<'a>> {
@@ -104,19 +101,8 @@ impl Listing {
         if self.no_values {
             add("values", "none".into());
         }
-        match read.consistency {
-            Consistency::Linearizable => {}
-            Consistency::Lease => add("consistency", "lease".into()),
-            Consistency::Sequential => {
-                add("consistency", "sequential".into());
-                add("index", index.to_string());
-            }
-        }
-        if let Some(timeout) = params.text("timeout")? {
-            add("timeout", timeout.into());
-        }
-        add("cursor", next.into());
-        Ok(format!("<{url}>; rel=\"next\""))
+        url.push_str(&read_again(params, read, index)?);
+        Ok(format!("<{url}&cursor={next}>; rel=\"next\""))
     }
 }
 
@@ -137,7 +123,7 @@ pub(super) async fn list(app: &super::Shared, params: &Params, request: &Asked<'
     let read = params.read(request.headers)?;
     let listing = Listing::parse(params)?;
     let found = listing.read(app, read).await?;
-    let mut response = if stream::is_wanted(request.headers) {
+    let mut response = if accept::names(request.headers, stream::KIND) {
         let from = found.from.clone();
         stamped(stream::lines(app.clone(), listing, read, found, request.place.clone()), &from)
     } else {

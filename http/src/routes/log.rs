@@ -1,24 +1,21 @@
 //! `GET /v1/log` and `GET /v1/log/entries`: this server's own log, without asking anybody.
 
+use super::paging::limit;
 use super::{Shared, TERM};
 use crate::json;
 use crate::params::Params;
 use crate::problem::Problem;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 
 pub(crate) const ENTRIES: &[&str] = &["from", "limit"];
 
-/// Entries in a page when the caller names no limit,
-const PAGE: u64 = 100;
-/// and at most.
-const LARGEST_PAGE: u64 = 1000;
-/// And bytes; a page has one entry at least.
+/// Bytes in a page, which has one entry at least.
 const PAGE_BYTES: u64 = 1024 * 1024;
 
-pub(super) async fn log(State(app): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    Params::parse(uri.query(), &headers, &[])?;
+pub(super) async fn log(State(app): State<Shared>, uri: Uri) -> Result<Response, Problem> {
+    Params::parse(uri.query(), &[])?;
     let segments = app.backend.segments().await.map_err(Problem::of_query)?;
     let server = app.backend.server();
     let mut response = json::response(StatusCode::OK, &json::Log::new(&server.log, segments));
@@ -26,13 +23,9 @@ pub(super) async fn log(State(app): State<Shared>, uri: Uri, headers: HeaderMap)
     Ok(response)
 }
 
-pub(super) async fn entries(State(app): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
-    let params = Params::parse(uri.query(), &headers, ENTRIES)?;
-    let limit = match params.number("limit")? {
-        None => PAGE,
-        Some(limit @ 1..=LARGEST_PAGE) => limit,
-        Some(_) => return Err(Problem::bad_request("limit", format!("give 1 to {LARGEST_PAGE}"))),
-    };
+pub(super) async fn entries(State(app): State<Shared>, uri: Uri) -> Result<Response, Problem> {
+    let params = Params::parse(uri.query(), ENTRIES)?;
+    let limit = limit(&params)?;
     let from = params.number("from")?.unwrap_or(0).max(1);
     let found = app.backend.entries(from, limit, PAGE_BYTES).await.map_err(Problem::of_query)?;
     // Asked afterwards: the log has at least what was found.

@@ -1,29 +1,40 @@
 //! From a request to a response: which code answers what, and the headers that every answer has.
 
+mod accept;
 mod admission;
 mod cluster;
 pub(crate) mod commands;
+pub(crate) mod events;
+pub(crate) mod feed;
 pub(crate) mod health;
 pub(crate) mod kv;
 mod list;
+pub(crate) mod locks;
 pub(crate) mod log;
+mod paging;
 pub(crate) mod queries;
 mod remove;
+pub(crate) mod sessions;
+mod sse;
 mod stream;
+mod submit;
 mod wait;
+pub(crate) mod watches;
 
 use crate::backend::{Answer, Backend};
 use crate::config::HttpConfig;
 use crate::guard::Guard;
 use crate::key;
+use crate::name;
+use crate::params;
 use crate::problem::Problem;
 use admission::{Admission, InFlight};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 use futures_lite::FutureExt;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -36,6 +47,7 @@ use tower::Service;
 const INDEX: HeaderName = HeaderName::from_static("copycat-index");
 const TERM: HeaderName = HeaderName::from_static("copycat-term");
 const SERVED_BY: HeaderName = HeaderName::from_static("copycat-served-by");
+const EVENT_INDEX: HeaderName = HeaderName::from_static("copycat-event-index");
 const CONSISTENCY: HeaderName = HeaderName::from_static("copycat-consistency");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
@@ -46,6 +58,8 @@ const REQUEST_ID_BYTES: usize = 128;
 pub(crate) struct App {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) config: HttpConfig,
+    /// Numbers for streams of events.
+    pub(crate) streams: Numbers,
 }
 
 type Shared = Arc<App>;
@@ -55,7 +69,7 @@ type Shared = Arc<App>;
 pub(crate) struct Api {
     router: Router,
     guard: Arc<Guard>,
-    ids: Arc<RequestIds>,
+    ids: Arc<Numbers>,
     served_by: HeaderValue,
     admission: Arc<Admission>,
 }
@@ -70,7 +84,7 @@ impl Api {
             .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
             .fallback(other)
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
-            .with_state(Arc::new(App { backend, config }));
+            .with_state(Arc::new(App { backend, config, streams: Numbers::default() }));
         Self { router, guard, ids: Arc::default(), served_by, admission }
     }
 
@@ -84,7 +98,7 @@ impl Api {
 
     /// Answers a request. A fault in a handler costs that request, not the server.
     pub(crate) async fn handle(&self, mut request: Request) -> Response {
-        let id = self.ids.of(request.headers());
+        let id = self.ids.id(request.headers());
         let checked = self.admit(&request);
         let mut response = match checked {
             Ok(place) => {
@@ -119,6 +133,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/readyz", get(health::ready)),
         ("/openapi.json", get(health::openapi)),
         ("/v1/cluster", get(cluster::cluster)),
+        ("/v1/cluster/events", get(feed::feed)),
         ("/v1/server", get(cluster::server)),
         ("/v1/log", get(log::log)),
         ("/v1/log/entries", get(log::entries)),
@@ -126,13 +141,23 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/transactions", post(commands::transactions)),
         ("/v1/commands", post(commands::commands)),
         (queries::PATH, post(queries::queries)),
+        ("/v1/sessions", get(sessions::list).post(sessions::register)),
+        ("/v1/sessions/{session}", get(sessions::one).delete(sessions::unregister)),
+        ("/v1/sessions/{session}/keep-alive", post(sessions::keep_alive)),
+        ("/v1/sessions/{session}/watches", post(watches::watch)),
+        ("/v1/sessions/{session}/watches/{watch}", delete(watches::unwatch)),
+        ("/v1/sessions/{session}/events", get(events::events)),
+        ("/v1/locks", get(locks::list)),
+        ("/v1/locks/{name}", get(locks::one).put(locks::acquire).delete(locks::release)),
+        ("/v1/locks/{name}/verify", get(locks::verify)),
+        ("/v1/locks/{name}/holders/{session}", delete(locks::revoke)),
     ]
 }
 
 fn panicked(command: bool) -> Response {
     tracing::error!("a request handler panicked");
     let failure = crate::backend::Failure::Internal;
-    let problem = if command { Problem::of_command(failure) } else { Problem::of_query(failure) };
+    let problem = if command { Problem::of_command(failure, false) } else { Problem::of_query(failure) };
     problem.into_response()
 }
 
@@ -141,23 +166,39 @@ async fn other(State(app): State<Shared>, request: Request) -> Response {
     if request.uri().path().starts_with(key::PATH) {
         return kv::by_path(&app, request).await.into_response();
     }
+    // A lock without a name is of no route.
+    if request.uri().path().starts_with(name::PATH)
+        && let Err(problem) = name::from_path(request.uri().path())
+    {
+        return problem.into_response();
+    }
     Problem::no_such_endpoint().into_response()
 }
 
-/// Numbers for requests that bring no id: a random start, so that those of two lives of a server differ.
-struct RequestIds {
+/// The number at this place of a path.
+fn number_in_path(uri: &Uri, place: usize, field: &str) -> Result<u64, Problem> {
+    params::number(field, uri.path().split('/').nth(place).unwrap_or_default())
+}
+
+/// Numbers with a random start, so that those of two servers, and of two lives of a server, differ.
+pub(crate) struct Numbers {
     life: u64,
     next: AtomicU64,
 }
 
-impl Default for RequestIds {
+impl Default for Numbers {
     fn default() -> Self {
         Self { life: RandomState::new().hash_one(0), next: AtomicU64::new(1) }
     }
 }
 
-impl RequestIds {
-    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+impl Numbers {
+    pub(crate) fn next(&self) -> u64 {
+        self.life.wrapping_add(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The id of a request: its own, or one that is made for it.
+    fn id(&self, headers: &HeaderMap) -> HeaderValue {
         match headers.get(REQUEST_ID) {
             Some(given) if is_sane(given.as_bytes()) => given.clone(),
             _ => {
@@ -174,15 +215,27 @@ fn is_sane(id: &[u8]) -> bool {
 }
 
 /// Where an answer comes from, and at which index.
-fn stamped<T>(mut response: Response, answer: &Answer<T>) -> Response {
-    let headers = response.headers_mut();
+fn stamp<T>(headers: &mut HeaderMap, answer: &Answer<T>) {
     headers.insert(INDEX, answer.index.into());
     headers.insert(TERM, answer.term.into());
     headers.insert(SERVED_BY, answer.served_by.into());
+    if let Some(index) = answer.event_index {
+        headers.insert(EVENT_INDEX, index.into());
+    }
     if let Some(consistency) = answer.consistency {
         headers.insert(CONSISTENCY, HeaderValue::from_static(consistency.name()));
     }
+}
+
+fn stamped<T>(mut response: Response, answer: &Answer<T>) -> Response {
+    stamp(response.headers_mut(), answer);
     response
+}
+
+/// What was answered, and the rest of the answer.
+fn split<T>(answer: Answer<T>) -> (T, Answer<()>) {
+    let Answer { output, index, term, event_index, served_by, consistency } = answer;
+    (output, Answer { output: (), index, term, event_index, served_by, consistency })
 }
 
 fn empty(status: axum::http::StatusCode) -> Response {

@@ -18,7 +18,7 @@ pub(crate) const PARAMS: &[&str] = &["timeout"];
 
 pub(super) async fn queries(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let params = Params::parse(parts.uri.query(), &parts.headers, PARAMS)?;
+    let params = Params::parse(parts.uri.query(), PARAMS)?;
     let body = read_json(&app.config, &parts.headers, body).await?;
     let Object(QueryRequest { query, consistency, index }) = json::parse(&body, app.config.json_depth)?;
     let read = params.read_as(consistency.as_deref(), index, &parts.headers)?;

@@ -1,7 +1,10 @@
 //! `DELETE /v1/kv?prefix=…`: all keys that begin so.
 
+use super::submit::{internal, submit};
 use super::{App, stamped};
-use crate::backend::{CommandOutput, Failure};
+use crate::backend::CommandOutput;
+use crate::caller::Claims;
+use crate::fence::Fence;
 use crate::json::{self, decode};
 use crate::key::KEY_BYTES;
 use crate::params::Params;
@@ -20,11 +23,10 @@ pub(super) async fn remove(app: &App, params: &Params, headers: &HeaderMap) -> R
     if prefix.len() > KEY_BYTES {
         return Err(Problem::bad_request("prefix", format!("at most {KEY_BYTES} bytes")));
     }
+    let (fence, caller) = (Fence::parse(params)?, Claims::parse(params, headers)?.caller()?);
     let command = decode::delete_prefix(prefix, params.number("limit")?, params.flag("all")?)?;
-    let answer = app.backend.command(command, params.timeout()?).await.map_err(Problem::of_command)?;
-    let CommandOutput::DeletedMany { deleted, more } = answer.output else {
-        return Err(Problem::of_command(Failure::Internal));
-    };
+    let answer = submit(app, Fence::around(fence, command)?, caller, params.timeout()?).await?;
+    let CommandOutput::DeletedMany { deleted, more } = answer.output else { return Err(internal()) };
     let body = json::DeletedMany { deleted, more, index: answer.index };
     Ok(stamped(json::response(StatusCode::OK, &body), &answer))
 }

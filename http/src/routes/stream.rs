@@ -6,25 +6,14 @@ use crate::backend::{Consistency, Read};
 use crate::json;
 use crate::problem::Problem;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_lite::stream;
 use serde_json::json;
 use std::convert::Infallible;
 
-const KIND: &str = "application/x-ndjson";
-
-/// Whether the caller names this type; whoever takes anything gets a page.
-pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    let ranges = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    ranges.flat_map(|ranges| ranges.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(KIND));
-        let refused = |q: &str| q.trim_start_matches(['0', '.']).is_empty();
-        named && !parts.any(|part| part.strip_prefix("q=").is_some_and(refused))
-    })
-}
+pub(super) const KIND: &str = "application/x-ndjson";
 
 /// What comes next.
 enum Step {
@@ -76,26 +65,4 @@ fn page(listing: &Listing, found: Found) -> (Vec<u8>, Step) {
 /// The status is sent already: the last line is all there is to say it in.
 fn failed(problem: &Problem) -> Vec<u8> {
     json::line(&json!({ "error": problem.json() }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_names_it_gets_it() {
-        let wants = |accept: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, HeaderValue::from_str(accept).expect("a value"));
-            is_wanted(&headers)
-        };
-        for yes in [KIND, "application/json;q=0.5, Application/X-NDJSON; q=0.9", "application/x-ndjson;q=0.1"] {
-            assert!(wants(yes), "{yes}");
-        }
-        for no in ["*/*", "application/*", "application/json", "application/x-ndjson;q=0", "application/x-ndjson;q=0.0"]
-        {
-            assert!(!wants(no), "{no}");
-        }
-        assert!(!is_wanted(&HeaderMap::new()));
-    }
 }

@@ -1,7 +1,7 @@
 //! `GET /v1/kv/{key}?wait=…`: held until the key changes.
 
-use super::{App, kv};
-use crate::backend::{Answer, Read};
+use super::{App, kv, split};
+use crate::backend::Read;
 use crate::conditions;
 use crate::params::Params;
 use crate::problem::Problem;
@@ -27,19 +27,23 @@ pub(super) async fn wait(
     let meta = params.flag("meta")?;
     let used = wait.min(app.config.wait);
     let answer = app.backend.watch(key, after, used, read).await.map_err(Problem::of_query)?;
-    let Answer { index, term, served_by, consistency, .. } = answer;
-    let from = Answer { output: (), index, term, served_by, consistency };
-    let mut response = match answer.output.item {
+    let (output, from) = split(answer);
+    let mut response = match output.item {
         None => kv::missing(&from),
-        Some(item) if answer.output.changed => kv::found(item, meta, &from),
+        Some(item) if output.changed => kv::found(item, meta, &from),
         Some(item) => kv::not_modified(item.version, &from),
     };
-    if used < wait
+    tell(&mut response, wait, used);
+    Ok(response)
+}
+
+/// Says how long was really waited at most, where that is less than was asked.
+pub(super) fn tell(response: &mut Response, asked: Duration, used: Duration) {
+    if used < asked
         && let Ok(text) = HeaderValue::try_from(text(used))
     {
         response.headers_mut().insert(WAIT, text);
     }
-    Ok(response)
 }
 
 /// A duration as it would be written in a request.

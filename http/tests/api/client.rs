@@ -98,16 +98,20 @@ impl Client {
     /// A body whose length is not told.
     pub(crate) fn chunks(&mut self) -> Vec<u8> {
         let mut body = Vec::new();
-        loop {
-            let line = self.line();
-            let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("{line:?}"));
-            let mut chunk = vec![0; length + 2];
-            self.0.read_exact(&mut chunk).expect("a chunk");
-            if length == 0 {
-                return body;
-            }
-            body.extend_from_slice(&chunk[..length]);
+        while let Some(chunk) = self.chunk() {
+            body.extend_from_slice(&chunk);
         }
+        body
+    }
+
+    /// A part of it.
+    pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
+        let line = self.line();
+        let length = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("{line:?}"));
+        let mut chunk = vec![0; length + 2];
+        self.0.read_exact(&mut chunk).expect("a chunk");
+        chunk.truncate(length);
+        (length > 0).then_some(chunk)
     }
 
     /// The next answer, up to its body.
@@ -174,5 +178,12 @@ impl Server {
 
     pub(crate) fn delete(&self, path: &str) -> Response {
         self.call("DELETE", path, &[], b"")
+    }
+
+    /// A session that begins.
+    pub(crate) fn begin(&self) -> u64 {
+        let answer = self.call("POST", "/v1/sessions", &[], b"");
+        assert_eq!(answer.status, 201);
+        answer.json()["session"].as_u64().expect("an id")
     }
 }

@@ -49,8 +49,8 @@ fn requests_follow_each_other_on_one_connection() {
 fn errors_leave_the_connection_usable() {
     let server = server();
     let mut client = Client::connect(&server);
-    client.send(&request("PUT", "/v1/kv/a?lock=x", &[], b"a body that nobody reads"));
-    client.answer("PUT").bad("lock");
+    client.send(&request("PUT", "/v1/kv/a?lck=x", &[], b"a body that nobody reads"));
+    client.answer("PUT").bad("lck");
     client.send(&request("POST", "/v1/nothing", &[], b"a body that nobody reads"));
     client.answer("POST").problem(404, "no_such_endpoint");
     client.send(&request("PUT", "/v1/kv/a", &[], b"x"));

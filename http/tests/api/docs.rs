@@ -38,7 +38,8 @@ fn kind(schema: &Value) -> String {
     }
     for several in ["oneOf", "anyOf", "allOf"] {
         if let Some(all) = schema[several].as_array() {
-            return all.iter().map(kind).collect::<Vec<_>>().join(" or ");
+            let between = if several == "allOf" { " and " } else { " or " };
+            return all.iter().map(kind).collect::<Vec<_>>().join(between);
         }
     }
     if let Some(values) = schema["enum"].as_array() {
@@ -79,7 +80,8 @@ fn operation(page: &mut String, method: &str, path: &str, operation: &Value) -> 
         writeln!(page, "| `{name}` | {place} | {} | {} |", cell(&kind), cell(about))?;
     }
     for (media, body) in object(&operation["requestBody"]["content"]) {
-        writeln!(page, "\nBody: `{media}`: {}", kind(&body["schema"]))?;
+        let optional = if operation["requestBody"]["required"] == true { "" } else { ", optional" };
+        writeln!(page, "\nBody{optional}: `{media}`: {}", kind(&body["schema"]))?;
     }
     writeln!(page, "\n| status | answer | |\n|---|---|---|")?;
     for (status, answer) in object(&operation["responses"]) {

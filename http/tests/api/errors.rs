@@ -7,7 +7,7 @@ use std::time::Duration;
 #[test]
 fn unknown_paths_and_methods_are_problems_too() {
     let server = server();
-    for path in ["/v1", "/v1/", "/v1/nothing", "/v2/kv/a", "/v1/kv2", "/v1/cluster/", "/metrics", "/v1/locks"] {
+    for path in ["/v1", "/v1/", "/v1/nothing", "/v2/kv/a", "/v1/kv2", "/v1/cluster/", "/metrics", "/v1/watches"] {
         server.get(path).problem(404, "no_such_endpoint");
     }
     for (path, allow) in [
@@ -32,9 +32,6 @@ fn parameters_are_known_and_stand_once() {
     server.get("/v1/kv/a?meta&meta").bad("meta");
     server.put("/v1/kv/a?meta", b"").bad("meta");
     server.get("/v1/cluster?verbose").bad("verbose");
-    for later in ["session=42", "ephemeral", "lock=a", "token=1"] {
-        server.put(&format!("/v1/kv/a?{later}"), b"").bad(later.split('=').next().expect("a name"));
-    }
     for of_many in ["separator=/", "values=none", "max_bytes=9", "prefix=a", "limit=3"] {
         let name = of_many.split('=').next().expect("a name");
         server.get(&format!("/v1/kv/a?{of_many}")).bad(name);
@@ -44,9 +41,6 @@ fn parameters_are_known_and_stand_once() {
         server.get(&format!("/v1/kv?prefix=a&{of_one}")).bad(of_one.split('=').next().expect("a name"));
     }
     server.put("/v1/kv?prefix=a", b"").bad("prefix");
-    for later in ["Idempotency-Key", "Copycat-Session", "Copycat-Sequence"] {
-        server.call("PUT", "/v1/kv/a", &[(later, "1")], b"").bad(later);
-    }
     assert_eq!(server.fake.state().index, 0, "nothing was carried out");
 }
 

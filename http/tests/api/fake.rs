@@ -6,13 +6,17 @@ use async_std::net::TcpListener;
 use async_std::task::{self, JoinHandle};
 use async_trait::async_trait;
 use copycat_http::{
-    Answer, Backend, Checks, ClusterView, Command, CommandOutput, EntryView, Failure, HttpConfig, LogView, MemberView,
-    Query, QueryOutput, Read, SegmentView, ServerView, Watched, serve,
+    Answer, Backend, Caller, Checks, ClusterView, Command, CommandOutput, EntryView, EventPage, Failure, Feed,
+    HttpConfig, KeptAlive, LockOutput, LockRequest, LogView, MemberView, Poll, Query, QueryOutput, Read, Registered,
+    SegmentView, ServerView, SessionPage, SessionView, Watched, serve,
 };
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+/// How often whoever waits looks again.
+const STEP: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 pub(crate) struct Fake {
@@ -46,17 +50,127 @@ impl Fake {
 
 #[async_trait]
 impl Backend for Fake {
-    async fn command(&self, command: Command, timeout: Duration) -> Result<Answer<CommandOutput>, Failure> {
+    async fn command(
+        &self,
+        command: Command,
+        caller: Caller,
+        timeout: Duration,
+    ) -> Result<Answer<CommandOutput>, Failure> {
         if let Command::Put { key, .. } = &command {
             assert_ne!(key, b"panic", "as asked");
         }
         let mut state = self.state();
         state.timeouts.push(timeout);
-        if let Some(failure) = state.failure {
-            return Err(failure);
+        state.failing().map_or(Ok(()), Err)?;
+        state.command(command, &caller)
+    }
+
+    async fn lock(
+        &self,
+        request: LockRequest,
+        caller: Caller,
+        timeout: Duration,
+    ) -> Result<Answer<LockOutput>, Failure> {
+        self.state().timeouts.push(timeout);
+        self.state().failing().map_or(Ok(()), Err)?;
+        let begun = self.state().ask_for_lock(&request, &caller)?;
+        let (Some(wait), LockOutput::Queued { .. }) = (request.wait, &begun.output) else { return Ok(begun) };
+        let _waiting = Waiting::new(self);
+        let start = Instant::now();
+        loop {
+            {
+                let mut state = self.state();
+                let over = start.elapsed() >= wait;
+                if let Some(answer) = state.look_for_lock(&request, &caller, over)? {
+                    return Ok(answer);
+                }
+            }
+            task::sleep(STEP).await;
         }
-        let output = state.commit(command);
-        Ok(Answer { output, index: state.index, term: 3, served_by: 2, consistency: None })
+    }
+
+    async fn register(
+        &self,
+        session_timeout: Duration,
+        name: String,
+        idempotency_key: Option<String>,
+        timeout: Duration,
+    ) -> Result<Answer<Registered>, Failure> {
+        let mut state = self.state();
+        state.timeouts.push(timeout);
+        state.failing().map_or(Ok(()), Err)?;
+        state.register(session_timeout, name, idempotency_key)
+    }
+
+    async fn keep_alive(
+        &self,
+        session: u64,
+        sequence: Option<u64>,
+        event_index: Option<u64>,
+        timeout: Duration,
+    ) -> Result<Answer<KeptAlive>, Failure> {
+        let mut state = self.state();
+        state.timeouts.push(timeout);
+        state.failing().map_or(Ok(()), Err)?;
+        state.keep_alive(session, sequence, event_index)
+    }
+
+    async fn unregister(&self, session: u64, timeout: Duration) -> Result<Answer<()>, Failure> {
+        let mut state = self.state();
+        state.timeouts.push(timeout);
+        state.failing().map_or(Ok(()), Err)?;
+        state.unregister(session)
+    }
+
+    async fn session(&self, session: u64, read: Read) -> Result<Answer<SessionView>, Failure> {
+        let mut state = self.state();
+        state.reads.push(read);
+        state.failing().map_or(Ok(()), Err)?;
+        let output = state.session_view(session)?;
+        Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) })
+    }
+
+    async fn sessions(&self, after: u64, limit: u64, read: Read) -> Result<Answer<SessionPage>, Failure> {
+        let mut state = self.state();
+        state.reads.push(read);
+        state.failing().map_or(Ok(()), Err)?;
+        let output = state.session_page(after, limit);
+        Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) })
+    }
+
+    async fn events(&self, poll: Poll, _: Duration) -> Result<Answer<EventPage>, Failure> {
+        self.state().failing().map_or(Ok(()), Err)?;
+        let (me, wait) = self.state().arrive(&poll)?;
+        let _waiting = Waiting::new(self);
+        let start = Instant::now();
+        loop {
+            {
+                let mut state = self.state();
+                state.failing().map_or(Ok(()), Err)?;
+                let page = state.look_for_events(&poll, me, wait)?;
+                if !page.batches.is_empty() || start.elapsed() >= wait {
+                    return Ok(state.answer(page));
+                }
+            }
+            task::sleep(STEP).await;
+        }
+    }
+
+    async fn feed(&self, after: Option<u64>, wait: Duration) -> Result<Feed, Failure> {
+        self.state().waits.push((after, wait));
+        let _waiting = Waiting::new(self);
+        let start = Instant::now();
+        loop {
+            {
+                let mut state = self.state();
+                state.failing().map_or(Ok(()), Err)?;
+                match state.feed(after) {
+                    Feed::Events { events, .. } if events.is_empty() && start.elapsed() < wait => {}
+                    feed => return Ok(feed),
+                }
+            }
+            task::sleep(STEP).await;
+        }
     }
 
     async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
@@ -74,7 +188,7 @@ impl Backend for Fake {
             return Err(failure);
         }
         let output = state.ask(query);
-        Ok(Answer { output, index: state.index, term: 3, served_by: 2, consistency: Some(read.consistency) })
+        Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) })
     }
 
     async fn watch(
@@ -100,12 +214,11 @@ impl Backend for Fake {
                     None => item.is_some(),
                 };
                 if changed || start.elapsed() >= wait {
-                    let consistency = Some(read.consistency);
                     let output = Watched { item, changed };
-                    return Ok(Answer { output, index: state.index, term: 3, served_by: 2, consistency });
+                    return Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) });
                 }
             }
-            task::sleep(Duration::from_millis(5)).await;
+            task::sleep(STEP).await;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Response, request};
 use crate::fake::server;
+use crate::schema::fault;
 use serde_json::Value;
 use std::sync::OnceLock;
 
@@ -19,9 +20,31 @@ pub(crate) fn document() -> &'static Value {
 /// What the document says of a request.
 fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let path = path.split('?').next().expect("a path");
-    let template = if path.starts_with("/v1/kv/") { "/v1/kv/{key}" } else { path };
     let method = if method == "HEAD" { "get".into() } else { method.to_ascii_lowercase() };
-    document()["paths"].get(template)?.get(method)
+    let paths = document()["paths"].as_object().expect("paths");
+    let found = match path.starts_with("/v1/kv/") {
+        true => paths.get("/v1/kv/{key}"),
+        // What is written out comes before what stands for anything.
+        false => paths.get(path).or_else(|| Some(paths.iter().find(|(template, _)| fits(template, path))?.1)),
+    };
+    found?.get(method)
+}
+
+/// Whether a path is one of a template's, segment by segment.
+fn fits(template: &str, path: &str) -> bool {
+    let (mut template, mut path) = (template.split('/'), path.split('/'));
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            (Some(part), Some(given)) if part == given || part.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
+/// A path of a template's.
+fn example(template: &str) -> String {
+    template.replace("{key}", "a").replace("{name}", "a").replace("{session}", "1").replace("{watch}", "1")
 }
 
 /// Every answer that any test of this crate gets is one that the document tells of.
@@ -43,7 +66,16 @@ pub(crate) fn is_documented(method: &str, path: &str, response: &Response) {
     // An error that hyper answers by itself has no body; every other one is a problem.
     let told = content.get(bare).or_else(|| content.get("*/*").filter(|_| response.status < 300));
     let told = told.unwrap_or_else(|| panic!("{method} {path}: {status} with {kind} is not in the document"));
-    for name in ["etag", "link", "copycat-wait", "copycat-consistency", "copycat-index", "copycat-term"] {
+    for name in [
+        "etag",
+        "link",
+        "location",
+        "copycat-wait",
+        "copycat-consistency",
+        "copycat-event-index",
+        "copycat-index",
+        "copycat-term",
+    ] {
         let headers = answer["headers"].as_object().expect("headers");
         let is_told = headers.keys().any(|told| told.eq_ignore_ascii_case(name));
         let given = response.header(name).is_some();
@@ -51,6 +83,15 @@ pub(crate) fn is_documented(method: &str, path: &str, response: &Response) {
             !given || is_told || response.status >= 400,
             "{method} {path}: {status} with {name} is not in the document"
         );
+    }
+    // A stored value may be any JSON.
+    let stored = path.starts_with("/v1/kv/") || path.starts_with("/v1/kv?key=");
+    if ["application/json", "application/problem+json"].contains(&bare)
+        && !response.body.is_empty()
+        && (!stored || response.status >= 400)
+    {
+        let fault = fault(&told["schema"], &response.json());
+        assert_eq!(fault, None, "{method} {path}: {status}");
     }
     if bare == "application/problem+json" && !response.body.is_empty() {
         let codes = &told["schema"]["allOf"][1]["properties"]["code"]["enum"];
@@ -66,7 +107,7 @@ pub(crate) fn is_documented(method: &str, path: &str, response: &Response) {
 fn its_methods_are_taken_and_no_others() {
     let server = server();
     for (path, methods) in document()["paths"].as_object().expect("paths") {
-        let path = path.replace("{key}", "a");
+        let path = example(path);
         for method in ["GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             let answer = server.call(method, &path, &[], b"");
             let told = methods.get(method.to_ascii_lowercase()).is_some();
@@ -80,7 +121,7 @@ fn its_methods_are_taken_and_no_others() {
 fn its_parameters_are_taken_and_no_others() {
     let server = server();
     for (path, methods) in document()["paths"].as_object().expect("paths") {
-        let path = path.replace("{key}", "a");
+        let path = example(path);
         for (method, operation) in methods.as_object().expect("operations") {
             let method = method.to_ascii_uppercase();
             let told = operation["parameters"].as_array().cloned().unwrap_or_default();

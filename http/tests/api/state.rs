@@ -1,8 +1,10 @@
-//! What the backend in memory knows.
+//! What the backend in memory knows: keys, and commands of every kind.
 
+use crate::fake_locks::Locks;
+use crate::fake_sessions::{Done, Session};
 use copycat_http::{
-    Command, CommandOutput, Condition, EntryView, Failure, Item, Listed, Operation, OperationOutput, Predicate, Query,
-    QueryOutput, Read,
+    ClusterEvent, Command, CommandOutput, Condition, EntryView, Failure, Item, Listed, Operation, OperationOutput,
+    Poll, Predicate, Query, QueryOutput, Read, SessionEvent,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +13,11 @@ use std::time::Duration;
 pub(crate) struct State {
     pub(crate) index: u64,
     keys: BTreeMap<Vec<u8>, Item>,
+    pub(crate) sessions: BTreeMap<u64, Session>,
+    pub(crate) locks: Locks,
+    /// Requests by their idempotency keys.
+    pub(crate) done: BTreeMap<String, Done>,
+    pub(crate) feed: Vec<ClusterEvent>,
     /// The index of each key's last change, deletions too.
     pub(crate) changed: BTreeMap<Vec<u8>, u64>,
     pub(crate) log: Vec<EntryView>,
@@ -25,6 +32,7 @@ pub(crate) struct State {
     /// How its first look is to be.
     pub(crate) looks: Vec<Read>,
     pub(crate) waits: Vec<(Option<u64>, Duration)>,
+    pub(crate) polls: Vec<Poll>,
 }
 
 fn holds(condition: &Condition, version: Option<u64>) -> bool {
@@ -55,7 +63,12 @@ impl State {
     }
 
     /// Appends and applies.
-    pub(crate) fn commit(&mut self, command: Command) -> CommandOutput {
+    pub(crate) fn commit(&mut self, command: Command, session: Option<u64>) -> CommandOutput {
+        self.log(&command);
+        self.apply(command, session)
+    }
+
+    pub(crate) fn log(&mut self, command: &Command) {
         self.index += 1;
         self.log.push(EntryView {
             index: self.index,
@@ -66,31 +79,62 @@ impl State {
             bytes: 100,
             command: Some(command.clone()),
         });
-        self.apply(command)
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, content_type: String, ttl_ms: u64) -> bool {
-        let created_index = self.keys.get(&key).map_or(self.index, |item| item.created_index);
-        let item = Item { key: key.clone(), value, content_type, version: self.index, created_index, ttl_ms };
-        self.changed.insert(key.clone(), self.index);
-        self.keys.insert(key, item).is_none()
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, content_type: String, ttl_ms: u64, session: Option<u64>) -> bool {
+        let version = self.index;
+        let created_index = self.keys.get(&key).map_or(version, |item| item.created_index);
+        self.changed.insert(key.clone(), version);
+        let created = !self.keys.contains_key(&key);
+        self.tell(&key, |watch, values| SessionEvent::Put {
+            watch,
+            key: key.clone(),
+            value: values.then(|| value.clone()),
+            content_type: content_type.clone(),
+            version,
+            created,
+        });
+        self.keys.insert(key.clone(), Item { key, value, content_type, version, created_index, ttl_ms, session });
+        created
     }
 
     fn delete(&mut self, key: &[u8]) -> Option<u64> {
         let gone = self.keys.remove(key)?;
         self.changed.insert(key.to_vec(), self.index);
-        Some(gone.version)
+        let version = gone.version;
+        self.tell(key, |watch, _| SessionEvent::Delete { watch, key: key.to_vec(), version });
+        Some(version)
     }
 
-    fn apply(&mut self, command: Command) -> CommandOutput {
+    /// A key's time is over.
+    pub(crate) fn expire(&mut self, key: &[u8]) {
+        self.index += 1;
+        let gone = self.keys.remove(key).expect("it exists");
+        self.tell(key, |watch, _| SessionEvent::Expire { watch, key: key.to_vec(), version: gone.version });
+    }
+
+    /// The ephemeral keys of a session.
+    pub(crate) fn ephemeral(&self, session: u64) -> Vec<Vec<u8>> {
+        self.keys.values().filter(|item| item.session == Some(session)).map(|item| item.key.clone()).collect()
+    }
+
+    pub(crate) fn delete_ephemeral(&mut self, session: u64) {
+        for key in self.ephemeral(session) {
+            self.delete(&key);
+        }
+    }
+
+    fn apply(&mut self, command: Command, session: Option<u64>) -> CommandOutput {
         match command {
             Command::Put { key, condition, .. } | Command::Delete { key, condition }
                 if !holds(&condition, self.version(&key)) =>
             {
                 CommandOutput::ConditionFailed { version: self.version(&key) }
             }
-            Command::Put { key, value, content_type, ttl_ms, .. } => {
-                CommandOutput::Put { created: self.put(key, value, content_type, ttl_ms) }
+            Command::Put { key, value, content_type, ttl_ms, ephemeral, .. } => {
+                let session = session.filter(|_| ephemeral);
+                assert!(session.is_some() || !ephemeral, "an ephemeral key has a session");
+                CommandOutput::Put { created: self.put(key, value, content_type, ttl_ms, session) }
             }
             Command::Delete { key, .. } => CommandOutput::Deleted { version: self.delete(&key) },
             Command::DeletePrefix { prefix, limit } => {
@@ -101,26 +145,38 @@ impl State {
             }
             Command::Transaction { condition, then, otherwise, max_bytes } => {
                 let succeeded = self.predicate(&condition);
-                let chosen = if succeeded { then } else { otherwise };
-                let (keys, changed) = (self.keys.clone(), self.changed.clone());
-                let results: Vec<_> = chosen.into_iter().map(|operation| self.operation(operation)).collect();
-                let read: usize = results
-                    .iter()
-                    .map(|result| match result {
-                        OperationOutput::Value(Some(item)) => item.value.len(),
-                        _ => 0,
-                    })
-                    .sum();
-                if read as u64 > max_bytes {
-                    (self.keys, self.changed) = (keys, changed);
-                    return CommandOutput::ResultTooLarge;
-                }
-                CommandOutput::Transaction { succeeded, results }
+                self.transaction(succeeded, if succeeded { then } else { otherwise }, max_bytes)
             }
             Command::Batch(commands) => {
-                CommandOutput::Batch(commands.into_iter().map(|command| self.apply(command)).collect())
+                CommandOutput::Batch(commands.into_iter().map(|command| self.apply(command, session)).collect())
             }
+            Command::Guarded { lock, token, command } => match self.locks.holds(&lock, token) {
+                true => self.apply(*command, session),
+                false => CommandOutput::TokenStale { holders: self.locks.holders(&lock) },
+            },
+            Command::Watch { target, values } => self.watch(session.expect("a session"), target, values),
+            Command::Unwatch { watch } => {
+                let session = self.sessions.get_mut(&session.expect("a session")).expect("it lives");
+                CommandOutput::Unwatched { existed: session.watches.remove(&watch).is_some() }
+            }
+            Command::Unlock { lock, token } => self.unlock(session.expect("a session"), &lock, token),
+            Command::Revoke { lock, session } => self.revoke(session, &lock),
+            Command::Lock { .. } => unreachable!("it is only shown"),
         }
+    }
+
+    fn transaction(&mut self, succeeded: bool, chosen: Vec<Operation>, max_bytes: u64) -> CommandOutput {
+        let (keys, changed) = (self.keys.clone(), self.changed.clone());
+        let results: Vec<_> = chosen.into_iter().map(|operation| self.operation(operation)).collect();
+        let bytes = |result: &OperationOutput| match result {
+            OperationOutput::Value(Some(item)) => item.value.len() as u64,
+            _ => 0,
+        };
+        if results.iter().map(bytes).sum::<u64>() > max_bytes {
+            (self.keys, self.changed) = (keys, changed);
+            return CommandOutput::ResultTooLarge;
+        }
+        CommandOutput::Transaction { succeeded, results }
     }
 
     fn predicate(&self, predicate: &Predicate) -> bool {
@@ -131,13 +187,14 @@ impl State {
             Predicate::Version { key, version } => self.version(key).unwrap_or(0) == *version,
             Predicate::Exists { key, exists } => self.keys.contains_key(key) == *exists,
             Predicate::Value { key, value } => self.keys.get(key).is_some_and(|item| item.value == *value),
+            Predicate::Lock { lock, token } => self.locks.holds(lock, *token),
         }
     }
 
     fn operation(&mut self, operation: Operation) -> OperationOutput {
         match operation {
             Operation::Put { key, value, content_type, ttl_ms } => {
-                OperationOutput::Put { created: self.put(key, value, content_type, ttl_ms) }
+                OperationOutput::Put { created: self.put(key, value, content_type, ttl_ms, None) }
             }
             Operation::Delete { key } => OperationOutput::Deleted { version: self.delete(&key) },
             Operation::Get { key } => OperationOutput::Value(self.item(&key)),
@@ -146,8 +203,10 @@ impl State {
 
     pub(crate) fn ask(&self, query: Query) -> QueryOutput {
         let Query::List { prefix, start, limit, max_bytes, separator, values } = query else {
-            let Query::Get { key } = query else { unreachable!("there are two") };
-            return QueryOutput::Value(self.item(&key));
+            return match query {
+                Query::Get { key } => QueryOutput::Value(self.item(&key)),
+                other => self.locks.ask(other),
+            };
         };
         let (mut items, mut bytes) = (Vec::<Listed>::new(), 0);
         let matching = self.keys.iter().filter(|(key, _)| key.starts_with(&prefix));

@@ -24,6 +24,11 @@ impl LogClock {
         Self { micros: 0, at: now.monotonic, slewed: now.monotonic }
     }
 
+    /// The last time known, in milliseconds, and when that was.
+    pub(super) fn last(&self) -> (u64, Duration) {
+        (self.micros / 1000, self.at)
+    }
+
     /// An entry with this time (milliseconds) is in the log.
     pub(super) fn note(&mut self, time: u64, now: Now) {
         if time.saturating_mul(1000) > self.micros {

@@ -142,7 +142,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                     return Ok(through);
                 }
                 let configuration = if entry.kind == Kind::Configuration as u8 {
-                    Some(decode(&entry.data).map_err(|e| Fatal::Configuration(index, e))?)
+                    Some(decode(&entry.data).map_err(|e| Fatal::Malformed(index, e))?)
                 } else {
                     None
                 };
@@ -188,7 +188,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         let outcome = AppendOutcome::Rejected { previous_index, conflict_term: term, conflict_index: index };
         let Meta { starts: start, lost, .. } = *self.storage.meta();
-        self.promise(to, Message::AppendReply { term: self.term(), start, round, outcome, wants, lost });
+        let digest = self.executor.last_digest();
+        self.promise(to, Message::AppendReply { term: self.term(), start, round, outcome, wants, lost, digest });
     }
 
     /// Through which index this server wants to hear of commits at once. Who listens for changes wants all of them.
@@ -203,7 +204,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let memory = planted!(self.options, AcknowledgeBeforeDurable);
         let durable = if memory { self.storage.last_index() } else { self.durable_index() };
         let Meta { term, starts: start, lost, .. } = *self.storage.meta();
-        let wants = self.wants();
+        let (wants, digest) = (self.wants(), self.executor.last_digest());
         let RoleState::Follower(f) = &mut self.role else { return };
         let matched = f.verified.min(durable);
         let news = matched > f.told || f.round > f.round_told || wants > f.wants_told || lost != f.lost_told;
@@ -212,7 +213,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         (f.told, f.round_told, f.wants_told, f.lost_told) = (matched, f.round, wants, lost);
         let outcome = AppendOutcome::Matched(matched);
-        let message = Message::AppendReply { term, start, round: f.round, outcome, wants, lost };
+        let message = Message::AppendReply { term, start, round: f.round, outcome, wants, lost, digest };
         self.send(leader, message);
     }
 }

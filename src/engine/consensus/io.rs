@@ -2,8 +2,9 @@
 
 use super::status::Event;
 use crate::engine::entry::DecodeError;
-use crate::engine::machine::{ApplyError, CompactionMode, Outcome};
+use crate::engine::machine::{ApplyError, Ask, Outcome};
 use crate::engine::message::Message;
+use crate::engine::sessions::{SessionError, Submit};
 use crate::engine::types::{Consistency, Identity, Index, RequestId, ServerId, Term};
 use copycat_storage::{AppendError, Corrupt, Disk, Persisted};
 use std::time::Duration;
@@ -23,15 +24,15 @@ pub enum Input<D: Disk> {
     },
     /// A flush job ended well.
     Persisted(Persisted<D>),
-    /// A client wants a command applied. Answered by [`Output::Reply`].
-    Command {
+    /// A client hands in what only a leader can log. Answered by [`Output::Reply`].
+    Submit {
         /// Names the answer.
         id: RequestId,
-        /// The command, encoded.
-        operation: Vec<u8>,
-        /// When its entry may be dropped.
-        mode: CompactionMode,
+        /// What is to be logged.
+        submit: Submit,
     },
+    /// Everything that had arrived by now was taken in before this. Without it no session is ever found to be overdue.
+    Drained,
     /// A client asks a query. Answered by [`Output::Reply`].
     Query {
         /// Names the answer.
@@ -58,15 +59,15 @@ pub enum Input<D: Disk> {
     Transfer(Option<ServerId>),
 }
 
-/// A query of the state machine.
+/// A query of the applied state.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// How fresh the answer must be.
     pub consistency: Consistency,
     /// The lowest index that a sequential query is answered from.
     pub index: Index,
-    /// The query, encoded.
-    pub operation: Vec<u8>,
+    /// The question.
+    pub ask: Ask,
 }
 
 /// Something to do.
@@ -104,7 +105,9 @@ pub struct Response {
     pub index: Index,
     /// The term of the command's entry; this server's term for a query.
     pub term: Term,
-    /// The machine's answer, encoded.
+    /// Of a session's command: the index of the session's last event before it.
+    pub event_index: Option<Index>,
+    /// The answer.
     pub output: Outcome,
     /// How a query was really served.
     pub consistency: Option<Consistency>,
@@ -130,6 +133,10 @@ pub enum Refusal {
     Behind,
     /// The operation's bytes are not one of this machine's.
     Malformed,
+    /// It is not this session's turn, or there is no such session.
+    Session(SessionError),
+    /// The session has left too many answers unacknowledged.
+    SessionBusy,
 }
 
 /// This server must stop: its local state is not fit to go on.
@@ -144,9 +151,9 @@ pub enum Fatal {
     /// The log cannot be written.
     #[error(transparent)]
     Log(#[from] AppendError),
-    /// A configuration entry cannot be read.
-    #[error("the configuration in entry {0} cannot be read: {1}")]
-    Configuration(Index, DecodeError),
+    /// An entry carries what it should not.
+    #[error("entry {0} cannot be read: {1}")]
+    Malformed(Index, DecodeError),
     /// An append wants to change what is committed: two leaders, or a log that lost what it acknowledged.
     #[error("member {leader} wants to replace entry {index}, which is committed here (through {commit})")]
     CommittedConflict {
@@ -156,6 +163,19 @@ pub enum Fatal {
         index: Index,
         /// Our commit index.
         commit: Index,
+    },
+    /// A majority has another state than this server.
+    #[error(
+        "the state at entry {index} differs from that of a majority ({own:08x}, not {agreed:08x}): this server must not \
+         answer from it; keep its directory for whoever looks into it, and start it with an empty one"
+    )]
+    Diverged {
+        /// Where it was compared.
+        index: Index,
+        /// This server's digest,
+        own: u32,
+        /// and the majority's.
+        agreed: u32,
     },
     /// An index that the log must have is not there.
     #[error("entry {0} is not in the log")]

@@ -1,13 +1,14 @@
 //! Leading: replication, commit, rounds of heartbeats, the lease, and handing the office over.
 
+use super::expiry::Expiry;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
 use super::progress::{Mode, Progress};
 use super::quorum::{majority, reached_by_majority};
-use super::{
-    AppendError, CompactionMode, Configuration, Engine, Fatal, Kind, Refusal, RoleState, StateMachine, encode,
-};
+use super::{CompactionMode, Configuration, Engine, Fatal, Kind, RoleState, StateMachine, encode};
 use crate::engine::message::{AppendOutcome, Message};
+use crate::engine::sessions::KeepAlive;
+use crate::engine::sessions::sequencing::Sequencing;
 use crate::engine::types::{Index, Now, RequestId, ServerId, Term};
 use copycat_storage::Disk;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,6 +45,16 @@ pub(super) struct Leader {
     no_lease: bool,
     /// A timer of the machine is due at this moment; looked at in `poll`.
     tick_at: Option<Duration>,
+    /// When it last looked at the clock.
+    awake: Duration,
+    pub(super) sequencing: Sequencing,
+    /// Signs of life that are not in the log yet.
+    pub(super) keep_alives: Vec<(RequestId, KeepAlive)>,
+    /// The last entry of signs of life.
+    pub(super) keep_alive_at: Index,
+    pub(super) expiry: Expiry,
+    /// The latest digest of each member.
+    pub(super) digests: BTreeMap<ServerId, (Index, u32)>,
     #[cfg(feature = "planted-bugs")]
     reply_at: Duration,
 }
@@ -51,7 +62,13 @@ pub(super) struct Leader {
 impl Leader {
     pub(super) fn deadline(&self) -> Duration {
         let next = self.transfer.as_ref().map_or(self.heartbeat_at, |t| t.deadline.min(self.heartbeat_at));
-        self.tick_at.map_or(next, |at| at.min(next))
+        let others = [self.tick_at, self.expiry.at, self.sequencing.next_end()];
+        others.into_iter().flatten().fold(next, Duration::min)
+    }
+
+    /// If the office is being handed over: the successor, once it was told.
+    pub(super) fn successor(&self) -> Option<Option<ServerId>> {
+        self.transfer.as_ref().map(|transfer| Some(transfer.target).filter(|_| transfer.sent))
     }
 
     pub(super) fn confirmed_round(&self) -> u64 {
@@ -69,7 +86,7 @@ impl Leader {
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The one place where a server becomes a leader: a majority has voted for it in its term.
-    pub(super) fn become_leader(&mut self, now: Now) {
+    pub(super) fn become_leader(&mut self, now: Now) -> Result<(), Fatal> {
         let last = self.storage.last_index();
         let others: Vec<ServerId> = self.configuration().members.keys().copied().filter(|&m| m != self.id).collect();
         let progress = others.iter().map(|&id| (id, Progress::new(last, now.monotonic))).collect();
@@ -84,13 +101,20 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             transfer: None,
             no_lease: false,
             tick_at: None,
+            awake: now.monotonic,
+            sequencing: Sequencing::default(),
+            keep_alives: Vec::new(),
+            keep_alive_at: 0,
+            expiry: Expiry::default(),
+            digests: BTreeMap::new(),
             #[cfg(feature = "planted-bugs")]
             reply_at: Duration::ZERO,
         }));
         self.leader = Some(self.id);
         self.tell_role("a majority voted for it");
         if self.append_own(now, Kind::Initialize, CompactionMode::Release, Vec::new()).is_err() {
-            return self.become_follower(now, "its disk has no room for the first entry of its term");
+            self.become_follower(now, "its disk has no room for the first entry of its term");
+            return Ok(());
         }
         let last = self.storage.last_index();
         if let RoleState::Leader(leader) = &mut self.role {
@@ -98,9 +122,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 p.next = last;
             }
         }
+        self.read_sequencing()
     }
 
-    fn leading(&mut self) -> Option<&mut Leader> {
+    pub(super) fn leading(&mut self) -> Option<&mut Leader> {
         match &mut self.role {
             RoleState::Leader(leader) => Some(leader),
             _ => None,
@@ -117,40 +142,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    pub(super) fn command(
-        &mut self,
-        now: Now,
-        id: RequestId,
-        operation: Vec<u8>,
-        mode: CompactionMode,
-    ) -> Result<(), Fatal> {
-        let leader = self.leader;
-        let (last, commit) = (self.storage.last_index(), self.commit);
-        let RoleState::Leader(office) = &self.role else {
-            self.reply(id, Err(Refusal::NotLeader { leader }));
-            return Ok(());
-        };
-        if let Some(transfer) = &office.transfer {
-            let leader = Some(transfer.target).filter(|_| transfer.sent);
-            self.reply(id, Err(Refusal::NotLeader { leader }));
-            return Ok(());
-        }
-        if last - commit >= self.options.uncommitted_entries {
-            self.reply(id, Err(Refusal::Overloaded));
-            return Ok(());
-        }
-        match self.append_own(now, Kind::Command, mode, operation) {
-            Ok(index) => {
-                let term = self.term();
-                self.pending.insert((index, term), id);
-            }
-            Err(AppendError::TooLarge { .. }) => self.reply(id, Err(Refusal::TooLarge)),
-            Err(AppendError::Full(_)) => self.reply(id, Err(Refusal::StorageFull)),
-            Err(e) => return Err(e.into()),
-        }
-        Ok(())
-    }
-
     pub(super) fn quorum_heard(&self, now: Now) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let t = self.options.election_timeout;
@@ -164,6 +155,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub(super) fn pass_time_leading(&mut self, now: Now) {
         if !self.quorum_heard(now) {
             return self.become_follower(now, "no majority was heard for an election timeout");
+        }
+        // Whatever was said to this server meanwhile is still on its way in: the others' clocks, which would have deposed
+        // it, are all there is otherwise.
+        let (alone, t) = (self.is_alone(), self.options.election_timeout);
+        if let Some(leader) = self.leading() {
+            let slept = alone && now.monotonic > leader.awake + t;
+            leader.awake = now.monotonic;
+            if slept {
+                return self.become_follower(now, "it slept for an election timeout");
+            }
         }
         if self.flush_since.is_some_and(|since| now.monotonic > since + self.options.flush_stall()) {
             return self.become_follower(now, "its disk does not finish a flush");
@@ -351,7 +352,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn send_append(&mut self, now: Now, to: ServerId, with_entries: bool) -> Result<(), Fatal> {
-        let (term, commit) = (self.term(), self.commit);
+        let (term, commit, digest) = (self.term(), self.commit, self.agreed);
         let (count, bytes) = (self.options.append_entries, self.options.append_bytes);
         let RoleState::Leader(leader) = &mut self.role else { return Ok(()) };
         let Some(p) = leader.progress.get_mut(&to) else { return Ok(()) };
@@ -371,6 +372,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             commit,
             round: leader.round,
             recover_to: p.lost_until,
+            digest,
         };
         self.send(to, message);
         Ok(())
@@ -410,7 +412,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let idle = self.storage.last_index() == self.executor.applied();
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.tick_at = None;
-        let time = self.clock.leader_time(now);
+        if planted!(self.options, TimeOnCommandsOnly) {
+            return;
+        }
+        let time = self.leader_time(now);
+        let RoleState::Leader(leader) = &mut self.role else { return };
         match due {
             Some(due) if idle && due <= time => {
                 // Without room there is no tick; the next command or the next try moves time.
@@ -451,6 +457,22 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             transfer.sent = true;
             leader.no_lease = !planted;
             self.send(from, Message::TimeoutNow { term });
+        }
+    }
+
+    /// Finds the digest that a majority has at the latest index that a majority has reached.
+    pub(super) fn agree_on_digest(&mut self) {
+        let own = self.executor.last_digest();
+        let majority = self.majority();
+        let voters: Vec<ServerId> = self.configuration().voters().collect();
+        let RoleState::Leader(leader) = &self.role else { return };
+        let digests = voters.iter().map(|v| if *v == self.id { Some(own) } else { leader.digests.get(v).copied() });
+        let mut counted = BTreeMap::new();
+        for digest in digests.flatten().filter(|&(index, _)| index > self.agreed.0) {
+            *counted.entry(digest).or_insert(0) += 1;
+        }
+        if let Some((&digest, _)) = counted.iter().rev().find(|&(_, &count)| count >= majority) {
+            self.agreed = digest;
         }
     }
 

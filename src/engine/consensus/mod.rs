@@ -13,6 +13,7 @@
 mod clock;
 mod configuration;
 mod election;
+mod expiry;
 mod follower;
 mod io;
 mod leader;
@@ -21,13 +22,14 @@ mod promises;
 mod quorum;
 mod reads;
 mod status;
+mod submit;
 
 pub use configuration::{Configuration, Member, MemberStatus, MemberType};
 pub use io::{Fatal, Input, Output, Query, Refusal, Response};
 pub use status::{Event, MemberProgress, Status};
 
 use super::entry::{Kind, decode, encode};
-use super::machine::{Applied, CompactionMode, Executor, Outcome, StateMachine};
+use super::machine::{Applied, CompactionMode, Executor, StateMachine, Topic};
 use super::message::Message;
 use super::options::Options;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
@@ -41,7 +43,7 @@ use follower::Follower;
 use leader::Leader;
 use promises::Promises;
 use reads::Reads;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 enum RoleState {
@@ -77,10 +79,17 @@ pub struct Engine<D: Disk, M: StateMachine> {
     term_sequence: u64,
     promises: Promises,
     /// Commands that somebody waits for, by the index and term they were appended at. One whose entry is cut off here
-    /// still waits: a copy elsewhere may yet be committed, until another entry is at its index.
-    pending: BTreeMap<(Index, Term), RequestId>,
+    /// still waits: a copy elsewhere may yet be committed, until another entry is at its index. The third number says which
+    /// of an entry's items is meant.
+    pending: BTreeSet<(Index, Term, u32, RequestId)>,
+    /// When everything that had arrived was last taken in.
+    drained: Duration,
     reads: Reads,
     flush_since: Option<Duration>,
+    /// An index, and the digest of the state there that a majority has.
+    agreed: (Index, u32),
+    /// Through here the own state was found to be the same.
+    compared: Index,
     /// What a planted bug believes to be durable.
     #[cfg(feature = "planted-bugs")]
     planted_durable: (Index, Index),
@@ -107,7 +116,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         for index in storage.first_index()..=storage.last_index() {
             let entry = storage.get(index)?.ok_or(Fatal::Missing(index))?;
             if entry.kind == Kind::Configuration as u8 {
-                let configuration = decode(entry.data).map_err(|e| Fatal::Configuration(index, e))?;
+                let configuration = decode(entry.data).map_err(|e| Fatal::Malformed(index, e))?;
                 configurations.push(index, configuration);
             }
             clock.note(entry.time, now);
@@ -133,18 +142,21 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             heard: (!fresh).then_some(now.monotonic),
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
-            pending: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            drained: Duration::ZERO,
             reads: Reads::default(),
             flush_since: None,
+            agreed: (0, 0),
+            compared: 0,
             #[cfg(feature = "planted-bugs")]
             planted_durable: (0, 0),
             outputs: Vec::new(),
             storage,
             options,
         };
-        // A cluster of one has nobody to wait for.
-        let alone = engine.configuration().voters().eq([id]);
-        let wait = if alone { Duration::ZERO } else { engine.election_delay() };
+        #[cfg(feature = "planted-bugs")]
+        engine.executor.plant(engine.options.bug);
+        let wait = if engine.is_alone() { Duration::ZERO } else { engine.election_delay() };
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
         Ok(engine)
     }
@@ -156,8 +168,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub fn step(&mut self, now: Now, input: Input<D>) -> Result<(), Fatal> {
         match input {
             Input::Message { from, identity, message } => self.message(now, from, identity, message)?,
-            Input::Persisted(persisted) => self.persisted(now, persisted),
-            Input::Command { id, operation, mode } => self.command(now, id, operation, mode)?,
+            Input::Persisted(persisted) => self.persisted(now, persisted)?,
+            Input::Submit { id, submit } => self.submit(now, id, submit, false)?,
+            Input::Drained => self.drained = now.monotonic,
             Input::Query { id, query } => self.query(now, id, query),
             Input::Cancel(id) => self.reads.cancel(id),
             Input::Peer { id, identity, cluster, http } => self.peer(id, Met { identity, cluster, http }),
@@ -178,12 +191,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.advance_commit();
             self.change_configuration(now);
             self.begin_read_round(now);
+            self.refuse_overdue(now);
+            self.append_keep_alives(now)?;
+            self.expire_sessions(now);
             self.replicate(now)?;
             self.advance_commit();
         }
         let more = self.apply()?;
+        self.compare_digest()?;
         self.tick_timers(now);
-        self.serve_reads(now);
+        self.serve_reads(now)?;
         self.acknowledge();
         Ok(more)
     }
@@ -243,7 +260,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     /// The topics that were touched since they were last taken.
-    pub fn take_touched(&mut self) -> Vec<Vec<u8>> {
+    pub fn take_touched(&mut self) -> Vec<Topic> {
         self.executor.take_touched()
     }
 
@@ -283,6 +300,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let t = self.options.election_timeout;
         // 1,024 moments spread over T: finer ones would not be told apart.
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
+    }
+
+    fn is_alone(&self) -> bool {
+        self.configuration().voters().eq([self.id])
     }
 
     fn majority(&self) -> usize {
@@ -326,13 +347,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// A message of the current term.
     fn current(&mut self, now: Now, from: ServerId, message: Message) -> Result<(), Fatal> {
         match message {
-            Message::Append { previous_index, previous_term, entries, commit, round, recover_to, .. } => {
+            Message::Append { previous_index, previous_term, entries, commit, round, recover_to, digest, .. } => {
+                self.agreed = self.agreed.max(digest);
                 self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
             }
-            Message::AppendReply { start, round, outcome, wants, lost, .. } => {
+            Message::AppendReply { start, round, outcome, wants, lost, digest, .. } => {
+                if let Some(leader) = self.leading() {
+                    leader.digests.insert(from, digest);
+                }
                 self.on_append_reply(now, from, start, (round, outcome, wants, lost));
             }
-            Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from),
+            Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from)?,
             Message::TimeoutNow { .. } => self.on_timeout_now(now, from),
             Message::VoteReply { .. } | Message::PollReply { .. } | Message::Poll { .. } | Message::Vote { .. } => {}
         }
@@ -366,10 +391,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The one place where a server becomes a follower.
     fn become_follower(&mut self, now: Now, reason: &'static str) {
         let was = self.role();
-        let deadline = now.monotonic + self.election_delay();
-        self.role = RoleState::Follower(Follower::new(deadline));
+        // A cluster of one has nobody to wait for.
+        let delay = if self.is_alone() { Duration::ZERO } else { self.election_delay() };
+        let deadline = now.monotonic + delay;
+        let office = std::mem::replace(&mut self.role, RoleState::Follower(Follower::new(deadline)));
         self.leader = None;
-        for id in self.reads.leave_office() {
+        let mut waiting = self.reads.leave_office();
+        if let RoleState::Leader(mut leader) = office {
+            waiting.extend(leader.sequencing.leave_office());
+            waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
+        }
+        for id in waiting {
             self.reply(id, Err(Refusal::NotLeader { leader: None }));
         }
         if planted!(self.options, StepDownClearsVote) && was != Role::Follower {
@@ -394,7 +426,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    fn persisted(&mut self, now: Now, persisted: Persisted<D>) {
+    fn persisted(&mut self, now: Now, persisted: Persisted<D>) -> Result<(), Fatal> {
         self.storage.persisted(persisted);
         self.flush_since = None;
         #[cfg(feature = "planted-bugs")]
@@ -404,10 +436,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         for message in self.promises.due(self.storage.durable_sequence(), self.term()) {
             match message {
                 promises::Promise::Send { to, message } => self.send(to, message),
-                promises::Promise::OwnVote => self.on_vote_granted(now, self.id),
+                promises::Promise::OwnVote => self.on_vote_granted(now, self.id)?,
             }
         }
         self.recover_lost_log();
+        Ok(())
     }
 
     /// Sends this when the last change of term and vote is durable.
@@ -431,11 +464,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Appends an entry of this leader's term.
     fn append_own(&mut self, now: Now, kind: Kind, mode: CompactionMode, data: Vec<u8>) -> Result<Index, AppendError> {
         let index = self.storage.last_index() + 1;
-        let time = self.clock.leader_time(now);
+        let time = self.leader_time(now);
         let entry =
             Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
         self.storage.append(&entry)?;
         Ok(index)
+    }
+
+    /// Log time as this leader has it now, in milliseconds.
+    fn leader_time(&mut self, now: Now) -> u64 {
+        if planted!(self.options, WallClockTime) {
+            return now.wall;
+        }
+        self.clock.leader_time(now)
     }
 
     /// Applies committed entries, a bounded number. Returns whether there are more.
@@ -450,16 +491,21 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         Ok(self.executor.applied() < self.commit)
     }
 
-    /// Answers who waited for the command at this index: whoever's entry it is not, has had no effect.
+    /// Answers who waited for the entry at this index: whoever's entry it is not, has had no effect.
     fn answer_commands(&mut self, applied: Applied) {
-        let Applied { index, term, outcome } = applied;
-        let mut response = outcome.map(|output| Response { index, term, output, consistency: None, valid_until: None });
-        while let Some(entry) = self.pending.first_entry()
-            && entry.key().0 <= index
+        let Applied { index, term, answers } = applied;
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.sequencing.applied(index);
+        }
+        while let Some(&(at, of, item, id)) = self.pending.first()
+            && at <= index
         {
-            let own = *entry.key() == (index, term);
-            let id = entry.remove();
-            let result = response.take_if(|_| own).ok_or(Refusal::NotLeader { leader: self.leader });
+            self.pending.pop_first();
+            let answer = answers.get(item as usize).filter(|_| (at, of) == (index, term));
+            let result = match answer {
+                Some(answer) => Response::or_refusal(answer.clone()),
+                None => Err(Refusal::NotLeader { leader: self.leader }),
+            };
             self.outputs.push(Output::Reply { id, result });
         }
     }

@@ -7,16 +7,27 @@
 
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
-use super::{Engine, Outcome, Query, Refusal, Response, RoleState, StateMachine};
+use super::{Engine, Fatal, Query, Refusal, Response, RoleState, StateMachine};
+use crate::engine::machine::{Ask, Outcome};
+use crate::engine::sessions::Submit;
 use crate::engine::types::{Consistency, Index, Now, RequestId};
 use copycat_storage::Disk;
 use std::collections::BTreeMap;
+
+/// What is done once the state is fresh enough.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// A question is answered.
+    Ask(Ask),
+    /// What a client handed in is looked at again: its session was not known.
+    Submit(Submit),
+}
 
 #[derive(Debug)]
 struct Waiting {
     id: RequestId,
     consistency: Consistency,
-    operation: Vec<u8>,
+    task: Task,
 }
 
 #[derive(Debug, Default)]
@@ -78,8 +89,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if self.reads.len() >= self.options.waiting_queries {
             return self.reply(id, Err(Refusal::Overloaded));
         }
-        let Query { consistency, index, operation } = query;
-        let waiting = Waiting { id, consistency, operation };
+        let Query { consistency, index, ask } = query;
+        let waiting = Waiting { id, consistency, task: Task::Ask(ask) };
         if consistency == Consistency::Sequential {
             return self.sequential(index, waiting);
         }
@@ -104,14 +115,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Answers a sequential query if that needs no waiting: what is applied is at or above its index. Changes nothing, so
     /// that it may be asked between any two steps.
     #[must_use]
-    pub fn query_now(&self, index: Index, operation: &[u8]) -> Option<Response> {
+    pub fn query_now(&self, index: Index, ask: &Ask) -> Option<Response> {
         let applied = self.executor.applied();
         if self.is_behind() || applied < index.max(self.reads.learned()?) {
             return None;
         }
-        let output = Outcome::Output(self.executor.query(operation)?);
+        let output = self.executor.ask(ask).filter(|output| !matches!(output, Outcome::Refused(_)))?;
         let consistency = Some(Consistency::Sequential);
-        Some(Response { index: applied, term: self.term(), output, consistency, valid_until: None })
+        Some(Response { index: applied, term: self.term(), event_index: None, output, consistency, valid_until: None })
     }
 
     fn sequential(&mut self, index: Index, waiting: Waiting) {
@@ -126,6 +137,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
+    /// Does this when it is sure that this server led after now: as a linearizable query.
+    pub(super) fn look(&mut self, id: RequestId, task: Task) {
+        if self.reads.len() >= self.options.waiting_queries {
+            return self.reply(id, Err(Refusal::Overloaded));
+        }
+        self.reads.arrived.push(Waiting { id, consistency: Consistency::Linearizable, task });
+    }
+
     /// Begins a round of heartbeats if queries wait for one and none is under way.
     pub(super) fn begin_read_round(&mut self, now: Now) {
         if self.reads.arrived.is_empty() || self.reads.round.is_some() || !self.serves_reads() {
@@ -137,7 +156,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     /// Answers whatever has got what it waited for.
-    pub(super) fn serve_reads(&mut self, now: Now) {
+    pub(super) fn serve_reads(&mut self, now: Now) -> Result<(), Fatal> {
         if let RoleState::Leader(leader) = &self.role
             && let Some((round, _, _)) = &self.reads.round
             && leader.confirmed_round() >= *round
@@ -151,30 +170,35 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         while let Some(entry) = self.reads.ready.first_entry()
             && entry.key().0 <= self.executor.applied()
         {
-            let waiting = entry.remove();
-            self.answer(now, waiting);
+            let Waiting { id, consistency, task } = entry.remove();
+            match task {
+                Task::Ask(ask) => self.answer(now, id, consistency, ask),
+                Task::Submit(submit) => self.submit(now, id, submit, true)?,
+            }
         }
+        Ok(())
     }
 
-    fn answer(&mut self, now: Now, waiting: Waiting) {
-        let Waiting { id, consistency, operation } = waiting;
+    fn answer(&mut self, now: Now, id: RequestId, consistency: Consistency, ask: Ask) {
         let valid_until = if consistency == Consistency::Lease {
             match self.lease_end() {
                 Some(end) if now.monotonic < end => Some(end),
                 _ if matches!(self.role, RoleState::Leader(_)) => {
                     let consistency = Consistency::Linearizable;
-                    return self.reads.arrived.push(Waiting { id, consistency, operation });
+                    return self.reads.arrived.push(Waiting { id, consistency, task: Task::Ask(ask) });
                 }
                 _ => return self.reply(id, Err(Refusal::NotLeader { leader: self.leader })),
             }
         } else {
             None
         };
-        let result = match self.executor.query(&operation) {
+        let result = match self.executor.ask(&ask) {
+            Some(Outcome::Refused(error)) => Err(Refusal::Session(error)),
             Some(output) => Ok(Response {
                 index: self.executor.applied(),
                 term: self.term(),
-                output: Outcome::Output(output),
+                event_index: None,
+                output,
                 consistency: Some(consistency),
                 valid_until,
             }),

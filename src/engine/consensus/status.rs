@@ -1,8 +1,9 @@
 //! What an operator sees of an engine.
 
-use super::{Engine, RoleState, StateMachine};
+use super::{Engine, Fatal, RoleState, StateMachine};
 use crate::engine::types::{Identity, Index, Role, ServerId, Term};
 use copycat_storage::Disk;
+use std::time::Duration;
 
 /// Something worth telling an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +64,39 @@ pub struct Status {
     pub lost_log: bool,
     /// See [`Executor::digest`](crate::engine::machine::Executor::digest).
     pub digest: u32,
-    /// Log time in milliseconds.
+    /// Through here the state was found to be that of a majority.
+    pub compared: Index,
+    /// Log time in milliseconds, as of the last applied entry.
     pub time: u64,
+    /// The last log time known here, in milliseconds, and when that was; it has gone on since.
+    pub clock: (u64, Duration),
+    /// Open sessions.
+    pub sessions: usize,
 }
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// Compares this server's state with that of a majority.
+    ///
+    /// # Errors
+    /// If it differs: whatever was answered since then may be wrong, and nothing more must be.
+    pub(super) fn compare_digest(&mut self) -> Result<(), Fatal> {
+        if matches!(self.role, RoleState::Leader(_)) {
+            self.agree_on_digest();
+        }
+        let (index, agreed) = self.agreed;
+        if index <= self.compared {
+            return Ok(());
+        }
+        match self.executor.digest_at(index) {
+            Some(own) if own != agreed => Err(Fatal::Diverged { index, own, agreed }),
+            Some(_) => {
+                self.compared = index;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     /// This engine now.
     pub fn status(&self) -> Status {
         let meta = self.storage.meta();
@@ -87,7 +116,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             ready: self.leader.is_some() && self.reads.learned().is_some_and(|index| applied >= index),
             lost_log: meta.lost,
             digest: self.executor.digest(),
+            compared: self.compared,
             time: self.executor.time(),
+            clock: self.clock.last(),
+            sessions: self.executor.sessions().len(),
         }
     }
 

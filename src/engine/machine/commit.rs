@@ -1,10 +1,9 @@
 //! What a state machine gets with each operation, and what it may do.
 
-use crate::engine::types::Index;
+use crate::engine::sessions::Sessions;
+use crate::engine::types::{Index, SessionId};
 use serde::{Deserialize, Serialize};
 
-/// The id of a client session: the index of the entry that registered it. Zero: no session.
-pub type SessionId = u64;
 /// The id of a timer: unique and rising in one state machine.
 pub type TimerId = u64;
 
@@ -91,6 +90,15 @@ pub struct Timer {
     pub data: Vec<u8>,
 }
 
+/// What somebody on this server may wait for a change of. No part of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Something of the machine's own, by the name it has for it.
+    Machine(Vec<u8>),
+    /// A session: its events, its polls, its end.
+    Session(SessionId),
+}
+
 /// What a state machine may do while it applies an operation. It reaches nothing outside the replicated state.
 #[derive(Debug)]
 pub struct Context<E> {
@@ -102,8 +110,11 @@ pub struct Context<E> {
     pub(super) scheduled: Vec<Timer>,
     pub(super) cancelled: Vec<TimerId>,
     pub(super) events: Vec<(SessionId, E)>,
+    pub(super) sessions: Sessions,
     listening: bool,
-    pub(super) touched: Vec<Vec<u8>>,
+    touched: Vec<Topic>,
+    #[cfg(feature = "planted-bugs")]
+    pub(super) bug: Option<crate::engine::options::Bug>,
 }
 
 impl<E> Context<E> {
@@ -117,8 +128,11 @@ impl<E> Context<E> {
             scheduled: Vec::new(),
             cancelled: Vec::new(),
             events: Vec::new(),
+            sessions: Sessions::default(),
             listening: false,
             touched: Vec::new(),
+            #[cfg(feature = "planted-bugs")]
+            bug: None,
         }
     }
 
@@ -177,10 +191,34 @@ impl<E> Context<E> {
     }
 
     /// What this topic is about has changed: whoever waits for it on *this* server looks again. No part of the state.
-    pub fn touch(&mut self, topic: &[u8]) {
+    /// The topic's name is given in parts.
+    pub fn touch(&mut self, topic: &[&[u8]]) {
         if self.listening {
-            self.touched.push(topic.to_vec());
+            self.touched.push(Topic::Machine(topic.concat()));
         }
+    }
+
+    pub(super) fn touch_session(&mut self, session: SessionId) {
+        if self.listening {
+            self.touched.push(Topic::Session(session));
+        }
+    }
+
+    pub(super) fn take_touched(&mut self) -> Vec<Topic> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// Whether a session is open.
+    #[must_use]
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.sessions.is_open(session)
+    }
+
+    /// Whether a bug is switched on that the simulator must find.
+    #[cfg(feature = "planted-bugs")]
+    #[must_use]
+    pub fn planted(&self, bug: crate::engine::options::Bug) -> bool {
+        self.bug == Some(bug)
     }
 
     /// Sends an event to a session; to one that is not open it does nothing.

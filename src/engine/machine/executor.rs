@@ -4,14 +4,19 @@
 //! time is at or past its due time, after that entry's own operation; `live` holds just the indexes that the machine
 //! holds and has not released; two executors that applied the same entries have the same digest.
 
-use super::commit::{Commit, Context, Timer, TimerId};
+use super::commit::{Commit, Context, Timer, TimerId, Topic};
 use super::{CompactionMode, StateMachine};
-use crate::engine::entry::Kind;
-use crate::engine::types::{Index, Term};
+use crate::engine::entry::{DecodeError, Kind, decode, encode};
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use crate::engine::options::planted_here;
+use crate::engine::sessions::{
+    Admission, Answer, EndReason, KeepAlive, Keyed, Outcome, Register, Session, Sessions, Unregister, hash,
+};
+use crate::engine::types::{Index, SessionId, Term};
 use bincode::{Decode, Encode};
 use copycat_storage::EntryRef;
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
 
 /// An entry cannot be applied by this version; the server must stop.
@@ -25,15 +30,9 @@ pub enum ApplyError {
         /// Its kind.
         kind: u8,
     },
-}
-
-/// What a command answered, as bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum Outcome {
-    /// The machine's output, encoded.
-    Output(Vec<u8>),
-    /// The operation's bytes are no command of this machine: it changed nothing, on every server alike.
-    Malformed,
+    /// What the entry carries is not what its kind says.
+    #[error("entry {0} cannot be read: {1}")]
+    Malformed(Index, DecodeError),
 }
 
 /// What became of one entry.
@@ -43,9 +42,50 @@ pub struct Applied {
     pub index: Index,
     /// Its term.
     pub term: Term,
-    /// What it answered, if it was a command.
-    pub outcome: Option<Outcome>,
+    /// What it answered: one answer an item. That to a repeat is the first one, with the index of then.
+    pub answers: Vec<Answer>,
 }
+
+/// A question to the applied state.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Ask {
+    /// The machine's, encoded.
+    Machine(Vec<u8>),
+    /// One session.
+    Session(SessionId),
+    /// The sessions behind this id.
+    Sessions {
+        /// The id.
+        after: SessionId,
+        /// At most so many.
+        limit: u32,
+    },
+    /// A session's events.
+    Events {
+        /// Whose.
+        session: SessionId,
+        /// Those behind this index; `None`: behind the acknowledged one.
+        after: Option<Index>,
+        /// At most so many bytes, but at least one batch.
+        bytes: u32,
+    },
+}
+
+impl Ask {
+    /// The session that it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match *self {
+            Self::Session(session) | Self::Events { session, .. } => Some(session),
+            Self::Machine(_) | Self::Sessions { .. } => None,
+        }
+    }
+}
+
+/// How many applied indexes there are from one remembered digest to the next,
+const DIGEST_EVERY: Index = 64;
+/// and how many of them are remembered.
+const DIGESTS: usize = 256;
 
 /// A state machine, and what the engine keeps beside it.
 pub struct Executor<M: StateMachine> {
@@ -56,7 +96,10 @@ pub struct Executor<M: StateMachine> {
     live: BTreeMap<Index, u32>,
     timers: BTreeMap<(u64, TimerId), Vec<u8>>,
     due_by_id: BTreeMap<TimerId, u64>,
+    /// What the entry being applied has published, by session.
+    published: BTreeMap<SessionId, Vec<Vec<u8>>>,
     digest: u32,
+    digests: VecDeque<(Index, u32)>,
     context: Context<M::Event>,
 }
 
@@ -106,7 +149,9 @@ impl<M: StateMachine> Executor<M> {
             live: BTreeMap::new(),
             timers: BTreeMap::new(),
             due_by_id: BTreeMap::new(),
+            published: BTreeMap::new(),
             digest: 0,
+            digests: VecDeque::new(),
             context: Context::new(),
         }
     }
@@ -147,13 +192,36 @@ impl<M: StateMachine> Executor<M> {
     }
 
     /// The topics that were touched since they were last taken, in order.
-    pub fn take_touched(&mut self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.context.touched)
+    pub fn take_touched(&mut self) -> Vec<Topic> {
+        self.context.take_touched()
     }
 
-    /// A checksum over everything applied and answered so far: equal on all servers at an equal index.
+    /// The sessions.
+    pub fn sessions(&self) -> &Sessions {
+        &self.context.sessions
+    }
+
+    /// A checksum over everything applied, answered, published, held, released and scheduled so far: equal on all servers
+    /// at an equal index.
     pub fn digest(&self) -> u32 {
         self.digest
+    }
+
+    /// The digest at the last index at which all servers remember theirs; `(0, 0)` before the first.
+    pub fn last_digest(&self) -> (Index, u32) {
+        self.digests.back().copied().unwrap_or_default()
+    }
+
+    /// The digest at an index, if it is remembered.
+    pub fn digest_at(&self, index: Index) -> Option<u32> {
+        let at = self.digests.binary_search_by_key(&index, |&(at, _)| at).ok()?;
+        self.digests.get(at).map(|&(_, digest)| digest)
+    }
+
+    /// Runs with a bug that the simulator must find.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: Option<crate::engine::options::Bug>) {
+        self.context.bug = bug;
     }
 
     /// When the next timer is due, in log time.
@@ -173,44 +241,205 @@ impl<M: StateMachine> Executor<M> {
         let kind =
             Kind::from_byte(entry.kind).ok_or(ApplyError::UnknownKind { index: entry.index, kind: entry.kind })?;
         let time = self.time.max(entry.time);
-        let outcome = (kind == Kind::Command).then(|| self.command(&entry, time));
+        self.context.turn_to(entry.index, time);
+        let malformed = |e| ApplyError::Malformed(entry.index, e);
+        let answers = match kind {
+            Kind::Command => vec![self.numbered(&entry, time)],
+            Kind::KeyedCommand => vec![self.keyed(&entry, time, decode(entry.data).map_err(malformed)?)],
+            Kind::Register => vec![self.register(&entry, time, decode(entry.data).map_err(malformed)?)],
+            Kind::KeepAlive => self.keep_alive(&entry, time, &decode::<Vec<KeepAlive>>(entry.data).map_err(malformed)?),
+            Kind::Unregister => self.end(&entry, time, &decode::<Vec<Unregister>>(entry.data).map_err(malformed)?),
+            Kind::Initialize => {
+                if !planted_here!(self.context, ElectionExpires) {
+                    self.context.sessions.reset(entry.index, time);
+                }
+                Vec::new()
+            }
+            Kind::Configuration | Kind::Tick => Vec::new(),
+        };
         self.applied = entry.index;
         self.time = time;
-        self.fire(entry.index);
-        self.extend_digest(outcome.as_ref());
-        Ok(Applied { index: entry.index, term: entry.term, outcome })
+        self.fire();
+        self.context.sessions.keys.expire(time);
+        self.publish(entry.index);
+        self.extend_digest(&answers);
+        Ok(Applied { index: entry.index, term: entry.term, answers })
     }
 
-    fn command(&mut self, entry: &EntryRef<'_>, time: u64) -> Outcome {
-        let Some(operation) = decode_operation::<M::Command>(entry.data) else { return Outcome::Malformed };
-        self.context.turn_to(entry.index, time);
-        let commit = Commit { index: entry.index, time, session: entry.session, operation };
+    fn answer(entry: &EntryRef<'_>, event_index: Option<Index>, outcome: Outcome) -> Answer {
+        Answer { index: entry.index, term: entry.term, event_index, outcome }
+    }
+
+    /// An operation of the machine.
+    fn operate(&mut self, session: SessionId, time: u64, operation: &[u8]) -> Outcome {
+        let Some(operation) = decode_operation::<M::Command>(operation) else { return Outcome::Malformed };
+        let commit = Commit { index: self.context.index(), time, session, operation };
         let output = self.machine.apply(commit, &mut self.context);
         self.settle();
         Outcome::Output(encode_operation(&output))
     }
 
+    /// A command that may belong to a session, and may have a number there.
+    fn numbered(&mut self, entry: &EntryRef<'_>, time: u64) -> Answer {
+        let (session, sequence) = (entry.session, entry.sequence);
+        if session == 0 {
+            let outcome = self.operate(0, time, entry.data);
+            return Self::answer(entry, None, outcome);
+        }
+        let Some(open) = self.context.sessions.get(session) else {
+            let error = self.context.sessions.missing(session, entry.index);
+            return Self::answer(entry, None, Outcome::Refused(error));
+        };
+        let event_index = Some(open.event_index());
+        if sequence == 0 {
+            let outcome = self.operate(session, time, entry.data);
+            return Self::answer(entry, event_index, outcome);
+        }
+        let hash = if planted_here!(self.context, MismatchAccepted) { 0 } else { hash(session, entry.data) };
+        match open.admit(sequence, hash) {
+            Admission::Repeat(_) if planted_here!(self.context, ApplyRepeats) => {
+                let outcome = self.operate(session, time, entry.data);
+                Self::answer(entry, event_index, outcome)
+            }
+            Admission::Repeat(answer) => answer,
+            Admission::Refused(error) => Self::answer(entry, event_index, Outcome::Refused(error)),
+            Admission::New => {
+                let outcome = self.operate(session, time, entry.data);
+                let answer = Self::answer(entry, event_index, outcome);
+                let evict = planted_here!(self.context, AnswersEvicted);
+                if let Some(session) = self.context.sessions.get_mut(session) {
+                    session.keep(sequence, hash, answer.clone(), evict);
+                }
+                answer
+            }
+        }
+    }
+
+    fn keyed(&mut self, entry: &EntryRef<'_>, time: u64, keyed: Keyed) -> Answer {
+        let session = entry.session;
+        let event_index = self.context.sessions.get(session).map(Session::event_index);
+        if session != 0 && event_index.is_none() {
+            let error = self.context.sessions.missing(session, entry.index);
+            return Self::answer(entry, None, Outcome::Refused(error));
+        }
+        let hash = hash(session, &keyed.operation);
+        match self.context.sessions.keys.admit(&keyed.key, hash) {
+            Admission::Repeat(answer) => answer,
+            Admission::Refused(error) => Self::answer(entry, event_index, Outcome::Refused(error)),
+            Admission::New => {
+                let outcome = self.operate(session, time, &keyed.operation);
+                let answer = Self::answer(entry, event_index, outcome);
+                self.context.sessions.keys.keep(keyed.key, hash, time, answer.clone());
+                answer
+            }
+        }
+    }
+
+    fn register(&mut self, entry: &EntryRef<'_>, time: u64, register: Register) -> Answer {
+        let named = register.key.clone().map(|key| (key, register.hash()));
+        if let Some((key, hash)) = &named {
+            match self.context.sessions.keys.admit(key, *hash) {
+                Admission::Repeat(answer) => return answer,
+                Admission::Refused(error) => return Self::answer(entry, None, Outcome::Refused(error)),
+                Admission::New => {}
+            }
+        }
+        let outcome = self.context.sessions.register(entry.index, time, register);
+        self.context.touch_session(entry.index);
+        self.machine.register(entry.index, &mut self.context);
+        self.settle();
+        let answer = Self::answer(entry, Some(0), outcome);
+        if let Some((key, hash)) = named {
+            self.context.sessions.keys.keep(key, hash, time, answer.clone());
+        }
+        answer
+    }
+
+    fn keep_alive(&mut self, entry: &EntryRef<'_>, time: u64, items: &[KeepAlive]) -> Vec<Answer> {
+        let one = |item: &KeepAlive| {
+            let outcome = self.context.sessions.keep_alive(entry.index, time, item);
+            if item.poll {
+                self.context.touch_session(item.session);
+            }
+            Self::answer(entry, None, outcome)
+        };
+        items.iter().map(one).collect()
+    }
+
+    /// All of them end before the machine hears of the first: what one leaves must not go to another that is leaving.
+    fn end(&mut self, entry: &EntryRef<'_>, time: u64, items: &[Unregister]) -> Vec<Answer> {
+        let mut ended = Vec::new();
+        let mut answers = Vec::new();
+        for item in items {
+            let outcome = if self.context.sessions.is_open(item.session) {
+                if self.context.sessions.end(time, item, planted_here!(self.context, ExpiryIgnoresKeepAlive)) {
+                    ended.push(*item);
+                }
+                Outcome::Closed
+            } else {
+                Outcome::Refused(self.context.sessions.missing(item.session, entry.index))
+            };
+            answers.push(Self::answer(entry, None, outcome));
+        }
+        for Unregister { session, reason, .. } in ended {
+            self.context.touch_session(session);
+            if reason == EndReason::Closed {
+                self.machine.unregister(session, &mut self.context);
+            } else {
+                self.machine.expire(session, &mut self.context);
+            }
+            self.machine.close(session, &mut self.context);
+            self.settle();
+        }
+        answers
+    }
+
+    /// What this entry has published becomes one batch a session.
+    fn publish(&mut self, index: Index) {
+        for (session, events) in std::mem::take(&mut self.published) {
+            for event in &events {
+                self.digest = crc32c::crc32c_append(self.digest, event);
+            }
+            #[cfg(feature = "planted-bugs")]
+            if planted_here!(self.context, EventsTrimmed) {
+                self.context.sessions.trim(session);
+            }
+            if self.context.sessions.publish(session, index, events) {
+                self.context.touch_session(session);
+                #[cfg(feature = "planted-bugs")]
+                if planted_here!(self.context, WrongBackPointer) {
+                    self.context.sessions.break_pointer(session);
+                }
+            }
+        }
+    }
+
     /// Fires what is due. A timer that a fired one sets for now or earlier fires with it; their number is bounded by
     /// what the machine schedules.
-    fn fire(&mut self, index: Index) {
+    fn fire(&mut self) {
         while let Some((&(due, id), _)) = self.timers.first_key_value()
             && due <= self.time
         {
             let data = self.timers.remove(&(due, id)).unwrap_or_default();
             self.due_by_id.remove(&id);
-            self.context.turn_to(index, self.time);
             self.machine.timer(Timer { id, due, data }, &mut self.context);
             self.settle();
         }
     }
 
-    /// Takes over what the machine did through its context. Events go to open sessions, of which there are none yet.
+    /// Takes over what the machine did through its context.
     fn settle(&mut self) {
-        let Context { held, released, scheduled, cancelled, events, .. } = &mut self.context;
+        let Context { held, released, scheduled, cancelled, events, sessions, .. } = &mut self.context;
+        let mut digest = self.digest;
+        let mut note = |tag: u8, number: u64| {
+            digest = crc32c::crc32c_append(crc32c::crc32c_append(digest, &[tag]), &number.to_le_bytes());
+        };
         for index in held.drain(..) {
+            note(b'h', index);
             *self.live.entry(index).or_default() += 1;
         }
         for index in released.drain(..) {
+            note(b'r', index);
             if let Some(holds) = self.live.get_mut(&index) {
                 *holds -= 1;
                 if *holds == 0 {
@@ -219,25 +448,61 @@ impl<M: StateMachine> Executor<M> {
             }
         }
         for timer in scheduled.drain(..) {
+            note(b's', timer.due);
             self.due_by_id.insert(timer.id, timer.due);
             self.timers.insert((timer.due, timer.id), timer.data);
         }
         for id in cancelled.drain(..) {
+            note(b'c', id);
             if let Some(due) = self.due_by_id.remove(&id) {
                 self.timers.remove(&(due, id));
             }
         }
-        events.clear();
+        self.digest = digest;
+        for (session, event) in events.drain(..) {
+            // One that has ended gets nothing.
+            if sessions.is_open(session) {
+                self.published.entry(session).or_default().push(encode_operation(&event));
+            }
+        }
     }
 
-    fn extend_digest(&mut self, outcome: Option<&Outcome>) {
+    fn extend_digest(&mut self, answers: &[Answer]) {
         let mut place = [0; 16];
         place[..8].copy_from_slice(&self.applied.to_le_bytes());
         place[8..].copy_from_slice(&self.time.to_le_bytes());
         self.digest = crc32c::crc32c_append(self.digest, &place);
-        if let Some(Outcome::Output(bytes)) = outcome {
-            self.digest = crc32c::crc32c_append(self.digest, bytes);
+        for answer in answers {
+            self.digest = match &answer.outcome {
+                Outcome::Output(bytes) => crc32c::crc32c_append(self.digest, bytes),
+                other => crc32c::crc32c_append(self.digest, &encode(other)),
+            };
         }
+        if self.applied.is_multiple_of(DIGEST_EVERY) {
+            self.digests.push_back((self.applied, self.digest));
+            if self.digests.len() > DIGESTS {
+                self.digests.pop_front();
+            }
+        }
+    }
+
+    /// Answers a question; `None` if the machine does not know it.
+    pub fn ask(&self, ask: &Ask) -> Option<Outcome> {
+        let sessions = &self.context.sessions;
+        Some(match ask {
+            Ask::Machine(operation) => Outcome::Output(self.query(operation)?),
+            Ask::Session(session) => match sessions.info(*session) {
+                Some(info) => Outcome::Sessions(vec![info]),
+                None => Outcome::Refused(sessions.missing(*session, self.applied)),
+            },
+            Ask::Sessions { after, limit } => Outcome::Sessions(sessions.list(*after, *limit as usize)),
+            Ask::Events { session, after, bytes } => {
+                match sessions.events(*session, *after, *bytes as usize, self.applied) {
+                    Ok(page) => Outcome::Events(page),
+                    Err(error) => Outcome::Refused(error),
+                }
+            }
+        })
     }
 
     /// Answers a query; `None` if its bytes are no query of this machine.

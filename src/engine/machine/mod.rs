@@ -4,12 +4,14 @@ mod commit;
 mod executor;
 mod snapshot;
 
-pub use commit::{Commit, CompactionMode, Context, Held, SessionId, Timer, TimerId};
+pub use commit::{Commit, CompactionMode, Context, Held, Timer, TimerId, Topic};
 pub use executor::{
-    Applied, ApplyError, Executor, Outcome, decode_operation, decode_output, decode_query_output, encode_operation,
+    Applied, ApplyError, Ask, Executor, decode_operation, decode_output, decode_query_output, encode_operation,
 };
 pub use snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter};
 
+pub use super::sessions::Outcome;
+pub use super::types::SessionId;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A replicated state machine.
@@ -47,7 +49,8 @@ pub trait StateMachine: Send + 'static {
     /// A timer that [`Context::schedule`] set is due.
     fn timer(&mut self, _timer: Timer, _context: &mut Context<Self::Event>) {}
 
-    /// A session was registered.
+    /// A session was registered. Before these callbacks, as before [`apply`](Self::apply), the table of sessions is as the
+    /// entry leaves it: of several that end by one entry, none is open any more when the first is announced.
     fn register(&mut self, _session: SessionId, _context: &mut Context<Self::Event>) {}
     /// A session was closed by its client. [`close`](Self::close) follows.
     fn unregister(&mut self, _session: SessionId, _context: &mut Context<Self::Event>) {}

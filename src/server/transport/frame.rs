@@ -4,6 +4,8 @@
 //! A connection carries frames one way only, from the server that dialed it; its other direction carries the welcome
 //! and then one byte for each ping, so that a dead connection is noticed.
 
+use crate::engine::machine::{Ask, Outcome};
+use crate::engine::sessions::{SessionError, Submit};
 use crate::engine::{Consistency, Identity, Message, RequestId, ServerId, decode, encode};
 use async_std::io::{self, ReadExt, WriteExt};
 use bincode::{Decode, Encode};
@@ -141,10 +143,10 @@ pub(crate) enum Frame {
 /// A request that one server hands to another.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) enum WireRequest {
-    /// A command for the leader; its timeout in milliseconds.
-    Command { operation: Vec<u8>, mode: u8, timeout_ms: u64 },
+    /// Something for the leader; its timeout in milliseconds.
+    Submit { submit: Submit, timeout_ms: u64 },
     /// A query; its timeout in milliseconds.
-    Query { consistency: Consistency, index: u64, operation: Vec<u8>, timeout_ms: u64 },
+    Query { consistency: Consistency, index: u64, ask: Ask, timeout_ms: u64 },
 }
 
 /// The answer to a forwarded request.
@@ -152,7 +154,8 @@ pub(crate) enum WireRequest {
 pub(crate) struct WireResponse {
     pub(crate) index: u64,
     pub(crate) term: u64,
-    pub(crate) output: Vec<u8>,
+    pub(crate) event_index: Option<u64>,
+    pub(crate) output: Outcome,
     pub(crate) consistency: Option<Consistency>,
 }
 
@@ -168,6 +171,8 @@ pub(crate) enum WireRefusal {
     Timeout {
         maybe_applied: bool,
     },
+    Session(SessionError),
+    SessionBusy,
 }
 
 /// Appends a frame to what is to be written.
@@ -224,7 +229,10 @@ mod tests {
     fn frames_survive_the_wire() {
         let frames = [
             Frame::Consensus(Message::TimeoutNow { term: 7 }),
-            Frame::Request { id: 9, request: WireRequest::Command { operation: vec![1, 2], mode: 3, timeout_ms: 4 } },
+            Frame::Request {
+                id: 9,
+                request: WireRequest::Submit { submit: Submit::Unregister { session: 7 }, timeout_ms: 4 },
+            },
             Frame::Reply { id: 9, result: Err(WireRefusal::Timeout { maybe_applied: true }) },
             Frame::Ping,
         ];

@@ -1,0 +1,58 @@
+//! What a server knows, and the pages.
+
+use super::super::errors::{BACKEND, FEED, READY, TIMED};
+use super::{JSON, Operation, STREAM, TEXT, shape, text};
+use crate::routes::{feed, health, log};
+use serde_json::json;
+
+pub(super) fn all() -> Vec<Operation> {
+    const TERM: &[&str] = &["Copycat-Term"];
+    vec![
+        Operation::new("get", "/v1/cluster", "get_cluster", "The cluster, as this server knows it")
+            .answers(200, "The cluster.", vec![(JSON, shape("ClusterView"))])
+            .stamped(TERM),
+        Operation::new("get", "/v1/cluster/events", "poll_feed", "What this server saw happen, to itself and the cluster")
+            .about(
+                "Held until there is something behind `after`, or the wait is over. Numbers are this server's own, and \
+                 hold for it across restarts. With `Accept: text/event-stream`, Server-Sent Events: a message an event, \
+                 `id` its number, `event: event`; `Last-Event-ID` resumes; a comment while nothing happens; an error is \
+                 the last message, `event: feed_trimmed` or `event: error`, with a problem. A stream takes no notice of \
+                 `wait`.",
+            )
+            .takes(feed::PARAMS, &["Last-Event-ID"])
+            .answers(200, "What happened, perhaps nothing.", vec![(JSON, shape("FeedPage")), (STREAM, text())])
+            .stamped(&["Copycat-Wait"])
+            .fails(&[BACKEND, TIMED, FEED]),
+        Operation::new("get", "/v1/server", "get_server", "This server")
+            .answers(200, "The server.", vec![(JSON, shape("ServerView"))])
+            .stamped(&["Copycat-Index", "Copycat-Term"]),
+        Operation::new("get", "/v1/log", "get_log", "This server's log, file by file")
+            .answers(200, "The log.", vec![(JSON, shape("Log"))])
+            .stamped(TERM)
+            .fails(&[BACKEND]),
+        Operation::new("get", "/v1/log/entries", "list_entries", "Entries of this server's log")
+            .about("Also those that are not yet committed. A page has at most 1 MiB, or one entry.")
+            .takes(log::ENTRIES, &[])
+            .answers(200, "Entries in order.", vec![(JSON, shape("Entries"))])
+            .stamped(TERM)
+            .fails(&[BACKEND]),
+    ]
+}
+
+pub(super) fn pages() -> Vec<Operation> {
+    vec![
+        Operation::new("get", "/livez", "get_liveness", "Whether this server runs")
+            .about("It never depends on the others.")
+            .answers(200, "It does.", vec![(TEXT, text())]),
+        Operation::new("get", "/readyz", "get_readiness", "Whether this server can serve")
+            .takes(health::READY, &[])
+            .answers(200, "It can.", vec![(TEXT, text())])
+            .fails(&[READY]),
+        Operation::new("get", "/openapi.json", "get_openapi", "This document").answers(
+            200,
+            "The document.",
+            vec![(JSON, json!({ "type": "object" }))],
+        ),
+        Operation::new("get", "/", "get_home", "The way in").answers(200, "What this is.", vec![(TEXT, text())]),
+    ]
+}

@@ -1,0 +1,75 @@
+//! The end of sessions that were not kept alive: only a leader's entry ends one.
+//!
+//! A leader judges by log time, which it advances by its monotonic clock. It ends a session only after a majority has
+//! confirmed its office in a round that began when the session was overdue already, and after everything that had
+//! arrived by then was taken in: a sign of life that was on its way counts. The entry names the sign of life it judged
+//! by, and is void if a later one is applied before it.
+
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
+use super::{CompactionMode, Engine, Kind, StateMachine, encode};
+use crate::engine::types::{Index, Now};
+use copycat_storage::Disk;
+use std::time::Duration;
+
+/// Most sessions ended by one entry.
+const ENDED: usize = 1024;
+
+/// What a leader has done so far to end sessions.
+#[derive(Debug, Default)]
+pub(super) struct Expiry {
+    /// The round that must be confirmed, the log time at its beginning, and the moment.
+    round: Option<(u64, u64, Duration)>,
+    /// The last entry that ended sessions.
+    logged: Index,
+    /// When to look again.
+    pub(super) at: Option<Duration>,
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// Ends what is overdue, or sees to it that it can be.
+    pub(super) fn expire_sessions(&mut self, now: Now) {
+        let serves = self.serves_reads();
+        let (deadline, full) = (self.executor.sessions().next_deadline(), self.executor.sessions().has_full());
+        let applied = self.executor.applied();
+        let drained = self.drained;
+        let planted = planted!(self.options, TimeOnCommandsOnly);
+        let time = if planted { self.executor.time() } else { self.leader_time(now) };
+        let Some(leader) = self.leading() else { return };
+        leader.expiry.at = None;
+        // Until that entry is applied, those it ends still look overdue.
+        if !serves || leader.expiry.logged > applied {
+            return;
+        }
+        match deadline {
+            Some(deadline) if !full && deadline > time => {
+                leader.expiry.round = None;
+                leader.expiry.at = Some(now.monotonic + Duration::from_millis(deadline - time));
+                return;
+            }
+            None if !full => {
+                leader.expiry.round = None;
+                return;
+            }
+            _ => {}
+        }
+        let begun = leader.expiry.round;
+        let (round, judged_at, began) = begun.unwrap_or_else(|| (self.start_round(now), time, now.monotonic));
+        let Some(leader) = self.leading() else { return };
+        leader.expiry.round = Some((round, judged_at, began));
+        if leader.confirmed_round() < round || drained < began || !leader.keep_alives.is_empty() {
+            return;
+        }
+        leader.expiry.round = None;
+        let items = self.executor.sessions().to_end(judged_at, ENDED);
+        if items.is_empty() {
+            return;
+        }
+        // Without room for it, it is tried again.
+        if let Ok(index) = self.append_own(now, Kind::Unregister, CompactionMode::Release, encode(&items))
+            && let Some(leader) = self.leading()
+        {
+            leader.expiry.logged = index;
+        }
+    }
+}

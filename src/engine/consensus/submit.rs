@@ -1,0 +1,326 @@
+//! What clients hand in: found to be a repeat, held until its turn, refused, or appended.
+//!
+//! A session that this leader does not know may have been registered by an entry that it has not applied yet, and it may
+//! have been deposed: nobody is told that a session has ended, or never was, before a look as for a linearizable read.
+
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
+use super::reads::Task;
+use super::{AppendError, Engine, Fatal, Kind, Refusal, Response, RoleState, StateMachine, encode};
+use crate::engine::entry::decode;
+use crate::engine::machine::CompactionMode;
+use crate::engine::sessions::sequencing::Logged;
+use crate::engine::sessions::{
+    Admission, Answer, KeepAlive, Keyed, Outcome, Register, Session, SessionError, Submit, hash,
+};
+use crate::engine::types::{Index, Now, RequestId, SessionId};
+use copycat_storage::{Disk, Entry};
+
+/// Most signs of life in one entry.
+const KEEP_ALIVES: usize = 1024;
+
+/// What an entry is to carry.
+struct Draft {
+    kind: Kind,
+    mode: u8,
+    session: SessionId,
+    sequence: u64,
+    data: Vec<u8>,
+}
+
+impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// Why this server does not take this from a client now, if so.
+    fn refusal(&self, submit: &Submit) -> Option<Refusal> {
+        let RoleState::Leader(office) = &self.role else { return Some(Refusal::NotLeader { leader: self.leader }) };
+        if let Some(successor) = office.successor() {
+            return Some(Refusal::NotLeader { leader: successor });
+        }
+        // Signs of life take one entry for many: load must not end sessions.
+        let full = match submit {
+            Submit::KeepAlive(_) => office.keep_alives.len() >= self.options.waiting_queries,
+            _ => self.storage.last_index() - self.commit >= self.options.uncommitted_entries,
+        };
+        full.then_some(Refusal::Overloaded)
+    }
+
+    /// A client hands something in. `looked`: that its session is not known was confirmed.
+    pub(super) fn submit(&mut self, now: Now, id: RequestId, submit: Submit, looked: bool) -> Result<(), Fatal> {
+        if let Some(refusal) = self.refusal(&submit) {
+            self.reply(id, Err(refusal));
+            return Ok(());
+        }
+        let session = match &submit {
+            Submit::Command { session, .. } | Submit::Unregister { session } => *session,
+            Submit::KeepAlive(item) => item.session,
+            Submit::Register { .. } => 0,
+        };
+        let sessions = self.executor.sessions();
+        if session != 0 && !sessions.is_open(session) {
+            if looked {
+                let error = sessions.missing(session, self.executor.applied());
+                self.reply(id, Err(Refusal::Session(error)));
+            } else {
+                self.look(id, Task::Submit(submit));
+            }
+            return Ok(());
+        }
+        match submit {
+            Submit::Command { operation, mode, session, sequence: 0, key: None } => {
+                let draft = Draft { kind: Kind::Command, mode, session, sequence: 0, data: operation };
+                self.append_for(now, &[id], draft).map(drop)
+            }
+            Submit::Command { operation, mode, session, sequence: 0, key: Some(key) } => {
+                let hash = hash(session, &operation);
+                let data = encode(&Keyed { key: key.clone(), operation });
+                self.keyed(now, id, (key, hash), Draft { kind: Kind::KeyedCommand, mode, session, sequence: 0, data })
+            }
+            Submit::Command { .. } => self.numbered(now, id, submit),
+            Submit::Register { timeout_ms, name, key } => {
+                let limits = self.options.session_limits;
+                let register = Register { timeout_ms, name, key: key.clone(), limits };
+                let (hash, data) = (register.hash(), encode(&register));
+                let draft = Draft { kind: Kind::Register, mode: MODE, session: 0, sequence: 0, data };
+                match key {
+                    Some(key) => self.keyed(now, id, (key, hash), draft),
+                    None => self.append_for(now, &[id], draft).map(drop),
+                }
+            }
+            Submit::KeepAlive(item) => {
+                if let Some(leader) = self.leading() {
+                    leader.keep_alives.push((id, item));
+                }
+                Ok(())
+            }
+            Submit::Unregister { session } => {
+                use crate::engine::sessions::{EndReason, Unregister};
+                let data = encode(&vec![Unregister { session, reason: EndReason::Closed, judged_by: 0 }]);
+                let draft = Draft { kind: Kind::Unregister, mode: MODE, session, sequence: 0, data };
+                self.append_for(now, &[id], draft).map(drop)
+            }
+        }
+    }
+
+    /// Appends an entry that these wait for. Returns whether it is in the log; if not, they have been told.
+    fn append_for(&mut self, now: Now, requests: &[RequestId], draft: Draft) -> Result<bool, Fatal> {
+        let Draft { kind, mode, session, sequence, data } = draft;
+        let (index, term) = (self.storage.last_index() + 1, self.term());
+        let time = self.leader_time(now);
+        let refusal =
+            match self.storage.append(&Entry { index, term, time, session, sequence, kind: kind as u8, mode, data }) {
+                Ok(()) => {
+                    self.pending.extend(requests.iter().map(|&id| (index, term, 0, id)));
+                    return Ok(true);
+                }
+                Err(AppendError::TooLarge { .. }) => Refusal::TooLarge,
+                Err(AppendError::Full(_)) => Refusal::StorageFull,
+                Err(e) => return Err(e.into()),
+            };
+        for &id in requests {
+            self.reply(id, Err(refusal.clone()));
+        }
+        Ok(false)
+    }
+
+    /// What was asked before is being carried out: wait for the same entry.
+    fn join(&mut self, id: RequestId, index: Index) {
+        let term = self.storage.term(index).unwrap_or(0);
+        self.pending.insert((index, term, 0, id));
+    }
+
+    fn repeat(&mut self, id: RequestId, answer: Answer) {
+        self.reply(id, Response::or_refusal(answer));
+    }
+
+    fn keyed(&mut self, now: Now, id: RequestId, (key, hash): (String, u64), draft: Draft) -> Result<(), Fatal> {
+        match self.executor.sessions().keys.admit(&key, hash) {
+            Admission::Repeat(answer) => self.repeat(id, answer),
+            Admission::Refused(error) => self.reply(id, Err(Refusal::Session(error))),
+            Admission::New => {
+                let (kept, bytes) = self.executor.sessions().keys.size();
+                let (most, most_bytes) = (self.options.keys, self.options.key_bytes);
+                let Some(leader) = self.leading() else { return Ok(()) };
+                match leader.sequencing.key(&key) {
+                    Some(logged) if logged.hash == hash => self.join(id, logged.index),
+                    Some(_) => self.reply(id, Err(Refusal::Session(SessionError::IdempotencyMismatch))),
+                    None if kept + leader.sequencing.key_count() >= most || bytes >= most_bytes => {
+                        self.reply(id, Err(Refusal::Overloaded));
+                    }
+                    None => {
+                        if self.append_for(now, &[id], draft)? {
+                            let logged = Logged { index: self.storage.last_index(), hash };
+                            if let Some(leader) = self.leading() {
+                                leader.sequencing.log_key(key, logged);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn numbered(&mut self, now: Now, id: RequestId, submit: Submit) -> Result<(), Fatal> {
+        let Submit::Command { session, sequence, ref operation, .. } = submit else { return Ok(()) };
+        let hash = self.hash(session, operation);
+        if planted!(self.options, ApplyRepeats) && sequence < self.expected(session) {
+            return self.append_numbers(now, vec![id], submit);
+        }
+        let until = now.monotonic + self.options.hold;
+        let Some(open) = self.executor.sessions().get(session) else { return Ok(()) };
+        match open.admit(sequence, hash) {
+            Admission::Repeat(answer) => {
+                self.repeat(id, answer);
+                return Ok(());
+            }
+            Admission::Refused(SessionError::SequenceGap { .. }) | Admission::New => {}
+            Admission::Refused(error) => {
+                self.reply(id, Err(Refusal::Session(error)));
+                return Ok(());
+            }
+        }
+        let expected = self.expected(session);
+        let Some(leader) = self.leading() else { return Ok(()) };
+        if let Some(logged) = leader.sequencing.number(session, sequence) {
+            if logged.hash == hash {
+                self.join(id, logged.index);
+            } else {
+                self.reply(id, Err(Refusal::Session(SessionError::SequenceMismatch)));
+            }
+            return Ok(());
+        }
+        if sequence > expected {
+            match leader.sequencing.hold((session, sequence), id, hash, submit, until) {
+                None => {}
+                Some(true) => self.reply(id, Err(Refusal::Session(SessionError::SequenceMismatch))),
+                Some(false) => self.reply(id, Err(Refusal::Session(SessionError::SequenceGap { expected }))),
+            }
+            return Ok(());
+        }
+        self.append_numbers(now, vec![id], submit)
+    }
+
+    /// Tells whether a repeat of a number is one.
+    fn hash(&self, session: SessionId, operation: &[u8]) -> u64 {
+        if planted!(self.options, MismatchAccepted) { 0 } else { hash(session, operation) }
+    }
+
+    /// The number that a session's next command must have: one above what is in the log.
+    fn expected(&self, session: SessionId) -> u64 {
+        let applied = self.executor.sessions().get(session).map_or(0, Session::sequence);
+        let RoleState::Leader(leader) = &self.role else { return applied + 1 };
+        leader.sequencing.last_number(session).map_or(applied, |(last, _)| last.max(applied)) + 1
+    }
+
+    /// Whether a session has left so many answers unacknowledged that it gets no new command.
+    fn is_busy(&self, session: SessionId) -> bool {
+        let (kept, bytes) = self.executor.sessions().get(session).map_or((0, 0), Session::kept);
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let coming = leader.sequencing.last_number(session).map_or(0, |(_, count)| count);
+        kept + coming >= self.options.session_answers || bytes >= self.options.session_answer_bytes
+    }
+
+    /// Appends the command whose turn it is, and those that were held for it.
+    fn append_numbers(&mut self, now: Now, requests: Vec<RequestId>, submit: Submit) -> Result<(), Fatal> {
+        let mut next = Some((requests, submit));
+        while let Some((requests, submit)) = next.take() {
+            let Submit::Command { operation, mode, session, sequence, .. } = submit else { return Ok(()) };
+            if self.is_busy(session) {
+                for id in requests {
+                    self.reply(id, Err(Refusal::SessionBusy));
+                }
+                return Ok(());
+            }
+            let hash = self.hash(session, &operation);
+            let draft = Draft { kind: Kind::Command, mode, session, sequence, data: operation };
+            if !self.append_for(now, &requests, draft)? {
+                return Ok(());
+            }
+            let logged = Logged { index: self.storage.last_index(), hash };
+            let Some(leader) = self.leading() else { return Ok(()) };
+            leader.sequencing.log_number(session, sequence, logged);
+            next = leader.sequencing.take(session, sequence + 1);
+        }
+        Ok(())
+    }
+
+    /// Held commands whose turn has not come in time have no effect.
+    pub(super) fn refuse_overdue(&mut self, now: Now) {
+        let Some(leader) = self.leading() else { return };
+        for (session, id) in leader.sequencing.overdue(now.monotonic) {
+            let expected = self.expected(session);
+            self.reply(id, Err(Refusal::Session(SessionError::SequenceGap { expected })));
+        }
+    }
+
+    /// Appends the signs of life that have come since the last ones were committed, in one entry: not one for each poll.
+    pub(super) fn append_keep_alives(&mut self, now: Now) -> Result<(), Fatal> {
+        let commit = self.commit;
+        let Some(leader) = self.leading() else { return Ok(()) };
+        if leader.keep_alives.is_empty() || leader.keep_alive_at > commit {
+            return Ok(());
+        }
+        let some = leader.keep_alives.len().min(KEEP_ALIVES);
+        let (requests, items): (Vec<RequestId>, Vec<KeepAlive>) = leader.keep_alives.drain(..some).unzip();
+        match self.append_own(now, Kind::KeepAlive, CompactionMode::Release, encode(&items)) {
+            Ok(index) => {
+                let term = self.term();
+                let items = requests.into_iter().zip(0..);
+                self.pending.extend(items.map(|(id, item)| (index, term, item, id)));
+                if let Some(leader) = self.leading() {
+                    leader.keep_alive_at = index;
+                }
+            }
+            Err(AppendError::Full(_)) => {
+                for id in requests {
+                    self.reply(id, Err(Refusal::StorageFull));
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// A new leader knows by its log what was logged by those before it.
+    pub(super) fn read_sequencing(&mut self) -> Result<(), Fatal> {
+        for index in self.executor.applied() + 1..=self.storage.last_index() {
+            let entry = self.storage.get(index)?.ok_or(Fatal::Missing(index))?;
+            let (session, sequence) = (entry.session, entry.sequence);
+            let kind = Kind::from_byte(entry.kind);
+            let named = match kind {
+                Some(Kind::Command) if sequence != 0 => Some((None, hash(session, entry.data))),
+                Some(Kind::KeyedCommand) => {
+                    let keyed: Keyed = decode(entry.data).map_err(|e| Fatal::Malformed(index, e))?;
+                    Some((Some(keyed.key), hash(session, &keyed.operation)))
+                }
+                Some(Kind::Register) => {
+                    let register: Register = decode(entry.data).map_err(|e| Fatal::Malformed(index, e))?;
+                    let hash = register.hash();
+                    register.key.map(|key| (Some(key), hash))
+                }
+                _ => None,
+            };
+            let Some(leader) = self.leading() else { return Ok(()) };
+            match named {
+                Some((Some(key), hash)) => leader.sequencing.log_key(key, Logged { index, hash }),
+                Some((None, hash)) => leader.sequencing.log_number(session, sequence, Logged { index, hash }),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Entries about sessions say nothing that the table of sessions does not know once they are applied.
+const MODE: u8 = CompactionMode::Release as u8;
+
+impl Response {
+    /// The response to who waited for this answer. What is refused by applying it, such as a command of a session that
+    /// ended meanwhile, is a refusal.
+    pub(super) fn or_refusal(answer: Answer) -> Result<Self, Refusal> {
+        let Answer { index, term, event_index, outcome } = answer;
+        match outcome {
+            Outcome::Refused(error) => Err(Refusal::Session(error)),
+            output => Ok(Self { index, term, event_index, output, consistency: None, valid_until: None }),
+        }
+    }
+}

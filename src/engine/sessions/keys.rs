@@ -1,0 +1,58 @@
+//! Answers to commands with an idempotency key.
+
+use super::SessionError;
+use super::outcome::Answer;
+use super::session::Admission;
+use std::collections::{BTreeMap, VecDeque};
+
+/// How long an answer is kept, in milliseconds of log time. Part of the replicated state.
+const KEPT_MS: u64 = 10 * 60 * 1000;
+
+#[derive(Debug)]
+struct Kept {
+    hash: u64,
+    answer: Answer,
+}
+
+/// Invariant: an answer is kept for ten minutes of log time, and never dropped before; a leader refuses new keys when
+/// there are too many.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    by_key: BTreeMap<String, Kept>,
+    /// In the order in which they end.
+    order: VecDeque<(u64, String)>,
+    bytes: u64,
+}
+
+impl Keys {
+    /// How many there are, and the bytes of their answers and names.
+    pub(crate) fn size(&self) -> (usize, u64) {
+        (self.by_key.len(), self.bytes)
+    }
+
+    pub(crate) fn admit(&self, key: &str, hash: u64) -> Admission {
+        match self.by_key.get(key) {
+            Some(kept) if kept.hash == hash => Admission::Repeat(kept.answer.clone()),
+            Some(_) => Admission::Refused(SessionError::IdempotencyMismatch),
+            None => Admission::New,
+        }
+    }
+
+    pub(crate) fn keep(&mut self, key: String, hash: u64, time: u64, answer: Answer) {
+        self.bytes += answer.outcome.bytes() + key.len() as u64;
+        self.order.push_back((time.saturating_add(KEPT_MS), key.clone()));
+        self.by_key.insert(key, Kept { hash, answer });
+    }
+
+    /// Drops what has ended.
+    pub(crate) fn expire(&mut self, time: u64) {
+        while let Some((end, key)) = self.order.front()
+            && *end <= time
+        {
+            if let Some(kept) = self.by_key.remove(key) {
+                self.bytes -= kept.answer.outcome.bytes() + key.len() as u64;
+            }
+            self.order.pop_front();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What this server saw happen to itself and to the cluster, for those who look or wait.
+//!
+//! Invariant: numbers rise by one; the latest [`KEPT`] events are kept. A restarted server begins with a higher number
+//! than it ever gave, so whoever asks for what follows an old one is told that something is missing.
+
+use super::clock;
+use super::waiters::{Waiter, Waiters};
+use crate::engine::machine::Topic;
+use crate::engine::{Event, Role, ServerId};
+use copycat_http::{ClusterEvent, Feed};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const KEPT: usize = 1024;
+
+#[derive(Clone, Debug)]
+pub(super) struct Feeds {
+    shared: Arc<Mutex<Recent>>,
+    waiters: Waiters,
+}
+
+#[derive(Debug)]
+struct Recent {
+    events: VecDeque<ClusterEvent>,
+    last: u64,
+}
+
+fn topic() -> Topic {
+    Topic::Machine(b"f".to_vec())
+}
+
+impl Feeds {
+    pub(super) fn new(waiters: Waiters) -> Self {
+        // More than a thousand events in each second of an earlier life would be needed to reach this.
+        let recent = Recent { events: VecDeque::new(), last: clock::wall_ms() };
+        Self { shared: Arc::new(Mutex::new(recent)), waiters }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recent> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An engine tells something.
+    pub(super) fn note(&self, server: ServerId, event: &Event) {
+        let (kind, term, member, role, reason) = match event {
+            Event::Role { role, term, reason } => {
+                let name = match role {
+                    Role::Follower => "follower",
+                    Role::Candidate => "candidate",
+                    Role::Leader => "leader",
+                };
+                ("role", *term, server, Some(name), Some((*reason).to_string()))
+            }
+            Event::Leader { leader, term } => ("leader", *term, *leader, None, None),
+        };
+        let mut recent = self.lock();
+        recent.last += 1;
+        let event = ClusterEvent { id: recent.last, time_ms: clock::wall_ms(), kind, term, member, role, reason };
+        recent.events.push_back(event);
+        if recent.events.len() > KEPT {
+            recent.events.pop_front();
+        }
+        let last = recent.last;
+        drop(recent);
+        self.waiters.wake(&[topic()], last);
+    }
+
+    /// To be woken when something is added.
+    pub(super) fn wait(&self) -> Option<Waiter> {
+        self.waiters.register(topic())
+    }
+
+    /// What follows this number (`None`: all that is kept).
+    pub(super) fn behind(&self, after: Option<u64>) -> Feed {
+        let recent = self.lock();
+        let first = recent.events.front().map_or(recent.last + 1, |event| event.id);
+        let Some(after) = after else {
+            return Feed::Events { events: recent.events.iter().cloned().collect(), last: recent.last };
+        };
+        if after + 1 < first || after > recent.last {
+            return Feed::Trimmed { resume: first - 1 };
+        }
+        let events = recent.events.iter().filter(|event| event.id > after).cloned().collect();
+        Feed::Events { events, last: recent.last }
+    }
+}
