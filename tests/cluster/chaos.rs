@@ -132,7 +132,7 @@ fn one_client(number: u64, servers: &[SocketAddr], start: Instant, stop: &Atomic
 }
 
 /// One fault, from its begin to its end.
-fn fault(cluster: &mut Cluster, rng: &mut Rng, counts: &mut BTreeMap<&'static str, u64>) {
+pub fn fault(cluster: &mut Cluster, rng: &mut Rng, counts: &mut BTreeMap<&'static str, u64>) {
     let mut pick = || usize::try_from(rng.below(3)).expect("small");
     // Half of them hit the leader.
     let (any, other) = (pick(), pick());

@@ -13,5 +13,6 @@ mod failover;
 mod harness;
 mod hostile;
 mod load;
+mod sessions;
 mod tour;
 mod ttl;
