@@ -61,9 +61,9 @@ impl Default for HttpConfig {
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
-            connections: 4096,
-            connections_per_address: 1024,
-            requests: 8192,
+            connections: 16 * 1024,
+            connections_per_address: 4096,
+            requests: 16 * 1024,
             drain: Duration::from_millis(1500),
             allow_hosts: Vec::new(),
         }

@@ -72,6 +72,10 @@ pub struct ServerView {
     pub time_ms: u64,
     /// A checksum of all that was applied, 8 hexadecimal digits: equal on all servers at an equal applied index.
     pub digest: String,
+    /// Through this index its state was found to be that of a majority. A server that differs stops.
+    pub compared_index: u64,
+    /// Open sessions.
+    pub sessions: usize,
     /// It lost its log and is getting it back.
     pub log_lost: bool,
     /// Its log.

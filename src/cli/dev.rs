@@ -1,7 +1,7 @@
 //! `copycat dev`
 
 use super::server::Tuning;
-use super::{Failure, signals, start_logging};
+use super::{Failure, limits, signals, start_logging};
 use clap::Args;
 use copycat::server::{Options, Server};
 use std::net::SocketAddr;
@@ -29,6 +29,7 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self) -> Result<(), Failure> {
         start_logging();
+        limits::raise_open_files();
         let top = PEER_PORTS + self.servers;
         if self.http.port() == 0 || self.http.port().checked_add(top).is_none() {
             return Err(Failure::new(format!("--http {}: choose a port from 1 to {}", self.http, u16::MAX - top)));

@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod dev;
 mod keys;
+mod limits;
 mod server;
 mod signals;
 

@@ -1,6 +1,6 @@
 //! `copycat server`
 
-use super::{Failure, duration, signals, start_logging};
+use super::{Failure, duration, limits, signals, start_logging};
 use clap::Args;
 use copycat::server::{Durability, Options};
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -116,6 +116,7 @@ impl Tuning {
 impl Server {
     pub(super) fn run(self) -> Result<(), Failure> {
         start_logging();
+        limits::raise_open_files();
         let mut options = Options::new(self.id, self.data, self.http, self.peer, self.bootstrap.0);
         options.advertise_http = self.advertise_http;
         self.tuning.apply(&mut options)?;

@@ -13,6 +13,7 @@ mod failover;
 mod harness;
 mod hostile;
 mod load;
+mod polls;
 mod sessions;
 mod tour;
 mod ttl;

@@ -278,6 +278,8 @@ impl Backend for Fake {
             applied_index: 8,
             time_ms: 0,
             digest: "0".repeat(8),
+            compared_index: 0,
+            sessions: 0,
             log_lost: false,
             log: LogView { first_index: 1, last_index: 9, durable_index: 9, segments: 1, bytes: 10, live: 1 },
             memory_bytes: None,

@@ -227,9 +227,12 @@ impl Backend for ServerBackend {
     }
 
     async fn session(&self, session: u64, read: Read) -> Result<Answer<SessionView>, Failure> {
-        // Whether there is such a session, a server can say that has applied so much.
-        let read = Read { index: read.index, ..read };
-        let reply = self.find(Ask::Session(session), read).await?;
+        let mut found = self.find(Ask::Session(session), read).await;
+        // One that has not applied so much cannot say that there is none.
+        if read.consistency != Consistency::Linearizable && found == Err(Failure::SessionNotFound) {
+            found = self.find(Ask::Session(session), Read { consistency: Consistency::Linearizable, ..read }).await;
+        }
+        let reply = found?;
         let Outcome::Sessions(found) = &reply.output else { return Err(Failure::Internal) };
         let info = found.first().cloned().ok_or(Failure::Internal)?;
         let read = Read { consistency: Consistency::Sequential, index: reply.index, ..read };

@@ -55,6 +55,8 @@ pub(super) fn server(view: &View, started: Duration) -> ServerView {
         applied_index: s.applied,
         time_ms: s.time,
         digest: format!("{:08x}", s.digest),
+        compared_index: s.compared,
+        sessions: s.sessions,
         log_lost: s.lost_log,
         log: LogView {
             first_index: view.first_index,
