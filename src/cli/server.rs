@@ -51,6 +51,15 @@ pub(super) struct Tuning {
     /// A host name that HTTP requests may name, besides this server's addresses
     #[arg(long, env = "COPYCAT_ALLOW_HOST", value_delimiter = ',')]
     allow_host: Vec<String>,
+    /// The longest that a client may be held until something changes: longer waits are cut to this
+    #[arg(long, env = "COPYCAT_LONGEST_WAIT", default_value = "5m", value_parser = longest_wait)]
+    longest_wait: Duration,
+    /// Most answers that a session may leave unacknowledged; then it gets no new command
+    #[arg(long, env = "COPYCAT_SESSION_ANSWERS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    session_answers: u32,
+    /// Most events that a session may leave unacknowledged; then it is ended
+    #[arg(long, env = "COPYCAT_SESSION_EVENTS", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
+    session_events: u64,
     /// Listen on addresses that other machines reach, without encryption or passwords
     #[arg(long, env = "COPYCAT_INSECURE")]
     insecure: bool,
@@ -87,6 +96,10 @@ fn durability(text: &str) -> Result<Durability, String> {
     }
 }
 
+fn longest_wait(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|t| if t <= Duration::from_secs(300) { Ok(t) } else { Err("give at most 5m".into()) })
+}
+
 fn election_timeout(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|t| {
         let sane = Duration::from_millis(50)..=Duration::from_secs(60);
@@ -100,6 +113,9 @@ impl Tuning {
         options.election_timeout = self.election_timeout;
         options.segment_size = self.segment_size;
         options.allow_hosts.clone_from(&self.allow_host);
+        options.longest_wait = self.longest_wait;
+        options.session_answers = usize::try_from(self.session_answers).unwrap_or(usize::MAX);
+        options.session_events = self.session_events;
         for (flag, address) in [("--http", &options.http), ("--peer", &options.peer)] {
             let mut found = address.to_socket_addrs().into_iter().flatten();
             if !self.insecure && found.any(|a: SocketAddr| !a.ip().is_loopback()) {

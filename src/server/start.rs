@@ -49,6 +49,12 @@ pub struct Options {
     pub segment_size: u32,
     /// Host names that HTTP requests may name, besides the server's addresses.
     pub allow_hosts: Vec<String>,
+    /// The longest that a client may be held until something changes.
+    pub longest_wait: Duration,
+    /// Most answers that a session may leave unacknowledged; then it gets no new command.
+    pub session_answers: usize,
+    /// Most events that a session may leave unacknowledged; then it is ended.
+    pub session_events: u64,
 }
 
 impl Options {
@@ -66,6 +72,9 @@ impl Options {
             election_timeout: Duration::from_millis(500),
             segment_size: copycat_storage::Options::default().segment_size,
             allow_hosts: Vec::new(),
+            longest_wait: HttpConfig::default().wait,
+            session_answers: crate::engine::Options::default().session_answers,
+            session_events: crate::engine::Options::default().session_limits.events,
         }
     }
 }
@@ -171,7 +180,9 @@ impl Server {
             http: options.advertise_http.clone().unwrap_or_else(|| http.to_string()),
         };
         let cluster = storage.meta().cluster;
-        let engine_options = crate::engine::Options::with_election_timeout(options.election_timeout);
+        let mut engine_options = crate::engine::Options::with_election_timeout(options.election_timeout);
+        engine_options.session_answers = options.session_answers;
+        engine_options.session_limits.events = options.session_events;
         let engine = Engine::new(
             options.id,
             engine_options,
@@ -219,7 +230,8 @@ impl Server {
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
         let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, (waiters, feeds), options.id));
-        let config = HttpConfig { allow_hosts: options.allow_hosts.clone(), ..HttpConfig::default() };
+        let (allow_hosts, wait) = (options.allow_hosts.clone(), options.longest_wait);
+        let config = HttpConfig { allow_hosts, wait, ..HttpConfig::default() };
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {
                 tracing::error!("the HTTP server ended: {e}");

@@ -58,25 +58,33 @@ async fn watch(
         }
         Target::Copycat | Target::CopycatLeader | Target::Bare => {
             let mut http = Http::new(&address);
-            let first = http.call("GET", &format!("/v1/kv?key={key}"), b"").await?;
-            let mut after = version(&first.head)?;
+            let registered = ask(&mut http, "POST", "/v1/sessions", br#"{"timeout":"60s"}"#).await?;
+            let session = number(&registered, "\"session\":")?;
+            let body = format!(r#"{{"key":"{key}"}}"#);
+            ask(&mut http, "POST", &format!("/v1/sessions/{session}/watches"), body.as_bytes()).await?;
+            let mut after = 0;
             loop {
-                // The request is on its way a moment after; a write before it arrives is answered all the same.
+                // The poll is on its way a moment after; an event before it arrives is told all the same.
                 told(ready.send(()).await)?;
-                let answer = http.call("GET", &format!("/v1/kv?key={key}&wait=30s&after={after}"), b"").await?;
-                if answer.status != 200 {
-                    return Err(io::Error::other(String::from_utf8_lossy(&answer.body).into_owned()));
-                }
+                let page =
+                    ask(&mut http, "GET", &format!("/v1/sessions/{session}/events?wait=30s&after={after}"), b"").await?;
                 events.send(Instant::now()).await.map_err(io::Error::other)?;
-                after = version(&answer.head)?;
+                after = number(&page, "\"event_index\":")?;
             }
         }
     }
 }
 
-fn version(head: &str) -> io::Result<u64> {
-    let tag = head.lines().find_map(|l| l.strip_prefix("etag:")).map(|v| v.trim().trim_matches('"'));
-    tag.and_then(|t| t.parse().ok()).ok_or_else(|| io::Error::other("no ETag"))
+async fn ask(http: &mut Http, method: &str, path: &str, body: &[u8]) -> io::Result<String> {
+    let answer = http.call(method, path, body).await?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    if answer.status >= 300 { Err(io::Error::other(text)) } else { Ok(text) }
+}
+
+/// The number behind this in a JSON text.
+fn number(text: &str, name: &str) -> io::Result<u64> {
+    let digits = text.split(name).nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    digits.and_then(|d| d.parse().ok()).ok_or_else(|| io::Error::other(format!("no {name} in {text}")))
 }
 
 /// p50 and p99 in milliseconds, from the write's answer at one member to the event at another. An event that comes

@@ -13,7 +13,6 @@ pub struct Http {
 
 pub struct Answer {
     pub status: u16,
-    pub head: String,
     pub body: Vec<u8>,
 }
 
@@ -72,7 +71,7 @@ impl Http {
             }
             self.buffer[end..end + length].to_vec()
         };
-        Ok(Answer { status, head, body })
+        Ok(Answer { status, body })
     }
 
     async fn chunked(&mut self, stream: &mut TcpStream, mut at: usize) -> io::Result<Vec<u8>> {
