@@ -24,6 +24,8 @@ pub struct Options {
     pub waiting_queries: usize,
     /// How long a session's command is held whose number comes too early.
     pub hold: Duration,
+    /// Most open sessions; then no new one is registered.
+    pub sessions: usize,
     /// Most answers that a session may leave unacknowledged, those on their way included,
     pub session_answers: usize,
     /// and their bytes; then it gets no new command.
@@ -63,6 +65,7 @@ impl Options {
             uncommitted_entries: 16 * 1024,
             waiting_queries: 16 * 1024,
             hold: election_timeout * 2,
+            sessions: 64 * 1024,
             session_answers: 1024,
             session_answer_bytes: 4 * 1024 * 1024,
             session_limits: Limits { events: 16 * 1024, event_bytes: 8 * 1024 * 1024 },

@@ -38,6 +38,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // Signs of life take one entry for many: load must not end sessions.
         let full = match submit {
             Submit::KeepAlive(_) => office.keep_alives.len() >= self.options.waiting_queries,
+            Submit::Register { .. } if self.executor.sessions().len() >= self.options.sessions => true,
             _ => self.storage.last_index() - self.commit >= self.options.uncommitted_entries,
         };
         full.then_some(Refusal::Overloaded)

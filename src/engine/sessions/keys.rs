@@ -56,3 +56,27 @@ impl Keys {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+
+    #[test]
+    fn an_answer_is_kept_for_ten_minutes_of_log_time_and_no_longer() {
+        let mut keys = Keys::default();
+        let answer = |index| Answer { index, term: 1, event_index: None, outcome: Outcome::Output(vec![0; 10]) };
+        keys.keep("a".into(), 1, 1000, answer(5));
+        keys.keep("b".into(), 2, 2000, answer(6));
+        assert_eq!(keys.size(), (2, 22));
+        assert!(matches!(keys.admit("a", 1), Admission::Repeat(first) if first == answer(5)));
+        assert!(matches!(keys.admit("a", 2), Admission::Refused(SessionError::IdempotencyMismatch)));
+        keys.expire(1000 + KEPT_MS - 1);
+        assert!(matches!(keys.admit("a", 1), Admission::Repeat(_)));
+        keys.expire(1000 + KEPT_MS);
+        assert!(matches!(keys.admit("a", 1), Admission::New));
+        assert!(matches!(keys.admit("b", 2), Admission::Repeat(_)));
+        keys.expire(2000 + KEPT_MS);
+        assert_eq!(keys.size(), (0, 0));
+    }
+}

@@ -1,3 +1,5 @@
+mod sessions;
+
 use super::*;
 use crate::engine::Kind;
 use crate::engine::machine::{Executor, Outcome, Topic, decode_output, decode_query_output, encode_operation};
@@ -17,8 +19,12 @@ impl Machine {
     }
 
     fn entry(&mut self, kind: Kind, mode: u8, data: &[u8]) -> Option<Outcome> {
+        self.entry_of(0, kind, mode, data)
+    }
+
+    fn entry_of(&mut self, session: SessionId, kind: Kind, mode: u8, data: &[u8]) -> Option<Outcome> {
         let (index, time) = (self.0.applied() + 1, self.1);
-        let entry = EntryRef { index, term: 1, time, session: 0, sequence: 0, kind: kind as u8, mode, data };
+        let entry = EntryRef { index, term: 1, time, session, sequence: 0, kind: kind as u8, mode, data };
         self.0.apply(entry).expect("a known kind").answers.pop().map(|answer| answer.outcome)
     }
 
@@ -29,7 +35,11 @@ impl Machine {
     }
 
     fn apply(&mut self, command: &Command) -> Output {
-        match self.entry(Kind::Command, Store::mode(command) as u8, &encode_operation(command)) {
+        self.apply_of(0, command)
+    }
+
+    fn apply_of(&mut self, session: SessionId, command: &Command) -> Output {
+        match self.entry_of(session, Kind::Command, Store::mode(command) as u8, &encode_operation(command)) {
             Some(Outcome::Output(bytes)) => decode_output::<Store>(&bytes).expect("an output"),
             other => panic!("no output: {other:?}"),
         }
