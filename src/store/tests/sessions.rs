@@ -57,18 +57,18 @@ impl Machine {
 const EXCLUSIVE: LockMode = LockMode::Exclusive;
 const SHARED: LockMode = LockMode::Shared;
 
-fn token(output: Output) -> u64 {
-    if let Output::Granted { token, .. } = output { token } else { panic!("{output:?}") }
+fn token(output: &Output) -> u64 {
+    if let Output::Granted { token, .. } = output { *token } else { panic!("{output:?}") }
 }
 
 #[test]
 fn a_lock_is_fair_and_its_tokens_rise() {
     let mut m = Machine::new();
     let [a, b, c] = [m.session(), m.session(), m.session()];
-    let first = token(m.lock(a, EXCLUSIVE, 0, false));
+    let first = token(&m.lock(a, EXCLUSIVE, 0, false));
     assert_eq!(first, m.0.applied(), "the index of the grant");
-    assert_eq!(token(m.lock(a, EXCLUSIVE, 0, false)), first, "asked again: the same");
-    assert_eq!(token(m.lock(a, SHARED, 0, false)), first, "it has more than it asks for");
+    assert_eq!(token(&m.lock(a, EXCLUSIVE, 0, false)), first, "asked again: the same");
+    assert_eq!(token(&m.lock(a, SHARED, 0, false)), first, "it has more than it asks for");
     assert!(matches!(m.lock(b, EXCLUSIVE, 0, false), Output::Held { position: 1, .. }));
     assert!(m.queue().is_empty(), "a try leaves nothing");
     assert!(matches!(m.lock(b, EXCLUSIVE, 0, true), Output::Queued { position: 1, .. }));
@@ -96,7 +96,7 @@ fn a_lock_is_fair_and_its_tokens_rise() {
 fn sharers_have_tokens_of_their_own_also_at_one_index() {
     let mut m = Machine::new();
     let [a, b, c, d] = [m.session(), m.session(), m.session(), m.session()];
-    let first = token(m.lock(a, EXCLUSIVE, 0, false));
+    let first = token(&m.lock(a, EXCLUSIVE, 0, false));
     for session in [b, c, d] {
         m.lock(session, SHARED, 0, true);
     }
@@ -108,7 +108,7 @@ fn sharers_have_tokens_of_their_own_also_at_one_index() {
     // Two that share it and want it alone would wait for each other for ever.
     assert!(matches!(m.lock(b, EXCLUSIVE, 0, true), Output::Held { .. }));
     m.close(&[b, c, d]);
-    let next = token(m.lock(a, EXCLUSIVE, 0, false));
+    let next = token(&m.lock(a, EXCLUSIVE, 0, false));
     assert!(next > at + 2 && first < at);
 }
 
@@ -148,7 +148,7 @@ fn a_lock_never_passes_to_one_that_ends_by_the_same_entry() {
 fn guards_revocation_and_releases_of_others_tokens() {
     let mut m = Machine::new();
     let [a, b] = [m.session(), m.session()];
-    let held = token(m.lock(a, EXCLUSIVE, 0, false));
+    let held = token(&m.lock(a, EXCLUSIVE, 0, false));
     m.lock(b, EXCLUSIVE, 0, true);
     let write = |token| {
         let command = Box::new(Command::Delete { key: b"k".to_vec(), condition: Condition::Always });
