@@ -463,6 +463,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Finds the digest that a majority has at the latest index that a majority has reached.
     pub(super) fn agree_on_digest(&mut self) {
         let own = self.executor.last_digest();
+        if own.0 <= self.agreed.0 {
+            return;
+        }
         let majority = self.majority();
         let voters: Vec<ServerId> = self.configuration().voters().collect();
         let RoleState::Leader(leader) = &self.role else { return };

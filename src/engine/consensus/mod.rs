@@ -493,7 +493,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Answers who waited for the entry at this index: whoever's entry it is not, has had no effect.
     fn answer_commands(&mut self, applied: Applied) {
-        let Applied { index, term, answers } = applied;
+        let Applied { index, term, mut answers } = applied;
         if let RoleState::Leader(leader) = &mut self.role {
             leader.sequencing.applied(index);
         }
@@ -501,11 +501,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             && at <= index
         {
             self.pending.pop_first();
-            let answer = answers.get(item as usize).filter(|_| (at, of) == (index, term));
-            let result = match answer {
-                Some(answer) => Response::or_refusal(answer.clone()),
-                None => Err(Refusal::NotLeader { leader: self.leader }),
+            let last = answers.len() == 1 && self.pending.first().is_none_or(|&(at, ..)| at > index);
+            let answer = if (at, of) != (index, term) {
+                None
+            } else if last {
+                answers.pop()
+            } else {
+                answers.get(item as usize).cloned()
             };
+            let result = answer.map_or(Err(Refusal::NotLeader { leader: self.leader }), Response::or_refusal);
             self.outputs.push(Output::Reply { id, result });
         }
     }

@@ -432,7 +432,9 @@ impl<M: StateMachine> Executor<M> {
         let Context { held, released, scheduled, cancelled, events, sessions, .. } = &mut self.context;
         let mut digest = self.digest;
         let mut note = |tag: u8, number: u64| {
-            digest = crc32c::crc32c_append(crc32c::crc32c_append(digest, &[tag]), &number.to_le_bytes());
+            let mut what = [tag; 9];
+            what[1..].copy_from_slice(&number.to_le_bytes());
+            digest = crc32c::crc32c_append(digest, &what);
         };
         for index in held.drain(..) {
             note(b'h', index);
