@@ -1,18 +1,24 @@
 //! HTTP calls to a cluster: the next endpoint is tried when one cannot be reached.
 
-use super::{Failure, Target};
+use super::{Endpoints, Failure};
 use serde_json::Value;
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// A little more than the longest request a server takes.
 const TIMEOUT: Duration = Duration::from_secs(65);
 /// The largest answer that is read.
 const ANSWER_LIMIT: u64 = 64 * 1024 * 1024;
 
+/// Between two attempts at a call: at first, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
 pub(super) struct Client {
     agent: ureq::Agent,
     endpoints: Vec<String>,
+    /// The endpoint that attempts go to: the last that helped.
+    at: AtomicUsize,
 }
 
 pub(super) struct Call<'a> {
@@ -39,12 +45,24 @@ impl Answer {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
+    /// The problem's code, or nothing.
+    pub(super) fn code(&self) -> String {
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        problem["code"].as_str().unwrap_or_default().to_string()
+    }
+
+    /// The same call may find the cluster in a better state.
+    fn is_passing(&self) -> bool {
+        let problem = || serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        (self.status == 429 || self.status >= 500) && problem()["retryable"] == true
+    }
+
     /// The problem in this answer as a failure, with the exit code that the help names.
     pub(super) fn failure(&self) -> Failure {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let text = |field: &str| problem.get(field).and_then(Value::as_str).unwrap_or_default();
         let code = match (text("code"), text("outcome")) {
-            ("key_not_found", _) => 3,
+            ("key_not_found" | "session_not_found" | "session_expired", _) => 3,
             ("version_mismatch", _) => 4,
             (_, "unknown") => 5,
             _ => 1,
@@ -54,13 +72,19 @@ impl Answer {
     }
 }
 
+/// Bytes in a URL.
 pub(super) fn encode(bytes: &[u8]) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     bytes.iter().map(|&b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
+/// A name in a URL that is one segment of its path.
+pub(super) fn segment(bytes: &[u8]) -> String {
+    encode(bytes).replace('/', "%2F")
+}
+
 impl Client {
-    pub(super) fn new(target: &Target) -> Self {
+    pub(super) fn new(cluster: &Endpoints) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(2)))
@@ -70,7 +94,8 @@ impl Client {
             let e = e.trim_end_matches('/');
             if e.contains("://") { e.to_string() } else { format!("http://{e}") }
         };
-        Self { agent: config.into(), endpoints: target.endpoints.iter().map(trim).collect() }
+        let endpoints = cluster.endpoints.iter().map(trim).collect();
+        Self { agent: config.into(), endpoints, at: AtomicUsize::new(0) }
     }
 
     /// Makes a call. Only a server that could not be reached at all is followed by the next one: a command whose answer
@@ -78,7 +103,7 @@ impl Client {
     pub(super) fn call(&self, call: &Call<'_>) -> Result<Answer, Failure> {
         let mut last = String::new();
         for endpoint in &self.endpoints {
-            match self.try_one(endpoint, call) {
+            match self.try_one(endpoint, call, TIMEOUT) {
                 Ok(answer) => return Ok(answer),
                 Err(e) if never_sent(&e) => last = format!("{endpoint}: {e}"),
                 Err(e) if call.method == "GET" => last = format!("{endpoint}: {e}"),
@@ -91,7 +116,38 @@ impl Client {
         Err(Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?")))
     }
 
-    fn try_one(&self, endpoint: &str, call: &Call<'_>) -> Result<Answer, ureq::Error> {
+    /// Makes a call that does nothing twice, once, at one server; when that does not help, the next attempt goes to the next.
+    pub(super) fn attempt(&self, call: &Call<'_>, time: Duration) -> Result<Answer, Failure> {
+        let at = self.at.load(Ordering::Relaxed);
+        let endpoint = &self.endpoints[at % self.endpoints.len()];
+        let failure = match self.try_one(endpoint, call, time) {
+            Ok(answer) if !answer.is_passing() => return Ok(answer),
+            Ok(answer) => Failure::new(format!("{endpoint}: {}", answer.failure().text)),
+            Err(e) => Failure::new(format!("{endpoint}: {e}")),
+        };
+        // Several threads may find the same server down: it is left behind once.
+        let _ = self.at.compare_exchange(at, at + 1, Ordering::Relaxed, Ordering::Relaxed);
+        Err(failure)
+    }
+
+    /// Makes such a call again and again, until it is answered or the time is over.
+    pub(super) fn insist(&self, call: &Call<'_>, each: Duration, until: Instant) -> Result<Answer, Failure> {
+        let mut pauses = Pauses::new(self);
+        loop {
+            match self.attempt(call, each) {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => {
+                    let pause = pauses.next();
+                    if Instant::now() + pause >= until {
+                        return Err(Failure::new(format!("no server helps: {}", failure.text)));
+                    }
+                    std::thread::sleep(pause);
+                }
+            }
+        }
+    }
+
+    fn try_one(&self, endpoint: &str, call: &Call<'_>, time: Duration) -> Result<Answer, ureq::Error> {
         let mut url = format!("{endpoint}{}", call.path);
         for (i, (name, value)) in call.query.iter().enumerate() {
             url.push(if i == 0 { '?' } else { '&' });
@@ -104,12 +160,38 @@ impl Client {
             request = request.header(*name, value);
         }
         let response = match &call.body {
-            Some(body) => self.agent.run(request.body(body.as_slice())?),
-            None => self.agent.run(request.body(())?),
+            Some(body) => self.agent.run(self.within(request.body(body.as_slice())?, time)),
+            None => self.agent.run(self.within(request.body(())?, time)),
         }?;
         let (parts, mut body) = response.into_parts();
         let body = body.with_config().limit(ANSWER_LIMIT).read_to_vec()?;
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+    }
+
+    fn within<B: ureq::AsSendBody>(&self, request: ureq::http::Request<B>, time: Duration) -> ureq::http::Request<B> {
+        self.agent.configure_request(request).timeout_global(Some(time)).build()
+    }
+}
+
+/// How long to wait before one more attempt: other servers are tried at once, then ever more slowly.
+pub(super) struct Pauses {
+    at_once: usize,
+    next: Duration,
+}
+
+impl Pauses {
+    pub(super) fn new(client: &Client) -> Self {
+        Self { at_once: client.endpoints.len() - 1, next: PAUSES.0 }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        if self.at_once > 0 {
+            self.at_once -= 1;
+            return Duration::ZERO;
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(PAUSES.1);
+        pause
     }
 }
 
@@ -130,5 +212,6 @@ mod tests {
     fn keys_of_any_bytes_survive_a_url() {
         assert_eq!(encode(b"a/b-c"), "a/b-c");
         assert_eq!(encode("ä &=?#%".as_bytes()), "%C3%A4%20%26%3D%3F%23%25");
+        assert_eq!(segment(b"a/b"), "a%2Fb");
     }
 }

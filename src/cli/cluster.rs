@@ -32,7 +32,7 @@ impl Cluster {
 }
 
 /// A JSON value in a table.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) if text.is_empty() => "-".into(),
@@ -43,7 +43,7 @@ fn cell(value: &Value) -> String {
 
 impl Status {
     fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target);
+        let client = Client::new(&self.target.cluster);
         let call = Call { method: "GET", path: "/v1/cluster", query: Vec::new(), headers: Vec::new(), body: None };
         let answer = client.call(&call)?;
         if answer.status != 200 {

@@ -117,7 +117,7 @@ impl Get {
             query.push(("meta", b"true".to_vec()));
         }
         let call = Call { method: "GET", path: PATH, query, headers: Vec::new(), body: None };
-        let answer = Client::new(&self.target).call(&call)?;
+        let answer = Client::new(&self.target.cluster).call(&call)?;
         if answer.status != 200 {
             return Err(answer.failure());
         }
@@ -141,7 +141,7 @@ impl Put {
         }
         headers.extend(self.content_type.map(|t| ("Content-Type", t)));
         let call = Call { method: "PUT", path: PATH, query: vec![key(self.key)], headers, body: Some(body) };
-        let answer = Client::new(&self.target).call(&call)?;
+        let answer = Client::new(&self.target.cluster).call(&call)?;
         if !matches!(answer.status, 200 | 201) {
             return Err(answer.failure());
         }
@@ -153,7 +153,7 @@ impl Delete {
     pub(super) fn run(self) -> Result<(), Failure> {
         let headers = self.condition.header().into_iter().collect();
         let call = Call { method: "DELETE", path: PATH, query: vec![key(self.key)], headers, body: None };
-        let answer = Client::new(&self.target).call(&call)?;
+        let answer = Client::new(&self.target.cluster).call(&call)?;
         if answer.status != 200 {
             return Err(answer.failure());
         }
@@ -175,7 +175,7 @@ fn report(target: &Target, answer: &Answer, text: impl Fn(&Value) -> String) -> 
 
 impl List {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target);
+        let client = Client::new(&self.target.cluster);
         let prefix = self.prefix.into_vec();
         let mut left = self.limit.unwrap_or(usize::MAX);
         let (mut cursor, mut all): (Option<String>, Vec<Value>) = (None, Vec::new());
@@ -207,7 +207,7 @@ impl List {
 }
 
 /// A key for a terminal: control characters do nothing there.
-fn shown(key: &Value) -> String {
+pub(super) fn shown(key: &Value) -> String {
     let key = key.as_str().unwrap_or_default();
     key.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }

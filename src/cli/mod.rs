@@ -6,10 +6,15 @@ mod check;
 mod client;
 mod cluster;
 mod dev;
+mod guarded;
 mod keys;
 mod limits;
+mod lease;
+mod lock;
 mod server;
+mod sessions;
 mod signals;
+mod watch;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::IsTerminal;
@@ -19,8 +24,8 @@ use std::time::Duration;
 /// A replicated key-value and lock service.
 #[derive(Parser)]
 #[command(name = "copycat", version, about, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done, 1 failed without effect, 2 wrong usage, 3 no such key, \
-4 the condition does not hold, 5 the outcome is unknown.")]
+#[command(after_help = "Exit codes: 0 done, 1 failed without effect, 2 wrong usage, 3 no such key or session, \
+4 the condition does not hold, 5 the outcome is unknown. Those of lock stand in its own help.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +45,14 @@ enum Command {
     Delete(keys::Delete),
     /// Lists keys
     List(keys::List),
+    /// Prints changes of keys as they happen
+    Watch(watch::Watch),
+    /// Runs a command while holding a lock
+    Lock(lock::Lock),
+    #[command(hide = true)]
+    Guarded(guarded::Guarded),
+    /// Looks at sessions, begins and ends them
+    Session(sessions::Session),
     /// Looks at the cluster
     Cluster(cluster::Cluster),
     /// Puts a load on a running cluster and tells rates and times
@@ -51,12 +64,18 @@ enum Command {
 /// Which cluster, and how to print.
 #[derive(Args)]
 struct Target {
-    /// A server's HTTP address; several: the next is tried when one is down
-    #[arg(long = "endpoint", env = "COPYCAT_ENDPOINT", value_delimiter = ',', default_value = "http://127.0.0.1:8700")]
-    endpoints: Vec<String>,
+    #[command(flatten)]
+    cluster: Endpoints,
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
+}
+
+#[derive(Args)]
+struct Endpoints {
+    /// A server's HTTP address; several: the next is tried when one is down
+    #[arg(long = "endpoint", env = "COPYCAT_ENDPOINT", value_delimiter = ',', default_value = "http://127.0.0.1:8700")]
+    endpoints: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,18 +117,23 @@ pub(crate) fn run() -> ExitCode {
         Command::Put(c) => c.run(),
         Command::Delete(c) => c.run(),
         Command::List(c) => c.run(),
+        Command::Watch(c) => c.run(),
+        // Theirs are the exit codes of another command.
+        Command::Lock(c) => return c.run().map_or_else(report, ExitCode::from),
+        Command::Guarded(c) => return report(c.run()),
+        Command::Session(c) => c.run(),
         Command::Cluster(c) => c.run(),
         Command::Bench(c) => c.run(),
         Command::Check(c) => c.run(),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // One line, whatever an error's text holds.
-            eprintln!("error: {}", failure.text.replace('\n', " "));
-            ExitCode::from(failure.code)
-        }
-    }
+    result.map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+#[allow(clippy::needless_pass_by_value)] // it is handed over where a failure ends
+fn report(failure: Failure) -> ExitCode {
+    // One line, whatever an error's text holds.
+    eprintln!("error: {}", failure.text.replace('\n', " "));
+    ExitCode::from(failure.code)
 }
 
 /// `1500ms`, `30s`, `5m`, as in the HTTP API.

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use copycat::server::Stopper;
-use signal_hook::consts::{SIGINT, SIGTERM};
+pub(super) use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// The first signal stops the servers in an orderly way, the second ends the process.
@@ -17,5 +17,12 @@ pub(super) fn stop_on_signal(stoppers: Vec<Stopper>) -> Result<(), Failure> {
             std::process::exit(130);
         }
     });
+    Ok(())
+}
+
+/// Tells of each of these signals, from a thread of its own.
+pub(super) fn on_each(which: &[i32], mut tell: impl FnMut(i32) + Send + 'static) -> Result<(), Failure> {
+    let mut signals = Signals::new(which).map_err(Failure::new)?;
+    std::thread::spawn(move || signals.forever().for_each(&mut tell));
     Ok(())
 }

@@ -135,7 +135,7 @@ fn draw(state: &mut u64) -> u64 {
 impl Bench {
     /// The client with this number, at an endpoint of its own as far as there are enough.
     fn connection(&self, number: usize) -> Connection {
-        Connection::new(&self.target.endpoints[number % self.target.endpoints.len()])
+        Connection::new(&self.target.cluster.endpoints[number % self.target.cluster.endpoints.len()])
     }
 
     async fn one(&self, client: &mut Connection, operation: Operation, random: u64) -> Result<(), Failure> {
@@ -222,7 +222,7 @@ impl Bench {
         loop {
             let query = vec![("prefix", self.prefix.clone().into_bytes())];
             let call = Call { method: "DELETE", path: "/v1/kv", query, headers: Vec::new(), body: None };
-            let answer = Client::new(&self.target).call(&call)?;
+            let answer = Client::new(&self.target.cluster).call(&call)?;
             if answer.status != 200 {
                 return Err(answer.failure());
             }
