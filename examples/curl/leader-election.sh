@@ -7,8 +7,8 @@
 #
 # Whoever holds the lock ELECTION leads, and writes its name to the key elections/ELECTION, which goes when it goes. The
 # others wait in the order in which they came. `NAME leads, token N` and `NAME leads no more` are printed: your work
-# goes there. The token is higher than that of every leader before: hand it on with all that you write (as `lock` and `token`
-# below), so that what an earlier leader, who does not know yet, still sends is refused.
+# goes there. The token is higher than that of every leader before: hand it on with all that you write (as `lock` and
+# `token` below), so that what an earlier leader, who does not know yet, still sends is refused.
 #
 # COPYCAT: the servers, separated by spaces (http://127.0.0.1:8700). TTL: seconds until the next leads when one is
 # suddenly gone (15). ELECTION is made of letters, digits, - _ . here.

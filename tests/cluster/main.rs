@@ -7,13 +7,16 @@
 mod api;
 mod chaos;
 mod cli;
+mod cli_sessions;
 mod dev;
 mod errors;
+mod examples;
 mod failover;
 mod harness;
 mod hostile;
 mod load;
 mod polls;
+mod program;
 mod sessions;
 mod tour;
 mod ttl;
