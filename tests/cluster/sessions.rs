@@ -185,7 +185,12 @@ impl Drop for Ends<'_> {
 
 /// Faults for a while.
 fn disturb(cluster: &mut Cluster, time: Duration, seed: u64) -> BTreeMap<&'static str, u64> {
-    let (begin, mut rng, mut counts) = (Instant::now(), Rng::new(seed), BTreeMap::new());
+    // However the dice fall: one dies that leads.
+    let leader = cluster.leader();
+    cluster.servers[leader].kill();
+    thread::sleep(Duration::from_millis(300));
+    cluster.servers[leader].start();
+    let (begin, mut rng, mut counts) = (Instant::now(), Rng::new(seed), BTreeMap::from([("kill", 1)]));
     while begin.elapsed() < time {
         fault(cluster, &mut rng, &mut counts);
         thread::sleep(Duration::from_millis(rng.range(100, 1000)));
