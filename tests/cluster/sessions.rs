@@ -32,19 +32,22 @@ struct Caller {
 impl Caller {
     fn new(servers: &[SocketAddr], seed: u64) -> Self {
         let client = Client::new(servers[0], Duration::from_secs(3));
-        Self { servers: servers.to_vec(), rng: Rng::new(seed), client, asked_again: 0 }
+        let mut caller = Self { servers: servers.to_vec(), rng: Rng::new(seed), client, asked_again: 0 };
+        caller.elsewhere();
+        caller
     }
 
     fn elsewhere(&mut self) {
-        self.asked_again += 1;
         let at = usize::try_from(self.rng.below(self.servers.len() as u64)).expect("small");
         self.client = Client::new(self.servers[at], Duration::from_secs(3));
-        thread::sleep(Duration::from_millis(10 + self.rng.below(50)));
     }
 
     /// Asks until an answer says what became of it.
     fn until_sure(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let begin = Instant::now();
+        if self.rng.chance(1, 20) {
+            self.elsewhere();
+        }
         loop {
             if let Ok(answer) = self.client.request(method, path, headers, body) {
                 let retryable = || serde_json::from_slice::<Value>(&answer.body).is_ok_and(|b| b["retryable"] == true);
@@ -53,6 +56,8 @@ impl Caller {
                 }
             }
             assert!(begin.elapsed() < PATIENCE * 2, "{method} {path}: no answer");
+            self.asked_again += 1;
+            thread::sleep(Duration::from_millis(10 + self.rng.below(50)));
             self.elsewhere();
         }
     }
@@ -220,9 +225,6 @@ fn follow(servers: &[SocketAddr], session: u64, end: &AtomicBool) -> Vec<Value> 
         // What was written before the end was seen has been told when a server that has it has nothing more.
         if ending && body["batches"].as_array().is_some_and(Vec::is_empty) {
             return told;
-        }
-        if caller.rng.chance(1, 20) {
-            caller.elsewhere();
         }
     }
 }
