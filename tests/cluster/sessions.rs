@@ -240,7 +240,7 @@ fn count_up(servers: &[SocketAddr], number: u64, stop: &AtomicBool) -> (u64, u64
     let mut n = 0_u64;
     while !stop.load(Ordering::SeqCst) {
         n += 1;
-        let path = format!("/v1/kv/count/{number}/{n}?session={session}&timeout=2s");
+        let path = format!("/v1/kv/count/{number}/{n}?session={session}&timeout=400ms");
         let headers = [("Copycat-Sequence", &*n.to_string()), ("If-None-Match", "*")];
         let answer = caller.until_sure("PUT", &path, &headers, b"1");
         assert_eq!(answer.status, 201, "number {n} of {session}: {}", answer.text());
