@@ -55,25 +55,39 @@ die() {
     exit "${2-1}"
 }
 
+# A shell that has just been forked may miss a signal, hence the file.
+stop_keeping() {
+    : >"$files/ended"
+    [ -z "$keeper" ] || { kill "$keeper" && wait "$keeper"; } 2>/dev/null || :
+    keeper=''
+}
+
 # shellcheck disable=SC2317 # the trap below gets here
 clean_up() {
     trap '' INT TERM
-    [ -z "$keeper" ] || kill "$keeper" 2>/dev/null || :
     [ -z "$job" ] || { kill "$job" 2>/dev/null && wait "$job"; } || :
+    stop_keeping
     # With the session, the lock goes, or the place in its queue.
     patience=5
     [ -z "$session" ] || ask DELETE "/v1/sessions/$session" || :
-    rm -rf "$files"
+    rm -rf "$files" || :
 }
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+nap() {
+    sleep "$1" >/dev/null 2>&1 &
+    wait $!
+}
+
 # keep SENT: says every third of the TTL that we are alive, and looks whether the lock is still ours. Ends when that is
 # not certain any more: TTL seconds after the last sign of life that arrived was sent.
 keep() {
+    # Told to end, it leaves nothing running.
+    trap '{ kill $!; wait; } 2>/dev/null; exit 0' TERM
     sent=$1 answer=$files/keeper attempt=$((TTL / 3 > 0 ? TTL / 3 : 1))
-    while :; do
+    while [ ! -e "$files/ended" ]; do
         now=$(date +%s)
         patience=$((sent + TTL - attempt - now))
         ask POST "/v1/sessions/$session/keep-alive" --max-time "$attempt" || break
@@ -82,12 +96,13 @@ keep() {
         # An operator may have taken it away.
         ask GET "/v1/locks/$lock/verify?token=$token" --max-time "$attempt" || break
         [ "$status" = 200 ] || break
-        sleep "$attempt" >/dev/null 2>&1
+        nap "$attempt"
     done
+    [ ! -e "$files/ended" ] || exit 0
     echo "${0##*/}: the lock $lock is lost; the command is stopped" >&2
     : >"$files/lost"
     kill "$job" 2>/dev/null || :
-    sleep 5 >/dev/null 2>&1
+    nap 5
     kill -9 "$job" 2>/dev/null || :
 }
 
@@ -119,5 +134,6 @@ keeper=$!
 code=0
 wait "$job" || code=$?
 job=''
+stop_keeping
 [ ! -e "$files/lost" ] || exit 70
 exit "$code"

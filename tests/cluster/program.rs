@@ -23,6 +23,8 @@ impl Program {
         let child = Command::new(program)
             .args(arguments.iter().map(AsRef::as_ref))
             .envs(environment.iter().copied())
+            // What it leaves behind when it is killed goes with the rest.
+            .env("TMPDIR", files.join(""))
             .stdin(Stdio::null())
             .stdout(File::create(files.join("out")).unwrap())
             .stderr(File::create(files.join("err")).unwrap())
