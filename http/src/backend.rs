@@ -193,6 +193,8 @@ pub enum LockOutput {
         position: u64,
         /// Who has the lock, and all who wait.
         view: LockView,
+        /// How long it was really held at most.
+        wait: Duration,
     },
     /// It was not granted, and the session is in no queue.
     Held {
@@ -200,6 +202,8 @@ pub enum LockOutput {
         position: u64,
         /// Who has the lock, and all who wait.
         view: LockView,
+        /// How long it was really held at most.
+        wait: Duration,
     },
 }
 

@@ -224,11 +224,11 @@ impl Store {
         token: Option<u64>,
         context: &mut Context<Event>,
     ) -> Output {
-        let Some(lock) = self.locks.get(name) else { return Output::LockNotFound };
+        let lock = self.locks.get(name);
         if let Some(token) = token
-            && lock.token(session).is_none_or(|(own, _)| own != token)
+            && lock.and_then(|lock| lock.token(session)).is_none_or(|(own, _)| own != token)
         {
-            return Output::TokenStale { holders: lock.holders() };
+            return Output::TokenStale { holders: lock.map_or_else(Vec::new, Lock::holders) };
         }
         let Some(held) = self.leave(name, session, context) else { return Output::LockNotFound };
         self.promote(name, context);

@@ -130,6 +130,16 @@ fn waiting_for_a_lock_ends_with_it_or_without_a_place() {
     assert_eq!((revoked.status, json(&revoked)["token"].as_u64()), (200, Some(one)));
     let told = json(&get(b, &format!("/v1/sessions/{holder}/events?wait=5s")));
     assert_eq!(told["batches"][0]["events"][0]["type"], "lock_lost", "{told}");
+    // One whose session ends while it waits is told so; a wait that was cut says so.
+    let brief = register(a, "2s");
+    let cut = ask(a, "PUT", &format!("/v1/locks/w?session={brief}&wait=20s"), &[], b"");
+    assert_eq!((cut.status, cut.header("copycat-wait")), (409, Some("1s")), "{}", cut.text());
+    let waiting =
+        thread::spawn(move || ask(b, "PUT", &format!("/v1/locks/w?session={holder}&wait=9s&queue"), &[], b""));
+    wait_for("a place", || (json(&get(c, "/v1/locks/w"))["queue"][0]["session"] == holder).then_some(()));
+    assert_eq!(ask(c, "DELETE", &format!("/v1/sessions/{holder}"), &[], b"").status, 200);
+    let over = waiting.join().unwrap();
+    assert_eq!((over.status, json(&over)["reason"].as_str()), (410, Some("closed")), "{}", over.text());
 }
 
 /// Repeats, at other servers and after all of them died: the first answer; and what goes with a session goes.

@@ -2,7 +2,7 @@
 
 use super::paging::{self, Page};
 use super::submit::{at, internal, lock_not_found, stale, submit, value};
-use super::{Shared, number_in_path, split, stamped};
+use super::{Shared, number_in_path, split, stamped, wait};
 use crate::backend::{Command, CommandOutput, LockMode, LockOutput, LockRequest, Query, QueryOutput};
 use crate::caller::Claims;
 use crate::code::Code;
@@ -13,7 +13,7 @@ use crate::params::Params;
 use crate::problem::Problem;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 const PATH: &str = "/v1/locks";
 
@@ -36,27 +36,31 @@ pub(super) async fn acquire(State(app): State<Shared>, uri: Uri, headers: Header
     let params = Params::parse(uri.query(), ACQUIRE)?;
     let name = name::from_path(uri.path())?;
     let (session, caller) = Claims::parse(&params, &headers)?.session()?;
-    let wait = params.wait()?.map(|wait| wait.min(app.config.wait)).filter(|wait| !wait.is_zero());
+    let asked = params.wait()?.unwrap_or_default();
+    let wait = Some(asked.min(app.config.wait)).filter(|wait| !wait.is_zero());
     let queue = params.flag("queue")?;
     let request = LockRequest { lock: name.clone(), mode: mode(&params)?, wait, queue };
     // A repeat finds the same token, or the same place.
     let answer = app.backend.lock(request, caller, params.timeout()?).await;
     let answer = answer.map_err(|failure| Problem::of_command(failure, true))?;
     let index = answer.index;
-    let response = match &answer.output {
+    let mut response = match &answer.output {
         LockOutput::Granted { token, mode } => {
             json::response(StatusCode::OK, &json::Held::new(&name, session, *token, *mode, index))
         }
-        LockOutput::Queued { position, view } => {
+        LockOutput::Queued { position, view, .. } => {
             json::response(StatusCode::ACCEPTED, &json::Queued::new(view, session, *position, index))
         }
-        LockOutput::Held { position, view } => {
+        LockOutput::Held { position, view, .. } => {
             let problem = Problem::new(Code::LockHeld, "others have the lock, or came first; it was not granted");
             let problem = problem.retryable().with("holders", value(&json::holders(&view.holders)));
             let problem = problem.with("position", *position).with("queue", value(&json::queue(view)));
-            return Err(at(problem, &answer));
+            at(problem, &answer).into_response()
         }
     };
+    if let LockOutput::Queued { wait, .. } | LockOutput::Held { wait, .. } = answer.output {
+        wait::tell(&mut response, asked, wait);
+    }
     Ok(stamped(response, &answer))
 }
 

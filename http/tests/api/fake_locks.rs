@@ -7,6 +7,7 @@ use copycat_http::{
     LockWaiter, Query, QueryOutput, SessionEvent,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 #[derive(Default)]
 pub(crate) struct Locks {
@@ -84,7 +85,11 @@ impl State {
         }
         if !view.queue.iter().any(|waiter| waiter.session == session) {
             if wait.is_none() && !queue {
-                return LockOutput::Held { position: view.queue.len() as u64 + 1, view: view.clone() };
+                return LockOutput::Held {
+                    position: view.queue.len() as u64 + 1,
+                    view: view.clone(),
+                    wait: Duration::ZERO,
+                };
             }
             view.queue.push(LockWaiter { session, mode: *mode, since_ms });
             if !queue {
@@ -92,7 +97,7 @@ impl State {
             }
         }
         let view = self.locks.all[lock].clone();
-        LockOutput::Queued { position: self.place(lock, session).expect("it waits"), view }
+        LockOutput::Queued { position: self.place(lock, session).expect("it waits"), view, wait: Duration::ZERO }
     }
 
     /// Frees what the lock's queue has waited for.
@@ -153,14 +158,15 @@ impl State {
             Some(granted) => granted,
             None if !over => return Ok(None),
             None => {
+                let wait = request.wait.unwrap_or_default();
                 let position = self.place(&request.lock, session).expect("it waits");
                 let view = self.locks.all[&request.lock].clone();
                 if request.queue {
-                    LockOutput::Queued { position, view }
+                    LockOutput::Queued { position, view, wait }
                 } else {
                     self.leave(&request.lock, session);
                     let view = self.locks.all[&request.lock].clone();
-                    LockOutput::Held { position, view }
+                    LockOutput::Held { position, view, wait }
                 }
             }
         };

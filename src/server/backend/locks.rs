@@ -3,7 +3,7 @@
 //! The log decides: the wait is a timer of the state machine, and this server only looks at what became of it.
 
 use super::{ServerBackend, answer};
-use crate::engine::machine::Topic;
+use crate::engine::machine::{Ask, Topic};
 use crate::server::{clock, convert};
 use crate::store::{self, LockView};
 use async_std::future;
@@ -42,13 +42,15 @@ impl ServerBackend {
                 return Ok(answer(&reply, output));
             }
             store::Output::Held { position, view } => {
-                return Ok(answer(&reply, LockOutput::Held { position, view: convert::lock(view) }));
+                let view = convert::lock(view);
+                return Ok(answer(&reply, LockOutput::Held { position, view, wait: Duration::ZERO }));
             }
             store::Output::Queued { position, view } => (position, view),
             _ => return Err(Failure::Internal),
         };
         if wait.is_zero() {
-            return Ok(answer(&reply, LockOutput::Queued { position, view: convert::lock(view) }));
+            let view = convert::lock(view);
+            return Ok(answer(&reply, LockOutput::Queued { position, view, wait }));
         }
         let query = store::Query::Lock { lock: lock.clone() };
         let local = Read { consistency: Consistency::Sequential, index: reply.index, timeout };
@@ -65,12 +67,15 @@ impl ServerBackend {
                     return Ok(told(LockOutput::Granted { token, mode: convert::logged_lock_mode(mode) }));
                 }
                 Place::Waits(position, view) if queue && now >= end => {
-                    return Ok(told(LockOutput::Queued { position, view: convert::lock(view) }));
+                    return Ok(told(LockOutput::Queued { position, view: convert::lock(view), wait }));
                 }
                 Place::Waits(position, view) => last = (position, view),
                 Place::Gone(view) => {
+                    // Given up, or gone with its session.
+                    let read = Read { index: seen.index, ..local };
+                    self.find(Ask::Session(session), read).await?;
                     let view = view.unwrap_or(LockView { lock, ..last.1 });
-                    return Ok(told(LockOutput::Held { position: last.0, view: convert::lock(view) }));
+                    return Ok(told(LockOutput::Held { position: last.0, view: convert::lock(view), wait }));
                 }
             }
             if now >= end + timeout {

@@ -28,7 +28,7 @@ pub(super) fn all() -> Vec<Operation> {
             .takes(locks::ACQUIRE, COMMAND)
             .answers(200, "The session has the lock.", vec![(JSON, shape("Held"))])
             .answers(202, "The session stays in the queue.", vec![(JSON, shape("Queued"))])
-            .stamped(OF_COMMAND)
+            .stamped(&["Copycat-Index", "Copycat-Term", "Copycat-Event-Index", "Copycat-Wait"])
             .fails(&[BACKEND, TIMED, NUMBERED, HELD, BY_PATH]),
         Operation::new("delete", PATH, "release", "Releases a lock, or leaves its queue")
             .takes(locks::RELEASE, COMMAND)
