@@ -70,6 +70,9 @@ fn a_lock_passes_on_when_its_holder_dies() {
     let cluster = Cluster::start();
     let [a, b, c] = [0, 1, 2].map(|at| cluster.servers[at].http);
     let (dying, waiting) = (register(a, "2s"), register(b, "30s"));
+    // A server that may not have applied it yet does not say that there is none.
+    let looked = get(c, &format!("/v1/sessions/{waiting}?consistency=sequential"));
+    assert_eq!(looked.status, 200, "{}", looked.text());
     let held = json(&ask(a, "PUT", &format!("/v1/locks/job?session={dying}"), &[], b""));
     let token = held["token"].as_u64().expect("a token");
     let again = json(&ask(c, "PUT", &format!("/v1/locks/job?session={dying}"), &[], b""));

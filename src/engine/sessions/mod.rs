@@ -2,7 +2,7 @@
 //! events that are not acknowledged, and the answers to commands with an idempotency key.
 //!
 //! All of it is changed by applied entries only, so it is equal on all servers at an equal index, and comes back by
-//! replay. What a leader keeps besides, of entries that are not applied yet, is in [`sequencing`].
+//! replay. What a leader keeps besides, of entries that are not applied yet, is in `sequencing`.
 //!
 //! # Invariants
 //! - The id of a session is the index of the entry that registered it. Once ended, it is ended for ever.
