@@ -66,8 +66,8 @@ async fn watch(
             loop {
                 // The poll is on its way a moment after; an event before it arrives is told all the same.
                 told(ready.send(()).await)?;
-                let page =
-                    ask(&mut http, "GET", &format!("/v1/sessions/{session}/events?wait=30s&after={after}"), b"").await?;
+                let page = ask(&mut http, "GET", &format!("/v1/sessions/{session}/events?wait=30s&after={after}"), b"")
+                    .await?;
                 events.send(Instant::now()).await.map_err(io::Error::other)?;
                 after = number(&page, "\"event_index\":")?;
             }
