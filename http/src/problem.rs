@@ -1,6 +1,6 @@
 //! Errors: `application/problem+json` (RFC 9457) with a stable code and the outcome.
 
-use crate::backend::Failure;
+use crate::backend::{Conflict, Failure};
 use crate::code::Code;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -167,7 +167,30 @@ impl Problem {
                 let detail = format!("events are acknowledged through index {acknowledged}, and forgotten");
                 Self::new(Code::EventsGap, detail).with("acknowledged", acknowledged)
             }
+            Failure::MemberNotFound { id } => {
+                Self::new(Code::MemberNotFound, format!("the cluster has no member {id}"))
+            }
+            Failure::ConfigurationConflict(conflict) => Self::of_conflict(conflict),
             Failure::Internal => Self::internal(),
+        }
+    }
+
+    fn of_conflict(conflict: Conflict) -> Self {
+        let told = |detail: &str| Self::new(Code::ConfigurationConflict, detail);
+        match conflict {
+            Conflict::Stale { current } => {
+                let detail = format!("the configuration is now that of index {current}: look again, and decide anew");
+                told(&detail).with("configuration", current)
+            }
+            Conflict::Busy => told("other changes are under way").retry_after_a_second(),
+            Conflict::LosesQuorum { voters, available } => told(&format!(
+                "of the {voters} voters that would be left only {available} can be heard, which is no majority: bring \
+                 servers back first, or say force=true"
+            )),
+            Conflict::LastVoter => told("the last voter cannot go: nothing would be left of the cluster"),
+            Conflict::NotVoter => told("the member does not vote, so it cannot lead"),
+            Conflict::Unreachable => told("the member is not heard, so it cannot lead").retryable(),
+            Conflict::NotTransferred => told("the member did not take over in time; the leader stays").retryable(),
         }
     }
 

@@ -3,10 +3,11 @@
 //! Invariant: numbers rise by one; the latest [`KEPT`] events are kept. A restarted server begins with a higher number
 //! than it ever gave, so whoever asks for what follows an old one is told that something is missing.
 
+use super::backend::{status_name, type_name};
 use super::clock;
 use super::waiters::{Waiter, Waiters};
 use crate::engine::machine::Topic;
-use crate::engine::{Event, Role, ServerId};
+use crate::engine::{Event, MemberChange, Role, ServerId, Term};
 use copycat_http::{ClusterEvent, Feed};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,8 +41,9 @@ impl Feeds {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An engine tells something.
-    pub(super) fn note(&self, server: ServerId, event: &Event) {
+    /// An engine tells something, in its term `at`.
+    pub(super) fn note(&self, server: ServerId, at: Term, event: &Event) {
+        let (mut member_type, mut status) = (None, None);
         let (kind, term, member, role, reason) = match event {
             Event::Role { role, term, reason } => {
                 let name = match role {
@@ -52,10 +54,30 @@ impl Feeds {
                 ("role", *term, server, Some(name), Some((*reason).to_string()))
             }
             Event::Leader { leader, term } => ("leader", *term, *leader, None, None),
+            Event::Member { member, change, reason, .. } => {
+                let kind = match change {
+                    MemberChange::Joined(joined) => {
+                        member_type = Some(type_name(*joined));
+                        "join"
+                    }
+                    MemberChange::Left => "leave",
+                    MemberChange::Type(turned) => {
+                        member_type = Some(type_name(*turned));
+                        "type"
+                    }
+                    MemberChange::Status(now) => {
+                        status = Some(status_name(*now));
+                        "status"
+                    }
+                };
+                (kind, at, *member, None, Some(reason.clone()).filter(|r| !r.is_empty()))
+            }
+            Event::Removed { .. } => ("removed", at, server, None, None),
         };
         let mut recent = self.lock();
         recent.last += 1;
-        let event = ClusterEvent { id: recent.last, time_ms: clock::wall_ms(), kind, term, member, role, reason };
+        let (id, time_ms) = (recent.last, clock::wall_ms());
+        let event = ClusterEvent { id, time_ms, kind, term, member, role, member_type, status, reason };
         recent.events.push_back(event);
         if recent.events.len() > KEPT {
             recent.events.pop_front();

@@ -9,7 +9,7 @@
 use super::transport::frame::{WireRefusal, WireRequest, WireResponse};
 use crate::engine::machine::{Ask, Outcome};
 use crate::engine::sessions::{SessionError, Submit};
-use crate::engine::{Consistency, RequestId, ServerId};
+use crate::engine::{Change, ConfigurationError, Consistency, RequestId, ServerId};
 use async_channel::Sender;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +28,10 @@ pub enum Request {
         /// The question.
         ask: Ask,
     },
+    /// Change the configuration.
+    Change(Change),
+    /// Hand leadership to this member.
+    Transfer(ServerId),
 }
 
 /// The answer to a client.
@@ -73,6 +77,8 @@ pub enum Refusal {
     Session(SessionError),
     /// The session has left too many answers unacknowledged. Not applied.
     SessionBusy,
+    /// The configuration was not changed, or the office not handed over.
+    Configuration(ConfigurationError),
 }
 
 /// Who waits.
@@ -108,13 +114,15 @@ impl Pending {
     pub(super) fn is_repeatable(&self) -> bool {
         match &self.request {
             Request::Submit(submit) => submit.is_repeatable(),
-            Request::Query { .. } => true,
+            // Who asks to join again is told that it has.
+            Request::Query { .. } | Request::Change(Change::Join { .. }) | Request::Transfer(_) => true,
+            Request::Change(_) => false,
         }
     }
 
     /// Whether it may have had, or may yet have, an effect.
     pub(super) fn may_have_effect(&self) -> bool {
-        matches!(self.request, Request::Submit(_)) && (self.uncertain || self.place != Place::Parked)
+        !matches!(self.request, Request::Query { .. }) && (self.uncertain || self.place != Place::Parked)
     }
 }
 
@@ -225,6 +233,7 @@ impl From<WireRefusal> for Refusal {
             WireRefusal::Timeout { maybe_applied } => Self::Timeout { maybe_applied },
             WireRefusal::Session(error) => Self::Session(error),
             WireRefusal::SessionBusy => Self::SessionBusy,
+            WireRefusal::Configuration(error) => Self::Configuration(error),
         }
     }
 }
@@ -241,6 +250,7 @@ impl From<Refusal> for WireRefusal {
             Refusal::LeaderLost => Self::Timeout { maybe_applied: true },
             Refusal::Session(error) => Self::Session(error),
             Refusal::SessionBusy => Self::SessionBusy,
+            Refusal::Configuration(error) => Self::Configuration(error),
         }
     }
 }
@@ -260,6 +270,8 @@ impl Request {
             Self::Query { consistency, index, ask } => {
                 WireRequest::Query { consistency: *consistency, index: *index, ask: ask.clone(), timeout_ms }
             }
+            Self::Change(change) => WireRequest::Change { change: change.clone(), timeout_ms },
+            Self::Transfer(target) => WireRequest::Transfer { target: *target, timeout_ms },
         }
     }
 
@@ -269,6 +281,8 @@ impl Request {
             WireRequest::Query { consistency, index, ask, timeout_ms } => {
                 (Self::Query { consistency, index, ask }, Duration::from_millis(timeout_ms))
             }
+            WireRequest::Change { change, timeout_ms } => (Self::Change(change), Duration::from_millis(timeout_ms)),
+            WireRequest::Transfer { target, timeout_ms } => (Self::Transfer(target), Duration::from_millis(timeout_ms)),
         }
     }
 }

@@ -141,7 +141,7 @@ pub(crate) struct FeedEvent<'a> {
     id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     time_ms: u64,
-    /// `role`, `leader`, `session_expired` and others.
+    /// `role` and `leader` (elections), `join`, `leave`, `type` and `status` (members), `removed` (this server).
     #[serde(rename = "type")]
     kind: &'static str,
     term: u64,
@@ -150,6 +150,12 @@ pub(crate) struct FeedEvent<'a> {
     /// This server's role since, of `role`.
     #[schema(required)]
     role: Option<&'static str>,
+    /// The member's type since, of `join` and `type`.
+    #[schema(required)]
+    member_type: Option<&'static str>,
+    /// The member's status since, of `status`.
+    #[schema(required)]
+    status: Option<&'static str>,
     /// Why.
     #[schema(required)]
     reason: Option<&'a str>,
@@ -157,9 +163,10 @@ pub(crate) struct FeedEvent<'a> {
 
 impl<'a> From<&'a ClusterEvent> for FeedEvent<'a> {
     fn from(event: &'a ClusterEvent) -> Self {
-        let ClusterEvent { id, time_ms, kind, term, member, role, reason } = event;
+        let ClusterEvent { id, time_ms, kind, term, member, role, member_type, status, reason } = event;
         let (id, time_ms, term, member) = (*id, *time_ms, *term, *member);
-        Self { id, time_ms, kind, term, member, role: *role, reason: reason.as_deref() }
+        let (role, member_type, status) = (*role, *member_type, *status);
+        Self { id, time_ms, kind, term, member, role, member_type, status, reason: reason.as_deref() }
     }
 }
 
