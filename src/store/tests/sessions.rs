@@ -113,6 +113,23 @@ fn sharers_have_tokens_of_their_own_also_at_one_index() {
 }
 
 #[test]
+fn who_waits_gets_no_less_than_it_asked_for_last() {
+    let mut m = Machine::new();
+    let [a, b, c] = [m.session(), m.session(), m.session()];
+    token(&m.lock(a, SHARED, 0, false));
+    m.lock(b, EXCLUSIVE, 0, true);
+    m.lock(c, SHARED, 0, true);
+    assert!(matches!(m.lock(c, EXCLUSIVE, 0, true), Output::Queued { position: 2, .. }), "the same place");
+    assert!(matches!(m.lock(b, SHARED, 0, true), Output::Queued { position: 1, .. }), "alone is more than shared");
+    m.unlock(a);
+    m.unlock(b);
+    assert_eq!(m.holders(), [(c, m.0.applied())]);
+    let acquired = |token| Event::LockAcquired { lock: b"l".to_vec(), token, mode: EXCLUSIVE };
+    assert_eq!(m.told(c), [(m.0.applied(), vec![acquired(m.0.applied())])]);
+    assert!(matches!(m.lock(a, SHARED, 0, false), Output::Held { .. }), "it has it alone");
+}
+
+#[test]
 fn a_wait_is_given_up_by_the_log_and_one_that_queues_stays() {
     let mut m = Machine::new();
     let [a, b, c] = [m.session(), m.session(), m.session()];
