@@ -1,7 +1,7 @@
 //! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
 //! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
 //!
-//! Orders: `cluster 1 2 3` · `wait 600ms` (time passes, everybody is polled) · `poll 1` · `deliver` (messages travel until
+//! Orders: `sessions 1` (no more than so many may be open; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time passes, everybody is polled) · `poll 1` · `deliver` (messages travel until
 //! none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
 //! put) · `watch 1 session prefix` · `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` ·
@@ -26,6 +26,7 @@ struct Node {
 
 #[derive(Default)]
 struct Lab {
+    options: Options,
     nodes: BTreeMap<u64, Node>,
     wire: Vec<(u64, u64, Message)>,
     time: Duration,
@@ -49,7 +50,7 @@ impl Lab {
         let storage = Storage::open(node.disk.clone(), copycat_storage::Options { segment_size: 16384 }, seed);
         let storage = storage.expect("the disk opens");
         let now = Now { monotonic: self.time, wall: 1000 };
-        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default(), initial);
+        let engine = Engine::new(id, self.options.clone(), id * 1000, now, storage, Store::default(), initial);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -104,6 +105,7 @@ impl Lab {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: no number"));
         match words[0] {
+            "sessions" => self.options.sessions = usize::try_from(number(1)).expect("a small number"),
             "cluster" => {
                 for i in 1..words.len() {
                     self.nodes.insert(number(i), Node { disk: MemDisk::new(), engine: None });
