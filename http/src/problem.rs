@@ -66,6 +66,13 @@ impl Problem {
         self
     }
 
+    /// The same request will get this very answer again.
+    pub(crate) fn final_for_a_repeat(mut self) -> Self {
+        self.0.retryable = false;
+        self.0.headers.remove(header::RETRY_AFTER);
+        self
+    }
+
     fn retry_after_a_second(self) -> Self {
         self.retryable().with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
@@ -114,6 +121,20 @@ impl Problem {
         if harmless { problem.retryable() } else { problem }
     }
 
+    /// The same of a command by which a repeat of it is known: it may itself be the repeat of one that was carried out, of
+    /// which nothing is kept any more.
+    pub(crate) fn of_known_command(failure: Failure) -> Self {
+        match failure {
+            Failure::SessionExpired(_) | Failure::SequenceAcknowledged { .. } => {
+                let mut problem = Self::of_query(failure);
+                problem.0.outcome = Outcome::Unknown;
+                problem.0.detail.push_str("; if it was sent before, it may have been carried out then");
+                problem
+            }
+            other => Self::of_command(other, true),
+        }
+    }
+
     /// Why a query has no answer. Its outcome is never unknown.
     pub(crate) fn of_query(failure: Failure) -> Self {
         match failure {
@@ -150,7 +171,9 @@ impl Problem {
                 Self::new(Code::SequenceGap, detail).with("expected", expected).retryable()
             }
             Failure::SequenceAcknowledged { acknowledged } => {
-                let detail = format!("answers are acknowledged through number {acknowledged}; nothing was done now");
+                let detail = format!(
+                    "answers are acknowledged through number {acknowledged}, and forgotten; nothing was done now"
+                );
                 Self::new(Code::SequenceAcknowledged, detail).with("acknowledged", acknowledged)
             }
             Failure::SequenceMismatch => {
@@ -293,6 +316,21 @@ mod tests {
             assert_eq!(told(&Problem::of_command(failure, true)), both, "{failure:?}");
             assert_eq!(told(&Problem::of_query(failure)), both, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn whether_what_is_forgotten_was_carried_out_is_unknown() {
+        for (failure, status, code) in [
+            (Failure::SessionExpired(crate::backend::Ended::TimedOut), 410, "session_expired"),
+            (Failure::SequenceAcknowledged { acknowledged: 3 }, 409, "sequence_acknowledged"),
+        ] {
+            let known = (status, code, false, Outcome::Unknown, false);
+            assert_eq!(told(&Problem::of_known_command(failure)), known, "{failure:?}");
+            let unnamed = (status, code, false, Outcome::NotApplied, false);
+            assert_eq!(told(&Problem::of_command(failure, false)), unnamed, "{failure:?}");
+        }
+        let overloaded = (503, "overloaded", true, Outcome::NotApplied, true);
+        assert_eq!(told(&Problem::of_known_command(Failure::Overloaded)), overloaded);
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub(super) struct Tuning {
     /// Most events that a session may leave unacknowledged; then it is ended
     #[arg(long, env = "COPYCAT_SESSION_EVENTS", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
     session_events: u64,
+    #[command(flatten)]
+    requests: limits::Requests,
     /// Listen on addresses that other machines reach, without encryption or passwords
     #[arg(long, env = "COPYCAT_INSECURE")]
     insecure: bool,
@@ -141,8 +143,9 @@ impl Tuning {
         options.durability = self.durability;
         options.election_timeout = self.election_timeout;
         options.segment_size = self.segment_size;
-        options.allow_hosts.clone_from(&self.allow_host);
-        options.longest_wait = self.longest_wait;
+        options.limits.allow_hosts.clone_from(&self.allow_host);
+        options.limits.wait = self.longest_wait;
+        self.requests.apply(&mut options.limits);
         options.session_answers = usize::try_from(self.session_answers).unwrap_or(usize::MAX);
         options.session_events = self.session_events;
         options.auto_replace = self.auto_replace;

@@ -586,6 +586,7 @@ impl<M: StateMachine> Driver<M> {
 
     fn finish(&mut self, id: RequestId, result: Result<Reply, Refusal>) {
         if let Some(pending) = self.requests.remove(id) {
+            let result = result.map_err(|refusal| pending.refused(refusal));
             self.answer(pending.origin, result);
         }
     }

@@ -124,6 +124,25 @@ impl Pending {
     pub(super) fn may_have_effect(&self) -> bool {
         !matches!(self.request, Request::Query { .. }) && (self.uncertain || self.place != Place::Parked)
     }
+
+    /// What a refusal means for it: whoever refuses it now knows nothing of what became of it when it was handed over
+    /// before. (Of a session that has ended, and of a number that is acknowledged, clients are told so whenever they ask.)
+    pub(super) fn refused(&self, refusal: Refusal) -> Refusal {
+        use Refusal::{NoLeader, Overloaded, SessionBusy, ShuttingDown, StorageFull};
+        match refusal {
+            NoLeader
+            | Overloaded
+            | StorageFull
+            | ShuttingDown
+            | SessionBusy
+            | Refusal::Session(SessionError::SequenceGap { .. })
+                if self.uncertain && matches!(self.request, Request::Submit(_)) =>
+            {
+                Refusal::LeaderLost
+            }
+            other => other,
+        }
+    }
 }
 
 /// All requests that wait, by number, and by deadline.
@@ -316,6 +335,29 @@ mod tests {
         assert_eq!(r.overdue(ms(10)).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [b]);
         assert!(r.remove(a).is_some() && r.remove(a).is_none());
         assert_eq!(r.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_handed_over_before_does_not_say_that_nothing_was_done() {
+        let mut r = Requests::new(0);
+        let known = Submit::Command { operation: Vec::new(), mode: 0, session: 7, sequence: 1, key: None };
+        let command = r.admit(remote(1), Request::Submit(known), Duration::ZERO, Duration::ZERO).expect("room");
+        let read = r.admit(remote(2), query(), Duration::ZERO, Duration::ZERO).expect("room");
+        let gap = Refusal::Session(SessionError::SequenceGap { expected: 1 });
+        let mismatch = Refusal::Session(SessionError::SequenceMismatch);
+        for refusal in [Refusal::NoLeader, Refusal::Overloaded, Refusal::StorageFull, Refusal::SessionBusy, gap] {
+            for id in [command, read] {
+                let pending = r.get_mut(id).expect("there");
+                pending.uncertain = false;
+                assert_eq!(pending.refused(refusal), refusal);
+                pending.uncertain = true;
+                assert_eq!(pending.refused(refusal), if id == read { refusal } else { Refusal::LeaderLost });
+            }
+        }
+        let pending = r.get_mut(command).expect("there");
+        for refusal in [Refusal::TooLarge, mismatch] {
+            assert_eq!(pending.refused(refusal), refusal, "so it was refused before, too");
+        }
     }
 
     #[test]

@@ -52,10 +52,8 @@ pub struct Options {
     pub election_timeout: Duration,
     /// The size of a log file, bytes.
     pub segment_size: u32,
-    /// Host names that HTTP requests may name, besides the server's addresses.
-    pub allow_hosts: Vec<String>,
-    /// The longest that a client may be held until something changes.
-    pub longest_wait: Duration,
+    /// What HTTP requests are held against.
+    pub limits: HttpConfig,
     /// Most answers that a session may leave unacknowledged; then it gets no new command.
     pub session_answers: usize,
     /// Most events that a session may leave unacknowledged; then it is ended.
@@ -79,8 +77,7 @@ impl Options {
             durability: Durability::Always,
             election_timeout: Duration::from_millis(500),
             segment_size: copycat_storage::Options::default().segment_size,
-            allow_hosts: Vec::new(),
-            longest_wait: HttpConfig::default().wait,
+            limits: HttpConfig::default(),
             session_answers: crate::engine::Options::default().session_answers,
             session_events: crate::engine::Options::default().session_limits.events,
         }
@@ -255,8 +252,7 @@ impl Server {
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
         let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, (waiters, feeds), options.id));
-        let (allow_hosts, wait) = (options.allow_hosts.clone(), options.longest_wait);
-        let config = HttpConfig { allow_hosts, wait, ..HttpConfig::default() };
+        let config = options.limits.clone();
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {
                 tracing::error!("the HTTP server ended: {e}");

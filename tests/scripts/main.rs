@@ -1,12 +1,13 @@
 //! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
 //! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
 //!
-//! Orders: `cluster 1 2 3` · `wait 600ms` (time passes, everybody is polled) · `poll 1` · `deliver` (messages travel until
-//! none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
+//! Orders: `limit sessions|answers|keys|events 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
+//! passes, everybody is polled) · `poll 1` · `deliver` (messages travel until none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
-//! put) · `watch 1 session prefix` · `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` ·
-//! `session 1 id` · `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` ·
-//! `remove 1 id configuration` · `members` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
+//! put) · `keyed 1 name key value` (one with an idempotency key) · `watch 1 session prefix` ·
+//! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
+//! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
+//! `members` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show`.
 
 use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
@@ -28,6 +29,7 @@ struct Node {
 
 #[derive(Default)]
 struct Lab {
+    options: Options,
     nodes: BTreeMap<u64, Node>,
     wire: Vec<(u64, u64, Message)>,
     time: Duration,
@@ -49,7 +51,7 @@ impl Lab {
         let node = self.nodes.get_mut(&id).expect("a member");
         let storage = open(node, id);
         let now = Now { monotonic: self.time, wall: 1000 };
-        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default, initial);
+        let engine = Engine::new(id, self.options.clone(), id * 1000, now, storage, Store::default, initial);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -108,6 +110,16 @@ impl Lab {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: no number"));
         match words[0] {
+            "limit" => {
+                let most = usize::try_from(number(2)).expect("a small number");
+                match words[1] {
+                    "sessions" => self.options.sessions = most,
+                    "answers" => self.options.session_answers = most,
+                    "keys" => self.options.keys = most,
+                    "events" => self.options.session_limits.events = number(2),
+                    other => panic!("unknown bound {other}"),
+                }
+            }
             "cluster" => {
                 for i in 1..words.len() {
                     self.nodes.insert(number(i), Node { disk: MemDisk::new(), engine: None });
@@ -136,35 +148,16 @@ impl Lab {
             }
             "flush" if words.len() == 2 => self.flush(number(1)),
             "flush" => self.ids().into_iter().for_each(|id| self.flush(id)),
-            "put" => {
-                let command = Command::Put {
-                    key: words[2].into(),
-                    value: words[3].into(),
-                    content_type: "text/plain".into(),
-                    ttl_ms: 0,
-                    ephemeral: false,
-                    condition: Condition::Always,
-                };
-                let submit = Submit::command(encode_operation(&command), Store::mode(&command));
-                self.submit(number(1), submit);
-            }
+            "put" => self.put(number(1), (words[2], words[3]), 0, 0, None),
             "register" => {
                 let key = words.get(3).map(ToString::to_string);
                 self.submit(number(1), Submit::Register { timeout_ms: number(2), name: "s".into(), key });
             }
             "number" => {
-                let command = Command::Put {
-                    key: words[4].into(),
-                    value: words[5].into(),
-                    content_type: "text/plain".into(),
-                    ttl_ms: 0,
-                    ephemeral: false,
-                    condition: Condition::Always,
-                };
-                let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
                 let (session, sequence) = (number(2), number(3));
-                self.submit(number(1), Submit::Command { operation, mode, session, sequence, key: None });
+                self.put(number(1), (words[4], words[5]), session, sequence, None);
             }
+            "keyed" => self.put(number(1), (words[3], words[4]), 0, 0, Some(words[2].into())),
             "watch" => {
                 let target = store::Target::Prefix(words[3].into());
                 let command = Command::Watch { target, values: false, limit: 10 };
@@ -264,6 +257,19 @@ impl Lab {
     fn change(&mut self, at: u64, change: Change) {
         self.requests += 1;
         self.step(at, Some(Input::Change { id: self.requests, change }));
+    }
+
+    fn put(&mut self, id: u64, (key, value): (&str, &str), session: u64, sequence: u64, name: Option<String>) {
+        let command = Command::Put {
+            key: key.into(),
+            value: value.into(),
+            content_type: "text/plain".into(),
+            ttl_ms: 0,
+            ephemeral: false,
+            condition: Condition::Always,
+        };
+        let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
+        self.submit(id, Submit::Command { operation, mode, session, sequence, key: name });
     }
 
     fn submit(&mut self, id: u64, submit: Submit) {

@@ -182,7 +182,9 @@ pub(super) fn header(name: &str, operation: &str) -> Value {
             ("The session whose request it is; where it is named otherwise, too, the same one.", number())
         }
         "Copycat-Sequence" => (
-            "The command's number in its session: 1, 2, 3 and so on. One that comes too early is held for a while.",
+            "The command's number in its session: 1, 2, 3 and so on. One that comes too early is held for a while. A number \
+             is used up by an answer with `Copycat-Index`, an error too; an error without it and with the outcome \
+             `not_applied` leaves it for the next command.",
             json!({ "type": "integer", "format": "uint64", "minimum": 1, "maximum": u64::MAX }),
         ),
         "Idempotency-Key" => (
