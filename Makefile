@@ -52,8 +52,9 @@ simulate: ## the simulator and its planted bugs; COPYCAT_SIM_SEED=n replays one 
 seeds: ## searches a seed for each planted bug, and writes them into docs/correctness.md
 	@COPYCAT_UPDATE=1 $(CARGO) test --profile quick --features planted-bugs --test simulation -- --ignored --nocapture search
 
-cluster: ## three real processes: kills, pauses, cut connections
-	@$(CARGO) test --profile quick --test cluster -- --nocapture
+cluster: ## real processes: kills, pauses, cut connections, members that come and go
+	@.ci/hosts
+	$(CARGO) test --profile quick --test cluster -- --nocapture
 
 fuzz: ## all endpoints as /openapi.json has them, and as it has not, on a running cluster
 	@$(CARGO) build --profile quick
