@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::configuration;
 use crate::disk::Disk;
-use crate::log;
+use crate::log::{self, Floor};
 use crate::meta::{self, Found, Meta};
-use crate::storage::{choose_meta, names};
+use crate::storage::{choose_meta, floor, names, read_snapshot};
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default)]
@@ -132,7 +132,9 @@ fn check_meta<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
 }
 
 fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
-    let plan = match log::inspect(disk, names) {
+    let snapshot = read_snapshot(disk, names);
+    let floor = snapshot.as_ref().map_or_else(|_| Floor::default(), |snapshot| floor(snapshot.as_ref()));
+    let plan = match log::inspect(disk, names, floor) {
         Ok(plan) => plan,
         Err(error) => {
             report.problems.push(error.to_string());

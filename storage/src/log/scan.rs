@@ -32,6 +32,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::entry::{self, Bad};
 use crate::error::{Corrupt, OpenError};
 use crate::log::header::{self, SegmentHeader};
+use crate::log::sparse::Sparse;
 use crate::log::table::Table;
 
 /// A segment file with a valid header.
@@ -100,6 +101,8 @@ fn walk(bytes: &[u8], header: &SegmentHeader, to: u64) -> Walk {
 pub(crate) enum Content {
     /// From its table; entries are checked when they are read.
     Sealed(Table),
+    /// The same, of a segment with holes.
+    Sparse(Sparse),
     /// By walking over all its entries.
     Walked(Walk),
 }
@@ -126,11 +129,24 @@ pub(crate) struct Plan<F> {
     pub(crate) dead: Vec<String>,
     /// An id no file has or had.
     pub(crate) next_id: u32,
+    /// First and last id of the segments that the snapshot says were installed.
+    pub(crate) base: (u32, u32),
+}
+
+/// What the snapshot says about the log; zeros when there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Floor {
+    /// Everything up to this index was flushed, and no hole is above it.
+    pub(crate) index: u64,
+    /// The term of the entry there.
+    pub(crate) term: u64,
+    /// First and last id of the segments that were installed with a snapshot.
+    pub(crate) base: (u32, u32),
 }
 
 /// Reads the headers of all segments and decides. Reads the entries of sealed segments only when
 /// it has to look for marks.
-pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::File>, OpenError> {
+pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> Result<Plan<D::File>, OpenError> {
     let mut used: Vec<File<D::File>> = Vec::new();
     let mut unused: Vec<File<D::File>> = Vec::new();
     let mut dead = Vec::new();
@@ -139,9 +155,6 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
         let Some((id, _)) = header::parse(name) else {
             continue;
         };
-        if used.last().is_some_and(|file| file.header.id == id) {
-            return Err(OpenError::Foreign { name: name.clone() });
-        }
         next_id = next_id.max(id.saturating_add(1));
         let file = disk.open(name).map_err(|source| OpenError::io("open", name, source))?;
         match SegmentHeader::decode(name, file.bytes())? {
@@ -157,7 +170,9 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
             }
         }
     }
-    let mut plan = Plan { parts: Vec::new(), beyond: Vec::new(), cut: None, torn: false, dead, next_id };
+    dead.extend(superseded(&mut used, snapshot.base)?);
+    let base = snapshot.base;
+    let mut plan = Plan { parts: Vec::new(), beyond: Vec::new(), cut: None, torn: false, dead, next_id, base };
     // Marks of what was dropped from the top.
     let mut floor = 0;
     let chain = loop {
@@ -183,8 +198,70 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
             }
         }
     };
-    read_chain(used, &unused, &chain, floor, &mut plan)?;
+    // What the snapshot covers was flushed before the snapshot was.
+    read_chain(used, &unused, &chain, floor.max(snapshot.index), &mut plan)?;
+    check_floor(&plan, snapshot)?;
     Ok(plan)
+}
+
+/// Takes out of `used` what does not count whatever the chain is: works of compaction and installs take the place of
+/// older files, and an install that the snapshot does not know was never finished. Returns the names.
+fn superseded<F>(used: &mut Vec<File<F>>, base: (u32, u32)) -> Result<Vec<String>, OpenError> {
+    let known = |header: &SegmentHeader| header.id >= base.0 && (!header.installed || header.id <= base.1);
+    let mut dead = Vec::new();
+    let mut take = |used: &mut Vec<File<F>>, keep: &dyn Fn(&SegmentHeader) -> bool| {
+        used.retain(|file| {
+            let stays = keep(&file.header);
+            if !stays {
+                dead.push(file.name.clone());
+            }
+            stays
+        });
+    };
+    take(used, &known);
+    let settled: Vec<_> =
+        used.iter().map(|f| &f.header).filter(|h| h.settled()).map(|h| (h.prev, h.id, h.version)).collect();
+    take(used, &|header| {
+        let replaced = |&(prev, id, version): &(u32, u32, u32)| {
+            header.id > prev && header.id < id || header.id == id && header.version < version
+        };
+        !settled.iter().any(replaced)
+    });
+    for pair in used.windows(2) {
+        if pair[0].header.id == pair[1].header.id {
+            return Err(OpenError::Foreign { name: pair[0].name.clone() });
+        }
+    }
+    Ok(dead)
+}
+
+/// Refuses a log that does not go with the snapshot: neither alone says what the state was.
+fn check_floor<F>(plan: &Plan<F>, snapshot: Floor) -> Result<(), OpenError> {
+    let wrong = |file: &str, index, reason| {
+        Err(OpenError::Corrupt(Corrupt { file: file.to_owned(), offset: 0, index, reason }))
+    };
+    let mut term = 0;
+    for part in &plan.parts {
+        let runs = match &part.content {
+            Content::Sealed(table) => &table.runs,
+            Content::Sparse(table) => &table.runs,
+            Content::Walked(walk) => &walk.runs,
+        };
+        term = runs.iter().rev().find(|run| run.0 <= snapshot.index).map_or(term, |run| run.1);
+        if let Content::Sparse(table) = &part.content
+            && table.hole > snapshot.index
+        {
+            return wrong(&part.file.name, table.hole, "an entry is missing that no snapshot covers");
+        }
+    }
+    let last = plan.parts.last().map_or(0, |part| part.last);
+    if last < snapshot.index {
+        return wrong(crate::snapshot::NAME, snapshot.index, "the log ends before the snapshot");
+    }
+    if term != snapshot.term {
+        return wrong(crate::snapshot::NAME, snapshot.index, "the log has another term at the snapshot's index");
+    }
+    Ok(())
 }
 
 /// The places in `used` of the segments that `top` leads back to, oldest first; or id and first
@@ -193,15 +270,14 @@ fn chain_of<F>(used: &[File<F>], top: &File<F>) -> Result<Vec<u32>, (u32, u64)> 
     let mut chain = vec![top.header.id];
     let mut above = &top.header;
     while above.prev != 0 {
-        let first = above.prev_first();
         let found = used
             .binary_search_by_key(&above.prev, |file| file.header.id)
             .ok()
             .map(|i| &used[i].header)
-            .filter(|header| header.first == first);
+            .filter(|header| above.follows(header));
         match found {
             Some(header) => above = header,
-            None => return Err((above.prev, first)),
+            None => return Err((above.prev, above.prev_first())),
         }
         chain.push(above.id);
     }
@@ -225,6 +301,7 @@ fn read_chain<F: DiskFile>(
         let (content, last) = read_segment(file, bound)?;
         let runs = match &content {
             Content::Sealed(table) => &table.runs,
+            Content::Sparse(table) => &table.runs,
             Content::Walked(walk) => &walk.runs,
         };
         // Both checked by themselves: only a wrong program writes terms that fall.
@@ -286,9 +363,15 @@ fn read_segment<F: DiskFile>(file: &File<F>, bound: Option<u64>) -> Result<(Cont
         let last = header.first + walk.offsets.len() as u64 - 1;
         return Ok((Content::Walked(walk), last));
     }
-    let table = Table::read(bytes, header.first, header.salt)
-        .map_err(|reason| file.corrupt(header.size, header.first, reason))?;
-    let last = header.first + u64::from(table.count) - 1;
+    let wrong = |reason| file.corrupt(header.size, header.first, reason);
+    let (content, last) = if header.sparse {
+        let table = Sparse::read(bytes, header.first, header.mark, header.salt).map_err(wrong)?;
+        (Content::Sparse(table), header.mark)
+    } else {
+        let table = Table::read(bytes, header.first, header.salt).map_err(wrong)?;
+        let last = header.first + u64::from(table.count) - 1;
+        (Content::Sealed(table), last)
+    };
     if last != header.mark {
         return Err(file.corrupt(0, header.first, "header and index table differ"));
     }
@@ -299,7 +382,7 @@ fn read_segment<F: DiskFile>(file: &File<F>, bound: Option<u64>) -> Result<(Cont
     if last + 1 < bound {
         return Err(file.corrupt(0, last + 1, "the segment ends before the next one begins"));
     }
-    Ok((Content::Sealed(table), bound - 1))
+    Ok((content, bound - 1))
 }
 
 /// Through which index of `file`'s entries something behind `offset` says the log was flushed.
@@ -318,6 +401,9 @@ fn marks_above<F: DiskFile>(used: &[File<F>], unused: &[File<F>], file: &File<F>
 
 /// Checks every entry of a segment, for the offline check.
 pub(crate) fn verify<F: DiskFile>(part: &Part<F>) -> (Walk, Option<Corrupt>) {
+    if let Content::Sparse(table) = &part.content {
+        return verify_sparse(part, table);
+    }
     let walk = walk(part.file.file.bytes(), &part.file.header, part.last);
     let index = part.file.header.first + walk.offsets.len() as u64;
     let problem = walk.bad.filter(|_| index <= part.last).map(|bad| Corrupt {
@@ -327,6 +413,27 @@ pub(crate) fn verify<F: DiskFile>(part: &Part<F>) -> (Walk, Option<Corrupt>) {
         reason: bad.text(),
     });
     (walk, problem)
+}
+
+/// Checks every entry of a segment with holes.
+fn verify_sparse<F: DiskFile>(part: &Part<F>, table: &Sparse) -> (Walk, Option<Corrupt>) {
+    let (bytes, salt) = (part.file.file.bytes(), part.file.header.salt);
+    let mut walk = Walk { end: table.end, runs: table.runs.clone(), ..Walk::default() };
+    for position in 0..table.count {
+        let (index, offset) = (table.index(bytes, position), table.offset(bytes, position));
+        let bad = match entry::read(bytes, offset, salt) {
+            Ok((_, entry)) if entry.index == index => {
+                walk.offsets.push(offset);
+                walk.data += entry.data.len() as u64;
+                continue;
+            }
+            Ok(_) => Bad::Order,
+            Err(bad) => bad,
+        };
+        let (file, offset) = (part.file.name.clone(), u64::from(offset));
+        return (walk, Some(Corrupt { file, offset, index, reason: bad.text() }));
+    }
+    (walk, None)
 }
 
 /// What one file says by itself, for the offline check of a log that makes no sense as a whole.
@@ -346,6 +453,20 @@ pub(crate) fn inspect_alone<D: Disk>(disk: &D, name: &str) -> Result<Option<Alon
     };
     let file = File { name: name.to_owned(), file, header };
     let header = &file.header;
+    if header.sparse {
+        let read = Sparse::read(file.file.bytes(), header.first, header.mark, header.salt);
+        let (first, last) = (header.first, header.mark);
+        let table = match read {
+            Ok(table) => table,
+            Err(reason) => {
+                let problem = Some(file.corrupt(header.size, first, reason));
+                return Ok(Some(Alone { first, sealed: true, walk: Walk::default(), problem }));
+            }
+        };
+        let part = Part { file, last, content: Content::Sparse(table) };
+        let (walk, problem) = verify(&part);
+        return Ok(Some(Alone { first, sealed: true, walk, problem: problem.map(OpenError::Corrupt) }));
+    }
     let to = if header.sealed { header.mark } else { u64::MAX };
     let walk = walk(file.file.bytes(), header, to);
     let index = header.first + walk.offsets.len() as u64;
