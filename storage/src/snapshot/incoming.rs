@@ -338,12 +338,17 @@ impl<D: Disk> std::fmt::Debug for Staged<D> {
 
 /// A staged snapshot that was not installed, and why. Nothing has changed; hand it to
 /// [`Storage::abandon_staged`](crate::Storage::abandon_staged), or try again.
-#[derive(Debug)]
 pub struct Refused<D: Disk> {
     /// What was refused.
     pub staged: Staged<D>,
     /// Why.
     pub reason: InstallError,
+}
+
+impl<D: Disk> std::fmt::Debug for Refused<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refused").field("staged", &self.staged).field("reason", &self.reason).finish()
+    }
 }
 
 impl<D: Disk> StageJob<D> {
