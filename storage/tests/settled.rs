@@ -609,7 +609,7 @@ fn a_snapshot_is_installed<D: Disk>(disk: &D, other: &D) {
     let (incoming, asked) = receive(&mut from, &mut to);
     assert_eq!(asked, live.iter().copied().filter(|i| *i > 30).collect::<Vec<_>>(), "only what it lacks");
     assert_eq!(all(&to), own, "the log in use is untouched");
-    let staged = incoming.finish().unwrap().run().unwrap();
+    let staged = to.received(incoming).unwrap().run().unwrap();
     assert_eq!(all(&to), own);
     to.install(staged).unwrap();
     assert_eq!(to.durable_index(), 0, "nothing of the new log is durable yet");
@@ -652,7 +652,8 @@ fn an_install_takes_what_is_here<D: Disk>(disk: &D, other: &D) {
     fill_mode(&mut to, &mut own, 170, 4, |_| RELEASE);
     let (incoming, asked) = receive(&mut from, &mut to);
     assert_eq!(asked, live.iter().copied().filter(|i| *i > 170).collect::<Vec<_>>());
-    to.install(incoming.finish().unwrap().run().unwrap()).unwrap();
+    let staged = to.received(incoming).unwrap().run().unwrap();
+    to.install(staged).unwrap();
     flush(&mut to);
     assert_eq!(present(&to, &log[..180]), live.into_iter().collect());
 }
@@ -667,7 +668,7 @@ fn an_install_is_not_needed<D: Disk>(disk: &D, other: &D) {
     for entry in &log[..185] {
         to.append(entry).unwrap();
     }
-    let staged = incoming.finish().unwrap().run().unwrap();
+    let staged = to.received(incoming).unwrap().run().unwrap();
     let refused = to.install(staged).unwrap_err();
     assert!(matches!(refused.reason, InstallError::InLog(180)), "{}", refused.reason);
     assert_eq!(to.last_index(), 185, "nothing was cut");
@@ -696,7 +697,7 @@ fn an_install_is_given_up<D: Disk>(disk: &D, other: &D) {
     assert_eq!(other.list().unwrap(), before);
     // A process that dies before the end leaves files that mean nothing.
     let (incoming, _) = receive(&mut from, &mut to);
-    let staged = incoming.finish().unwrap().run().unwrap();
+    let staged = to.received(incoming).unwrap().run().unwrap();
     assert!(other.list().unwrap().len() > before.len());
     drop((staged, to));
     assert!(check(other).is_sound(), "{}", check(other));
@@ -715,7 +716,8 @@ fn a_damaged_directory_is_set_aside<D: Disk>(disk: &D, other: &D) {
     let (mut from, log, live) = leader(disk);
     let mut to = open(other, 4096);
     let (incoming, _) = receive(&mut from, &mut to);
-    to.install(incoming.finish().unwrap().run().unwrap()).unwrap();
+    let staged = to.received(incoming).unwrap().run().unwrap();
+    to.install(staged).unwrap();
     set_vote(&mut to);
     let name = to.segments()[0].file_name();
     drop(to);
@@ -737,7 +739,8 @@ fn a_damaged_directory_is_set_aside<D: Disk>(disk: &D, other: &D) {
     assert!(to.meta().lost);
     let (incoming, asked) = receive(&mut from, &mut to);
     assert_eq!(asked, live);
-    to.install(incoming.finish().unwrap().run().unwrap()).unwrap();
+    let staged = to.received(incoming).unwrap().run().unwrap();
+    to.install(staged).unwrap();
     flush(&mut to);
     assert_eq!(present(&to, &log[..180]), live.into_iter().collect());
     drop(to);

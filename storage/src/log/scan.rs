@@ -182,9 +182,9 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> R
         match chain_of(&used, top) {
             Ok(chain) => break chain,
             Err((missing, first)) => {
-                let above = used.iter().filter(|file| file.header.id > missing);
-                let marks = above.map(|file| file.marks(0)).max().unwrap_or(0);
-                floor = floor.max(marks);
+                // The marks of this one only: another with a higher id than the missing one need not stand on it (a
+                // log goes on while an install beside it has its ids already). If it does, its turn comes.
+                floor = floor.max(top.marks(0));
                 if floor >= first {
                     return Err(OpenError::Corrupt(Corrupt {
                         file: header::name(missing, header::VERSION),

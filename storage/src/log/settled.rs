@@ -266,10 +266,6 @@ impl<D: Disk> Log<D> {
         self.segments.push(Segment::blank(next.0, header));
     }
 
-    pub(crate) fn delete_later(&mut self, name: String) {
-        self.dead.push(name);
-    }
-
     pub(crate) fn segment_size(&self) -> u32 {
         self.make.size
     }

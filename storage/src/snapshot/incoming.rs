@@ -280,15 +280,12 @@ impl<D: Disk> Incoming<D> {
         Ok(())
     }
 
-    /// What makes it durable beside the log that is in use, once it is complete.
-    ///
-    /// # Errors
-    /// [`InstallError::Order`] or [`InstallError::Offset`] when something is missing, or what the disk says.
-    pub fn finish(mut self) -> Result<StageJob<D>, InstallError> {
+    /// What makes it durable beside the log that is in use, once it is complete. The ids are set.
+    pub(crate) fn finish(mut self) -> Result<StageJob<D>, InstallError> {
         if let Some(reference) = self.next() {
             return Err(InstallError::Order { expected: reference.index });
         }
-        if !self.is_complete() || self.first_id == 0 {
+        if !self.is_complete() {
             return Err(InstallError::Offset { expected: self.received });
         }
         while self.segments.len() < self.groups.len() {

@@ -9,7 +9,7 @@ use crate::error::{Corrupt, WorkError};
 use crate::log::{Bounds, Compacted, CompactionJob, Lookup};
 use crate::snapshot::{
     Begun, Commit, Incoming, InstallError, NAME, RECEIVING, Reader, Reference, Refused, Snapshot, SnapshotInfo,
-    SnapshotJob, SnapshotStream, Staged, WRITING, Work, Written,
+    SnapshotJob, SnapshotStream, StageJob, Staged, WRITING, Work, Written,
 };
 use crate::storage::Storage;
 
@@ -78,11 +78,12 @@ impl<D: Disk> Storage<D> {
     pub fn snapshotted(&mut self, result: Result<Written<D>, WorkError>) -> Result<bool, WorkError> {
         self.snapshots.work = Work::Idle;
         let written = result?;
-        self.sequence += 1;
         if written.epoch != self.log.epoch() {
-            self.log.delete_later(WRITING.to_owned());
+            // Now and not with a flush: by then the name may be that of another one.
+            let _ = self.disk.remove(WRITING);
             return Ok(false);
         }
+        self.sequence += 1;
         self.snapshots.commit = Some(Commit { from: WRITING, snapshot: Arc::new(written.file), in_flight: false });
         Ok(true)
     }
@@ -233,6 +234,15 @@ impl<D: Disk> Storage<D> {
             copied += 1;
         }
         Ok(copied)
+    }
+
+    /// What makes a received snapshot durable beside the log that is in use, once it is complete.
+    ///
+    /// # Errors
+    /// [`InstallError::Order`] or [`InstallError::Offset`] when something is missing, or what the disk says.
+    pub fn received(&mut self, mut incoming: Incoming<D>) -> Result<StageJob<D>, InstallError> {
+        self.give_ids(&mut incoming);
+        incoming.finish()
     }
 
     fn give_ids(&mut self, incoming: &mut Incoming<D>) {
