@@ -141,8 +141,8 @@ impl SegmentHeader {
     }
 
     /// Whether this file is a work of compaction or an install: it got its name, or the right to
-    /// count, only after all of it was durable. It takes the place of all files with lower ids down
-    /// to `prev`, and of those with its own id and lower versions.
+    /// count, only after all of it was durable. It takes the place of the version of its id before
+    /// it, and of those below that it was merged from: `prev` leads past them.
     pub(crate) fn settled(&self) -> bool {
         self.installed || self.version > VERSION
     }

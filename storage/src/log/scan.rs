@@ -170,7 +170,7 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> R
             }
         }
     }
-    dead.extend(superseded(&mut used, snapshot.base)?);
+    dead.extend(superseded(&mut used, snapshot.base));
     let base = snapshot.base;
     let mut plan = Plan { parts: Vec::new(), beyond: Vec::new(), cut: None, torn: false, dead, next_id, base };
     // Marks of what was dropped from the top.
@@ -204,35 +204,25 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> R
     Ok(plan)
 }
 
-/// Takes out of `used` what does not count whatever the chain is: works of compaction and installs take the place of
-/// older files, and an install that the snapshot does not know was never finished. Returns the names.
-fn superseded<F>(used: &mut Vec<File<F>>, base: (u32, u32)) -> Result<Vec<String>, OpenError> {
-    let known = |header: &SegmentHeader| header.id >= base.0 && (!header.installed || header.id <= base.1);
-    let mut dead = Vec::new();
-    let mut take = |used: &mut Vec<File<F>>, keep: &dyn Fn(&SegmentHeader) -> bool| {
-        used.retain(|file| {
-            let stays = keep(&file.header);
-            if !stays {
-                dead.push(file.name.clone());
-            }
-            stays
-        });
-    };
-    take(used, &known);
-    let settled: Vec<_> =
-        used.iter().map(|f| &f.header).filter(|h| h.settled()).map(|h| (h.prev, h.id, h.version)).collect();
-    take(used, &|header| {
-        let replaced = |&(prev, id, version): &(u32, u32, u32)| {
-            header.id > prev && header.id < id || header.id == id && header.version < version
-        };
-        !settled.iter().any(replaced)
-    });
-    for pair in used.windows(2) {
-        if pair[0].header.id == pair[1].header.id {
-            return Err(OpenError::Foreign { name: pair[0].name.clone() });
-        }
+/// Takes out of `used` what does not count whatever the chain is, and returns its names: an install that the snapshot
+/// does not know was never finished; what is older than the one that it knows was replaced by it; and of two versions of a
+/// segment the higher is complete, or it would not have its name. (What a merge has taken up besides is not led to.)
+fn superseded<F>(used: &mut Vec<File<F>>, base: (u32, u32)) -> Vec<String> {
+    let mut highest = std::collections::BTreeMap::new();
+    for file in used.iter() {
+        let version = highest.entry(file.header.id).or_insert(0);
+        *version = file.header.version.max(*version);
     }
-    Ok(dead)
+    let mut dead = Vec::new();
+    used.retain(|File { name, header, .. }| {
+        let known = header.id >= base.0 && (!header.installed || header.id <= base.1);
+        let counts = known && highest.get(&header.id) == Some(&header.version);
+        if !counts {
+            dead.push(name.clone());
+        }
+        counts
+    });
+    dead
 }
 
 /// Refuses a log that does not go with the snapshot: neither alone says what the state was.
