@@ -128,13 +128,18 @@ pub(crate) fn names<D: Disk>(disk: &D) -> Result<Vec<String>, OpenError> {
             || name == configuration::NAME
             || name == configuration::TEMPORARY
             || is_leftover(name)
-            || repair::is_set_aside(name)
+            || is_set_aside(name)
             || name == snapshot::NAME;
         if !known {
             return Err(OpenError::Foreign { name: name.clone() });
         }
     }
     Ok(names)
+}
+
+/// Whether a file is kept for inspection only; see [`Storage::open_damaged`].
+pub(crate) fn is_set_aside(name: &str) -> bool {
+    repair::is_set_aside(name)
 }
 
 /// Whether a file is work that was never finished: without meaning, and deleted at open.

@@ -127,8 +127,7 @@ impl Life {
     fn open(&mut self) -> Storage<MemDisk> {
         loop {
             let names = self.disk.list().unwrap_or_default();
-            self.stats.leftovers_found +=
-                u64::from(names.iter().any(|n| n.ends_with(".tmp") || n.ends_with(".part")));
+            self.stats.leftovers_found += u64::from(names.iter().any(|n| n.ends_with(".tmp") || n.ends_with(".part")));
             if self.rng.one_in(5) {
                 self.disk.cut_after(self.rng.below(25));
             } else {
@@ -253,7 +252,12 @@ impl Life {
         let Some((job, captured)) = self.flush.take() else {
             let carries = storage.is_snapshot_pending();
             let captured = Captured { branch: self.branches.len() - 1, len: self.present().log.len(), carries };
-            let job = if self.rng.one_in(4) { storage.mark_idle(); storage.flush_promises() } else { storage.flush() };
+            let job = if self.rng.one_in(4) {
+                storage.mark_idle();
+                storage.flush_promises()
+            } else {
+                storage.flush()
+            };
             // The promise of a log is none; only a snapshot makes it a flush.
             self.flush = job.map(|job| (job, captured));
             if self.flush.is_some() && carries {
@@ -350,8 +354,7 @@ impl Life {
             let through = if self.rng.one_in(3) { self.rng.below(self.committed + 1) } else { u64::MAX };
             let global = if self.rng.one_in(2) { self.rng.below(self.committed + 1) } else { u64::MAX };
             let bounds = Bounds { through, global, machine_snapshots: true };
-            self.compaction =
-                if self.rng.one_in(2) { storage.plan_minor(bounds) } else { storage.plan_major(bounds) };
+            self.compaction = if self.rng.one_in(2) { storage.plan_minor(bounds) } else { storage.plan_major(bounds) };
             return true;
         };
         if self.rng.one_in(12) {

@@ -26,7 +26,7 @@ pub use segment::SegmentInfo;
 
 pub(crate) use header::{SegmentHeader, is_temporary, name as segment_name, parse};
 pub(crate) use open::{found, fresh};
-pub(crate) use scan::{Floor, inspect, inspect_alone, verify};
+pub(crate) use scan::{Floor, Part, entry_at, inspect, inspect_alone, verify};
 pub(crate) use segment::{Segment, Source};
 pub(crate) use writer::{Contents, Writer};
 

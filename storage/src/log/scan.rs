@@ -29,7 +29,7 @@
 
 use crate::bytes::{at, is_zero, narrow};
 use crate::disk::{Disk, DiskFile};
-use crate::entry::{self, Bad};
+use crate::entry::{self, Bad, EntryRef};
 use crate::error::{Corrupt, OpenError};
 use crate::log::header::{self, SegmentHeader};
 use crate::log::sparse::Sparse;
@@ -113,6 +113,16 @@ pub(crate) struct Part<F> {
     /// The last index that is in the log; `first - 1` when there is none.
     pub(crate) last: u64,
     pub(crate) content: Content,
+}
+
+impl<F> Part<F> {
+    /// Indexes of it that have no entry.
+    pub(crate) fn holes(&self) -> u64 {
+        match &self.content {
+            Content::Sparse(table) => self.last + 1 - self.file.header.first - u64::from(table.count),
+            Content::Sealed(_) | Content::Walked(_) => 0,
+        }
+    }
 }
 
 /// What an open has to do.
@@ -424,6 +434,28 @@ fn verify_sparse<F: DiskFile>(part: &Part<F>, table: &Sparse) -> (Walk, Option<C
         return (walk, Some(Corrupt { file, offset, index, reason: bad.text() }));
     }
     (walk, None)
+}
+
+/// Where the entry at `index` lies in a segment of the log; `None` when it has none there.
+fn place<F: DiskFile>(part: &Part<F>, index: u64) -> Option<u32> {
+    let first = part.file.header.first;
+    if index < first || index > part.last {
+        return None;
+    }
+    let (bytes, position) = (part.file.file.bytes(), index - first);
+    match &part.content {
+        Content::Sealed(table) => u32::try_from(position).ok().map(|position| table.offset(bytes, position)),
+        Content::Sparse(table) => table.position(bytes, index).map(|position| table.offset(bytes, position)),
+        Content::Walked(walk) => usize::try_from(position).ok().and_then(|i| walk.offsets.get(i)).copied(),
+    }
+}
+
+/// The entry at `index` of a log, for the offline check: `None` when it is not there or not whole.
+pub(crate) fn entry_at<F: DiskFile>(parts: &[Part<F>], index: u64) -> Option<EntryRef<'_>> {
+    let i = parts.partition_point(|part| part.file.header.first <= index).checked_sub(1)?;
+    let (part, offset) = (&parts[i], place(&parts[i], index)?);
+    let (_, entry) = entry::read(part.file.file.bytes(), offset, part.file.header.salt).ok()?;
+    (entry.index == index).then_some(entry)
 }
 
 /// What one file says by itself, for the offline check of a log that makes no sense as a whole.

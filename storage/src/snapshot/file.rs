@@ -240,7 +240,7 @@ impl<F: DiskFile> SnapshotFile<F> {
         for i in 0..self.references() {
             let reference = self.reference(i);
             if reference.index <= below || reference.index > info.index {
-                let place = HEADER + RUN * self.head.runs + REFERENCE * i;
+                let place = self.reference_at(i);
                 return Err(corrupt(self.name, place, reference.index, "the snapshot's references make no sense"));
             }
             below = reference.index;
@@ -263,8 +263,13 @@ impl<F: DiskFile> SnapshotFile<F> {
         size(self.head.info.references)
     }
 
+    /// Where reference number `i` lies in the file.
+    pub(crate) fn reference_at(&self, i: usize) -> usize {
+        HEADER + RUN * self.head.runs + REFERENCE * i
+    }
+
     pub(crate) fn reference(&self, i: usize) -> Reference {
-        let place = HEADER + RUN * self.head.runs + REFERENCE * i;
+        let place = self.reference_at(i);
         let bytes = self.file.bytes();
         Reference {
             index: u64_at(bytes, place),

@@ -14,7 +14,7 @@ pub use file::{Reference, SnapshotInfo};
 pub use incoming::{Incoming, InstallError, Refused, StageJob, Staged};
 pub use job::{SnapshotJob, Written};
 
-pub(crate) use file::{NAME, RECEIVING, SnapshotFile, WRITING};
+pub(crate) use file::{NAME, RECEIVING, SnapshotFile, WRITING, corrupt};
 pub(crate) use incoming::Begun;
 pub(crate) use job::Reader;
 
