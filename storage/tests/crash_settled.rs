@@ -69,9 +69,12 @@ stats! {
 /// What is under way.
 enum Receiving {
     No,
-    Chunks(Box<(Incoming<MemDisk>, Storage<MemDisk>, Vec<Entry>, Record)>),
+    Chunks(Box<(Incoming<MemDisk>, Leader)>),
     Staged(Box<(Staged<MemDisk>, Vec<Entry>, Record)>),
 }
+
+/// The server that sends, its log through the snapshot, and the snapshot.
+type Leader = (Storage<MemDisk>, Vec<Entry>, Record);
 
 /// One directory through several crashes.
 struct Life {
@@ -374,7 +377,7 @@ impl Life {
     }
 
     /// Another server's log and snapshot: the same up to the snapshot here, other entries above.
-    fn leader(&mut self) -> (Storage<MemDisk>, Vec<Entry>, Record) {
+    fn leader(&mut self) -> Leader {
         let mut leader = open(&MemDisk::new(), self.segment);
         let present = self.present();
         let shared = self.committed + self.rng.below(present.log.len() as u64 - self.committed + 1);
@@ -407,14 +410,14 @@ impl Life {
                 let (mut leader, log, record) = self.leader();
                 let stream = leader.stream().unwrap();
                 match storage.receive(stream.chunk(0, 500).unwrap()) {
-                    Ok(incoming) => self.receiving = Receiving::Chunks(Box::new((incoming, leader, log, record))),
+                    Ok(incoming) => self.receiving = Receiving::Chunks(Box::new((incoming, (leader, log, record)))),
                     Err(InstallError::Io(_)) => assert!(self.disk.is_cut()),
                     Err(InstallError::Busy) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
             Receiving::Chunks(mut state) => {
-                let (incoming, leader, ..) = &mut *state;
+                let (incoming, (leader, ..)) = &mut *state;
                 if !incoming.is_complete() {
                     let at = incoming.received();
                     let stream = leader.stream().unwrap();
@@ -436,7 +439,7 @@ impl Life {
                     self.receiving = Receiving::Chunks(state);
                     return true;
                 }
-                let (incoming, _, log, record) = *state;
+                let (incoming, (_, log, record)) = *state;
                 if self.rng.one_in(10) {
                     storage.abandon(incoming);
                     return true;
@@ -444,7 +447,7 @@ impl Life {
                 if self.rng.one_in(5) {
                     self.disk.cut_after(self.rng.below(10));
                 }
-                match storage.received(incoming).and_then(|job| job.run()) {
+                match storage.received(incoming).and_then(copycat_storage::StageJob::run) {
                     Ok(staged) => {
                         self.receiving = Receiving::Staged(Box::new((staged, log, record)));
                         self.disk.cut_after(u64::MAX);

@@ -272,7 +272,7 @@ fn compaction_moves_no_index<D: Disk>(disk: &D, _: &D) {
 fn minor_keeps_tombstones_and_major_drops_them<D: Disk>(disk: &D, _: &D) {
     let mut storage = open(disk, 4096);
     let mut log = Vec::new();
-    let mode = |index: u64| if index % 3 == 0 { TOMBSTONE } else { RELEASE };
+    let mode = |index: u64| if index.is_multiple_of(3) { TOMBSTONE } else { RELEASE };
     fill_mode(&mut storage, &mut log, 120, 1, mode);
     settle(&mut storage);
     snapshot(&mut storage, 120, &[], b"");
@@ -308,7 +308,7 @@ fn every_mode_by_the_table<D: Disk>(disk: &D, _: &D) {
     let edge = storage.segments().iter().filter(|s| s.sealed).map(|s| s.last).max().unwrap();
     let (global, through) = (edge / 2, edge);
     let stays = |index: u64, major: bool, machine: bool| {
-        let released = (index / 11) % 2 == 0;
+        let released = (index / 11).is_multiple_of(2);
         let below = index <= global;
         let dropped = match index % 11 {
             0 => machine || released && below && major,

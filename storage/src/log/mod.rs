@@ -16,6 +16,7 @@ mod segment;
 mod settled;
 mod sparse;
 mod table;
+mod verify;
 mod writer;
 
 use std::sync::Arc;
@@ -26,8 +27,9 @@ pub use segment::SegmentInfo;
 
 pub(crate) use header::{SegmentHeader, is_temporary, name as segment_name, parse};
 pub(crate) use open::{found, fresh};
-pub(crate) use scan::{Floor, Part, entry_at, inspect, inspect_alone, verify};
+pub(crate) use scan::{Floor, Part, inspect};
 pub(crate) use segment::{Segment, Source};
+pub(crate) use verify::{entry_at, inspect_alone, verify};
 pub(crate) use writer::{Contents, Writer};
 
 use crate::disk::{Disk, DiskFile};

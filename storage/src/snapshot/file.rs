@@ -40,6 +40,9 @@ pub(crate) const HEADER: usize = 96;
 /// Bytes of payload with a checksum of their own.
 pub(crate) const BLOCK: usize = 64 << 10;
 
+/// More bytes than any snapshot has, and few enough to be added up.
+const MOST: u64 = 1 << 48;
+
 const MAGIC: &[u8; 8] = b"CCATSNAP";
 const FORMAT: u16 = 1;
 const RUN: usize = 16;
@@ -160,7 +163,8 @@ impl Head {
         let head =
             Head { info, runs: size(u64::from(u32_at(bytes, 56))), base: (u32_at(bytes, 68), u32_at(bytes, 72)) };
         // Bounds first: nothing read from the disk is used as a length unchecked.
-        let plausible = info.payload <= len && info.references <= len / REFERENCE as u64 && head.runs as u64 <= len;
+        let plausible =
+            len <= MOST && info.payload <= len && info.references <= len / REFERENCE as u64 && head.runs as u64 <= len;
         if info.size != len || !plausible || head.front() as u64 + info.payload != len {
             return Err(corrupt("the snapshot does not have the size in its header"));
         }

@@ -349,12 +349,23 @@ impl<D: Disk> std::fmt::Debug for Refused<D> {
 }
 
 impl<D: Disk> StageJob<D> {
-    /// Checks the payload and makes everything durable. Blocks; for any thread. After an error the files stay until the
-    /// next open, or the next snapshot that is received.
+    /// Checks the payload and makes everything durable. Blocks; for any thread.
     ///
     /// # Errors
-    /// [`InstallError::Unusable`], or what the disk says.
+    /// [`InstallError::Unusable`], or what the disk says. What was received is deleted then.
     pub fn run(self) -> Result<Staged<D>, InstallError> {
+        let (disk, made) = (self.incoming.disk.clone(), self.incoming.made.clone());
+        let result = self.steps();
+        if result.is_err() {
+            for name in made {
+                // What stays is deleted by the next open.
+                let _ = disk.remove(&name);
+            }
+        }
+        result
+    }
+
+    fn steps(self) -> Result<Staged<D>, InstallError> {
         let Incoming { disk, mut snapshot, begun, segments, made, .. } = self.incoming;
         for i in 0..snapshot.head.blocks() {
             snapshot.block(i)?;

@@ -268,7 +268,7 @@ impl<D: Disk> Storage<D> {
         };
         self.log.install(staged.segments, staged.snapshot.runs(), next);
         let snapshot = Arc::new(staged.snapshot);
-        self.log.release_unreferred(&snapshot);
+        // Every entry that came is referred to, so there is none to be marked as released.
         self.snapshots.current = Some(Arc::clone(&snapshot));
         self.snapshots.commit = Some(Commit { from: RECEIVING, snapshot, in_flight: false });
         self.sequence += 1;
