@@ -253,3 +253,37 @@ fn a_repair_may_be_cut_anywhere() {
     }
     assert!(cuts > 20, "{cuts}");
 }
+
+#[test]
+fn a_log_that_ends_before_the_snapshot_is_refused() {
+    let disk = MemDisk::new();
+    let mut storage = open(&disk, 4096);
+    for index in 1..=6 {
+        storage.append(&entry(index, 1, &[5; 100])).unwrap();
+    }
+    settle(&mut storage);
+    let shorter = disk.fork();
+    storage.append(&entry(7, 1, &[5; 100])).unwrap();
+    snapshot(&mut storage, 7, Vec::new(), Vec::new());
+    shorter.put("snapshot", &disk.get("snapshot").unwrap());
+    let error = try_open(&shorter, 4096, 1).unwrap_err();
+    assert!(matches!(&error, OpenError::Corrupt(corrupt) if corrupt.index == 7), "{error}");
+    assert!(!check(&shorter).is_sound());
+}
+
+#[test]
+fn what_the_snapshot_covers_is_no_tail() {
+    let disk = MemDisk::new();
+    let mut storage = open(&disk, 4096);
+    for index in 1..=6 {
+        storage.append(&entry(index, 1, &[5; 100])).unwrap();
+    }
+    // No mark says that these were flushed, but the snapshot does.
+    snapshot(&mut storage, 6, Vec::new(), Vec::new());
+    drop(storage);
+    let last = 64 + 5 * 168;
+    disk.corrupt("0000000001-0001.log", last + 80, 1).unwrap();
+    let error = try_open(&disk, 4096, 1).unwrap_err();
+    let OpenError::Corrupt(corrupt) = error else { panic!("{error}") };
+    assert_eq!((corrupt.file.as_str(), corrupt.offset, corrupt.index), ("0000000001-0001.log", last, 6));
+}

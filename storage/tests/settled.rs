@@ -805,3 +805,38 @@ fn a_full_disk_keeps_what_there_is() {
     flush(&mut storage);
     assert!(!disk.list().unwrap().iter().any(|name| name.ends_with(".tmp")));
 }
+
+/// Cut at each step of a compaction and of the flush that deletes the old files, and whatever of the directory survives.
+#[test]
+fn a_compaction_may_be_cut_anywhere() {
+    let build = MemDisk::new();
+    let mut storage = open(&build, 4096);
+    let mut log = Vec::new();
+    fill_mode(&mut storage, &mut log, 90, 1, |_| RELEASE);
+    settle(&mut storage);
+    let live = [5, 40, 41];
+    snapshot(&mut storage, 80, &live, b"state");
+    settle(&mut storage);
+    drop(storage);
+    let (mut cuts, mut compacted) = (0, 0);
+    for steps in 0..40 {
+        for seed in 0..25 {
+            let disk = build.fork();
+            let mut storage = open(&disk, 4096);
+            disk.cut_after(steps);
+            let result = storage.plan_major(everything()).unwrap().run();
+            let _ = storage.compacted(result);
+            if let Some(job) = storage.flush() {
+                let _ = job.run();
+            }
+            cuts += u64::from(disk.is_cut());
+            let mut rng = common::Rng(seed);
+            disk.crash(&mut || rng.next());
+            assert!(check(&disk).is_sound(), "{steps} steps, seed {seed}: {}", check(&disk));
+            let found = present(&open(&disk, 4096), &log);
+            assert!(live.iter().all(|index| found.contains(index)));
+            compacted += u64::from(found.len() < log.len());
+        }
+    }
+    assert!(cuts > 300 && compacted > 300, "{cuts} {compacted}");
+}

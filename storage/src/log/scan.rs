@@ -215,8 +215,8 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> R
 }
 
 /// Takes out of `used` what does not count whatever the chain is, and returns its names: an install that the snapshot
-/// does not know was never finished; what is older than the one that it knows was replaced by it; and of two versions of a
-/// segment the higher is complete, or it would not have its name. (What a merge has taken up besides is not led to.)
+/// does not know was never finished; of two versions of a segment the
+/// higher is complete, or it would not have its name. (What a merge has taken up, and the log before an install, is not led to.)
 fn superseded<F>(used: &mut Vec<File<F>>, base: (u32, u32)) -> Vec<String> {
     let mut highest = std::collections::BTreeMap::new();
     for file in used.iter() {
@@ -225,7 +225,7 @@ fn superseded<F>(used: &mut Vec<File<F>>, base: (u32, u32)) -> Vec<String> {
     }
     let mut dead = Vec::new();
     used.retain(|File { name, header, .. }| {
-        let known = header.id >= base.0 && (!header.installed || header.id <= base.1);
+        let known = !header.installed || (base.0..=base.1).contains(&header.id);
         let counts = known && highest.get(&header.id) == Some(&header.version);
         if !counts {
             dead.push(name.clone());
