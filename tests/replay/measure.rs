@@ -1,7 +1,7 @@
 //! What a snapshot costs. `cargo test --profile quick --test replay -- --ignored --nocapture measure`
 
 use copycat::engine::Kind;
-use copycat::engine::machine::{Executor, StateMachine, encode_operation};
+use copycat::engine::machine::{Executor, encode_operation};
 use copycat::store::{Command, Condition, Store};
 use copycat_storage::EntryRef;
 use rustix::time::{ClockId, clock_gettime};
