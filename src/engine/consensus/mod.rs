@@ -26,6 +26,7 @@ mod quorum;
 mod reads;
 mod status;
 mod submit;
+mod until_merged;
 
 pub use change::{Change, ConfigurationError};
 pub use configuration::{Configuration, MEMBERS, Member, MemberStatus, MemberType};
