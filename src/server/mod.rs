@@ -20,6 +20,7 @@ mod start;
 mod transport;
 mod view;
 mod waiters;
+mod worker;
 
 pub use durability::Durability;
 pub use requests::{Refusal, Reply, Request};

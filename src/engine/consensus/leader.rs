@@ -358,6 +358,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             if unsent && !votes {
                 self.configure(id);
             }
+            // What it lacks is no longer in the log.
+            if unsent && votes && self.lacks_entries(id) {
+                self.offer(id);
+            }
             if !sent && (unsent || awaited) {
                 self.send_append(now, id, false)?;
             }
@@ -365,10 +369,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         Ok(())
     }
 
+    fn lacks_entries(&self, id: ServerId) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        leader.progress.get(&id).is_some_and(|p| !self.has_entries_from(p.next))
+    }
+
     fn may_send_entries(&self, id: ServerId) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         leader.progress.get(&id).is_some_and(|p| {
             p.next <= self.storage.last_index()
+                && self.has_entries_from(p.next)
                 && match p.mode {
                     Mode::Probe { waiting } => !waiting,
                     Mode::Replicate => p.inflight.len() < self.options.append_inflight,
@@ -377,7 +387,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn send_append(&mut self, now: Now, to: ServerId, with_entries: bool) -> Result<(), Fatal> {
-        let (term, commit, digest) = (self.term(), self.commit, self.agreed);
+        let (term, commit, digest, global) = (self.term(), self.commit, self.agreed, self.global);
         let (count, bytes) = (self.options.append_entries, self.options.append_bytes);
         let votes = self.configuration().is_voter(to);
         let RoleState::Leader(leader) = &mut self.role else { return Ok(()) };
@@ -400,6 +410,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             round: leader.round,
             recover_to: p.lost_until,
             digest,
+            global,
         };
         self.send(to, message);
         Ok(())
