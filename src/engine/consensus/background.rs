@@ -133,6 +133,14 @@ pub(super) struct Background {
     pub(super) compactions: u64,
 }
 
+impl Background {
+    /// There is no state any more. What is out ends by itself.
+    pub(super) fn forget(&mut self) {
+        let (busy, compactions) = (self.busy, self.compactions);
+        *self = Self { busy, compactions, ..Self::default() };
+    }
+}
+
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Something to do on another thread, if there is something and nothing is out.
     pub fn work(&mut self) -> Option<Work<D>> {

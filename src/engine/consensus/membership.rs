@@ -239,6 +239,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         #[cfg(feature = "planted-bugs")]
         self.executor.plant(self.options.bug);
         (self.commit, self.compared, self.agreed) = (0, 0, (0, 0));
+        self.background.forget();
         if let RoleState::Follower(f) = &mut self.role {
             f.forget_log();
         }
