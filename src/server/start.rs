@@ -43,6 +43,8 @@ pub struct Options {
     pub join: Vec<String>,
     /// What a server that joins wants to be: it enters as passive (or reserve), and votes when it has caught up.
     pub member_type: MemberType,
+    /// After so many bytes of log entries a snapshot is taken; `None`: half a segment.
+    pub snapshot_bytes: Option<u64>,
     /// While this server leads: members that are not heard are replaced by those that are kept ready.
     pub auto_replace: bool,
     /// The HTTP address that others are told; the own one by default.
@@ -73,6 +75,7 @@ impl Options {
             bootstrap,
             join: Vec::new(),
             member_type: MemberType::Active,
+            snapshot_bytes: None,
             auto_replace: false,
             advertise_http: None,
             durability: Durability::Always,
@@ -269,6 +272,7 @@ impl Server {
         engine_options.session_answers = options.session_answers;
         engine_options.session_limits.events = options.session_events;
         engine_options.auto_replace = options.auto_replace;
+        engine_options.snapshot_bytes = options.snapshot_bytes.unwrap_or(u64::from(options.segment_size) / 2);
         let start = |storage| {
             let (options, now) = (engine_options.clone(), clock::now());
             Engine::new(id, options, seed, now, storage, Store::default, initial.clone())

@@ -49,6 +49,8 @@ pub(super) struct Leader {
     tick_at: Option<Duration>,
     /// When it last looked at the clock.
     awake: Duration,
+    /// There is room on the disk for what clients want written.
+    pub(super) room: bool,
     /// Changes of the configuration that wait for the last one to be committed.
     pub(super) changes: VecDeque<(RequestId, Change)>,
     pub(super) sequencing: Sequencing,
@@ -106,6 +108,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             no_lease: false,
             tick_at: None,
             awake: now.monotonic,
+            room: true,
             changes: VecDeque::new(),
             sequencing: Sequencing::default(),
             keep_alives: Vec::new(),
@@ -184,6 +187,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let Some(leader) = self.leading() else { return };
         if now.monotonic >= leader.heartbeat_at {
+            self.look_for_room(now);
+            let Some(leader) = self.leading() else { return };
             leader.heartbeat_at = now.monotonic + interval;
             for p in leader.progress.values_mut() {
                 if let Mode::Probe { waiting } = &mut p.mode {
@@ -191,6 +196,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 }
             }
             self.start_round(now);
+        }
+    }
+
+    /// With little room left, clients' writes are refused, so that signs of life, elections and compaction can go on. When
+    /// there is room again, sessions begin their timeouts anew: their clients may have been told to wait.
+    fn look_for_room(&mut self, now: Now) {
+        // What the system does not tell is found out by appending.
+        let room = self.storage.has_room(0).unwrap_or(true);
+        let Some(leader) = self.leading() else { return };
+        let had = std::mem::replace(&mut leader.room, room);
+        if room && !had {
+            // Without room for it there is none.
+            let _ = self.append_own(now, Kind::Initialize, CompactionMode::Release, Vec::new());
         }
     }
 
