@@ -489,7 +489,8 @@ impl World {
         while !batch && result.is_ok() {
             let Some(engine) = &mut self.servers[at].engine else { break };
             match engine.poll(now) {
-                Ok(true) => {}
+                // What it commits now, it may have discarded in the next step.
+                Ok(true) => self.invariants.check(&self.servers, at, self.time)?,
                 Ok(false) => break,
                 Err(e) => result = Err(e),
             }
