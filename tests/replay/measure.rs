@@ -49,14 +49,14 @@ fn measure_applying() {
         for key in 0..keys {
             apply(&mut executor, &put(key, size));
         }
-        let rates: Vec<u64> = (0..7).map(|_| rate(&mut executor, keys, size) as u64).collect();
+        let rates: Vec<f64> = (0..7).map(|_| rate(&mut executor, keys, size)).collect();
         let begin = busy();
         let get = encode_operation(&copycat::store::Query::Get { key: b"bench-key-0000000000000000005000".to_vec() });
         for _ in 0..100_000 {
             std::hint::black_box(executor.query(&get));
         }
         let get = (busy() - begin).as_nanos() / 100_000;
-        println!("{keys} keys of {size} bytes: puts a second {rates:?}, a get {get} ns");
+        println!("{keys} keys of {size} bytes: puts a second {rates:.0?}, a get {get} ns");
     }
 }
 
