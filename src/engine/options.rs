@@ -187,11 +187,17 @@ pub enum Bug {
     SnapshotForgetsNextTimer,
     /// A snapshot leaves out log time.
     SnapshotForgetsTime,
+    /// A snapshot leaves out the configuration.
+    SnapshotWithoutConfiguration,
+    /// Appends leave out what the state machine has released.
+    ReleasedSkippedInAppends,
+    /// What waited for entries that a snapshot came instead of is said to have had no effect.
+    InstallSaysNotApplied,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
-    /// Those that the simulator must find. (What a snapshot leaves out, the replay checker's tests find.)
+    /// All of them.
     pub const ALL: &[Self] = &[
         Self::VoteBeforeDurable,
         Self::AcknowledgeBeforeDurable,
@@ -229,6 +235,16 @@ impl Bug {
         Self::DiscardBeforeCommit,
         Self::NoCheckQuorum,
         Self::HungryForEver,
+        Self::SnapshotWithoutAnswers,
+        Self::SnapshotWithoutKeys,
+        Self::SnapshotWithoutEvents,
+        Self::SnapshotForgetsBackPointer,
+        Self::SnapshotWithoutTimers,
+        Self::SnapshotForgetsNextTimer,
+        Self::SnapshotForgetsTime,
+        Self::SnapshotWithoutConfiguration,
+        Self::ReleasedSkippedInAppends,
+        Self::InstallSaysNotApplied,
     ];
 }
 

@@ -67,9 +67,9 @@ fn overwrites_take_bounded_room() {
     (1..=3).for_each(|id| shape.run(id, &["--bootstrap", &list]));
     (1..=3).for_each(|id| shape.wait_until_ready(id));
     for n in 0..1000 {
-        let value = get(shape.http(1 + n % 3), &format!("/v1/kv/over/{n}")).text();
+        let value = get(servers[n % 3], &format!("/v1/kv/over/{n}")).text();
         let last = value.trim_start_matches('0').parse::<usize>().unwrap_or(0);
-        assert!(last % 1000 == n as usize && last + 40 * 1000 > writes, "{n}: {value}");
+        assert!(last % 1000 == n && last + 40 * 1000 > writes, "{n}: {value}");
     }
     for id in 1..=3 {
         shape.stop(id);

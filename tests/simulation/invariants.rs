@@ -139,8 +139,9 @@ impl Invariants {
         let status = engine.status();
         let id = server.id;
         let seen = &mut self.seen[at];
-        if status.member_type == Some(MemberType::Reserve) && status.commit == 0 {
-            // A reserve member has discarded its state.
+        let keeps = matches!(status.member_type, Some(MemberType::Active | MemberType::Passive));
+        if !keeps && status.commit == 0 && status.last_index == 0 {
+            // A reserve member has discarded its state, perhaps not before it was removed.
             (seen.commit, seen.applied, seen.compared) = (0, 0, 0);
         }
         if seen.life != server.life {

@@ -4,6 +4,8 @@
 //! above it, and the storage keeps its references.
 
 use super::configuration::{Configuration, MemberStatus, MemberType};
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
 use super::{Engine, Fatal, RoleState, StateMachine, decode, encode};
 use crate::engine::machine::{FrozenExecutor, operation};
 use crate::engine::types::{Index, ServerId};
@@ -75,12 +77,13 @@ impl<D: Disk> Work<D> {
     pub fn run(self, slice: usize, mut rest: impl FnMut() -> bool) -> Option<Worked<D>> {
         Some(match self {
             Self::Write { frozen, configuration, time } => {
+                let index = frozen.index();
                 let (state, references) = frozen.write();
                 let mut payload = Vec::with_capacity(4 + configuration.len() + state.len());
                 payload.extend_from_slice(&u32::try_from(configuration.len()).unwrap_or(u32::MAX).to_le_bytes());
                 payload.extend_from_slice(&configuration);
                 payload.extend_from_slice(&state);
-                Worked::Written(Snapshot { index: frozen.index(), time, references, payload })
+                Worked::Written(Snapshot { index, time, references, payload })
             }
             Self::Snapshot(mut job) => loop {
                 match job.step(slice) {
@@ -188,7 +191,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.background.wanted &= news;
             return None;
         }
-        let configuration = encode(&(entry, configuration.clone()));
+        let configuration = if planted!(self.options, SnapshotWithoutConfiguration) {
+            encode(&(entry, Configuration::default()))
+        } else {
+            encode(&(entry, configuration.clone()))
+        };
         (self.background.applied, self.background.wanted) = (0, false);
         let (frozen, time) = (Box::new(self.executor.freeze()), self.executor.time());
         Some(Work::Write { frozen, configuration, time })

@@ -5,6 +5,8 @@
 //! where it was with whoever has the same snapshot. What a snapshot holds is committed, so its messages have to do with no
 //! term.
 
+#[allow(unused_imports)] // without planted bugs the macro expands to `false`
+use super::planted;
 use super::{Engine, Event, Fatal, Output, Refusal, RoleState, StateMachine, background::Work};
 use crate::engine::message::{Message, SnapshotId, Want, WireEntry};
 use crate::engine::types::{Index, Now, ServerId};
@@ -326,7 +328,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             && at <= info.index
         {
             self.pending.pop_first();
-            self.reply(id, Err(Refusal::Lost));
+            let none = planted!(self.options, InstallSaysNotApplied);
+            self.reply(id, Err(if none { Refusal::NotLeader { leader: None } } else { Refusal::Lost }));
         }
         self.set_commit(info.index);
         if let RoleState::Follower(f) = &mut self.role {

@@ -413,7 +413,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // Who does not vote is fed by others: to it this is a heartbeat that fits any log.
         let previous_index = if votes { p.next - 1 } else { 0 };
         let previous_term = self.storage.term(previous_index).ok_or(Fatal::Missing(previous_index))?;
-        let entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
+        #[allow(unused_mut)] // only a planted bug changes it
+        let mut entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
+        #[cfg(feature = "planted-bugs")]
+        if planted!(self.options, ReleasedSkippedInAppends) {
+            let applied = self.executor.applied();
+            entries.retain(|e| e.index > applied || self.executor.is_live(e.index) || e.kind != Kind::Command as u8);
+        }
         if let Some(last) = entries.last() {
             p.sent_entries(last.index);
         }
