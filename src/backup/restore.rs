@@ -87,9 +87,9 @@ impl Restore {
 
     fn is_empty(&self) -> Result<(), ServerError> {
         let place = self.data.display();
-        match std::fs::read_dir(&self.data) {
-            Ok(mut names) if names.next().is_none() => Ok(()),
-            Ok(_) => {
+        match std::fs::read_dir(&self.data).map(|mut names| names.next().is_none()) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
                 Err(ServerError::new(format!("{place} is not empty: a backup is restored into an empty directory")))
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -52,7 +52,7 @@ impl Chores {
             return;
         }
         let segments = engine.storage().segments();
-        if engine.request_compaction(major) {
+        if engine.storage().snapshot().is_some() && engine.request_compaction(major) {
             let files = segments.iter().map(|segment| (segment.id, segment.version)).collect();
             self.compaction = Some((files, bytes(&segments), reply));
         } else {

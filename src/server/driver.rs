@@ -14,18 +14,19 @@ use super::transport::frame::{Frame, Refused, Rejection, WireRefusal, WireRespon
 use super::transport::{Door, Links};
 use super::view::{View, Views};
 use super::waiters::Waiters;
+use super::worker::Worker;
 use crate::engine::machine::{Ask, Outcome, StateMachine};
 use crate::engine::{
     Consistency, Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, Query, RequestId, Response, Role,
     ServerId,
 };
-use copycat_storage::{Entry, FileDisk};
+use copycat_storage::{Corrupt, Disk, Entry, FileDisk};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Events taken in one batch.
 const BATCH: usize = 1024;
@@ -54,6 +55,7 @@ pub(crate) enum Stopped {
 /// What a driver is connected to.
 pub(crate) struct Wiring {
     pub(crate) flusher: Flusher,
+    pub(crate) worker: Worker,
     pub(crate) links: Links,
     pub(crate) door: Door,
     pub(crate) views: Views,
@@ -84,6 +86,11 @@ pub(crate) fn run<M: StateMachine>(shared: &Shared<M>, inbox: Receiver<Event>) -
             Err(stopped) => break Err(stopped),
         }
     };
+    if let Err(Stopped::Fatal(Fatal::Corrupt(corrupt))) = &result
+        && let Some(driver) = lock().as_ref()
+    {
+        driver.set_aside(corrupt);
+    }
     // Without an inbox, nobody waits to put anything into it.
     drop(inbox);
     if let Some(driver) = lock().take() {
@@ -106,6 +113,7 @@ pub(crate) struct Driver<M: StateMachine> {
     engine: Engine<FileDisk, M>,
     id: ServerId,
     flusher: Flusher,
+    worker: Worker,
     links: Links,
     door: Door,
     views: Views,
@@ -142,7 +150,7 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { flusher, mut links, door, views, waiters, feeds } = wiring;
+        let Wiring { flusher, worker, mut links, door, views, waiters, feeds } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
@@ -151,6 +159,7 @@ impl<M: StateMachine> Driver<M> {
             engine,
             id,
             flusher,
+            worker,
             links,
             door,
             views,
@@ -199,6 +208,9 @@ impl<M: StateMachine> Driver<M> {
         let mut more = self.engine.poll(now)?;
         self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
         more |= self.flush(now)?;
+        if let Some(work) = self.engine.work() {
+            self.worker.start(work);
+        }
         self.chores.look(&self.engine);
         more |= self.route(now)?;
         self.publish(now);
@@ -207,6 +219,16 @@ impl<M: StateMachine> Driver<M> {
             return Ok(Turn::End);
         }
         Ok(if more { Turn::Again } else { Turn::Wait })
+    }
+
+    /// A file whose bytes have changed is not read again: the next start finds that it is missing, and gets the log back
+    /// from the peers.
+    fn set_aside(&self, corrupt: &Corrupt) {
+        let disk = self.engine.storage().disk();
+        let aside = format!("{}.damaged", corrupt.file);
+        if let Err(e) = disk.rename(&corrupt.file, &aside).and_then(|()| disk.sync_dir()) {
+            warn!("server {}: {} could not be set aside: {e}", self.id, corrupt.file);
+        }
     }
 
     /// Nobody is left waiting.
@@ -218,6 +240,7 @@ impl<M: StateMachine> Driver<M> {
         self.waiters.wake_all();
         self.feeds.end();
         self.flusher.stop();
+        self.worker.stop();
     }
 
     fn wait(&self) -> Duration {
@@ -238,6 +261,7 @@ impl<M: StateMachine> Driver<M> {
         let input = match event {
             Event::Message { from, identity, cluster, message } => Input::Message { from, identity, cluster, message },
             Event::Persisted(result) => Input::Persisted(result.map_err(Stopped::Disk)?),
+            Event::Worked(worked) => Input::Worked(worked),
             Event::Prepared(result) => {
                 self.engine.storage_mut().prepared(result);
                 return Ok(());
@@ -335,7 +359,7 @@ impl<M: StateMachine> Driver<M> {
 
     fn segments(&self) -> Vec<Segment> {
         let (storage, executor) = (self.engine.storage(), self.engine.executor());
-        let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global_index());
+        let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global());
         let segments = storage.segments();
         let last = segments.last().map_or(0, |segment| segment.id);
         let pinned_by = |segment: &copycat_storage::SegmentInfo| match () {
@@ -575,6 +599,14 @@ impl<M: StateMachine> Driver<M> {
             EngineEvent::Member { member, change, index, reason } => {
                 info!("server {}: configuration {index}: server {member}: {change:?} ({reason})", self.id);
             }
+            EngineEvent::Snapshot { index } => debug!("server {}: a snapshot of entry {index} is durable", self.id),
+            EngineEvent::Compacted => debug!("server {}: a compaction has ended", self.id),
+            EngineEvent::Installed { index } => {
+                info!("server {}: its state is that of a peer's snapshot of entry {index}", self.id);
+                // Whatever was waited for may be in it.
+                self.waiters.wake_all();
+            }
+            EngineEvent::Trouble { text } => warn!("server {}: {text}", self.id),
             EngineEvent::Removed { index } => {
                 self.leave(now, &format!("by configuration {index}"));
             }
@@ -677,6 +709,7 @@ impl<M: StateMachine> Driver<M> {
             self.links.follow(now.monotonic, self.engine.configuration(), committed);
         }
         self.links.part(now.monotonic);
+        self.door.follow(status.leader);
         // Nothing is applied on a reserve member, so nothing would wake those who wait there: they ask the leader again.
         if status.member_type == Some(MemberType::Reserve)
             && now.monotonic >= self.state.sent_away_at + self.engine.options().heartbeat_interval

@@ -90,6 +90,10 @@ impl Feeds {
                 (kind, at, *member, None, Some(reason.clone()).filter(|r| !r.is_empty()))
             }
             Event::Removed { .. } => ("removed", at, server, None, None),
+            Event::Snapshot { index } => ("snapshot", at, server, None, Some(format!("of entry {index}"))),
+            Event::Compacted => ("compaction", at, server, None, None),
+            Event::Installed { index } => ("install", at, server, None, Some(format!("a snapshot of entry {index}"))),
+            Event::Trouble { text } => ("trouble", at, server, None, Some(text.clone())),
         };
         let mut recent = self.lock();
         recent.last += 1;

@@ -2,7 +2,7 @@
 
 use super::requests::{Refusal, Reply, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
-use crate::engine::{Identity, Message, RequestId, ServerId};
+use crate::engine::{Identity, Message, RequestId, ServerId, Worked};
 use async_channel::Sender;
 use copycat_storage::{Entry, FileDisk, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -58,6 +58,8 @@ pub(crate) enum Event {
     },
     Persisted(std::io::Result<Persisted<FileDisk>>),
     Prepared(std::io::Result<Prepared<FileDisk>>),
+    /// Background work has ended.
+    Worked(Worked<FileDisk>),
     Request {
         request: Request,
         timeout: Duration,

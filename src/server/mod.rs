@@ -21,6 +21,7 @@ mod start;
 mod transport;
 mod view;
 mod waiters;
+mod worker;
 
 pub use durability::Durability;
 pub use requests::{Refusal, Reply, Request};

@@ -284,6 +284,12 @@ pub struct Cluster {
 impl Cluster {
     /// Starts three servers, and waits until all are ready.
     pub fn start() -> Self {
+        Self::start_on(|_, _, _| {})
+    }
+
+    /// The same, with the data directories that `prepare` makes: it gets a server's number, where its directory is to be,
+    /// and the list of all servers.
+    pub fn start_on(prepare: impl Fn(u64, &Path, &str)) -> Self {
         let directory = Directory::new();
         let first = free_ports(9);
         let listed = |i: u16| local(first + 6 + i);
@@ -292,6 +298,7 @@ impl Cluster {
             let (http, peer) = (local(first + i), local(first + 3 + i));
             let id = u64::from(i) + 1;
             let data = directory.join(&format!("server-{id}"));
+            prepare(id, &data, &bootstrap);
             let arguments = server_arguments(id, &data, http, peer, &bootstrap);
             let log = directory.join(&format!("server-{id}.log"));
             let proxy = Proxy::start(listed(i), peer).unwrap();

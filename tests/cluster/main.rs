@@ -5,9 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, unreachable_pub)]
 
 mod api;
+mod backup;
 mod chaos;
 mod cli;
 mod cli_sessions;
+mod compaction;
 mod dev;
 mod errors;
 mod examples;
