@@ -202,7 +202,7 @@ mod tests {
         let directory = Directory::new("opens");
         let restored = restore(&directory.0, &backup(), 2).expect("it is restored");
         assert_eq!((restored.index, restored.term, restored.entries), (30, 4, 10));
-        let disk = FileDisk::open(&directory.0.join("server-2")).expect("a directory");
+        let disk = FileDisk::open(directory.0.join("server-2")).expect("a directory");
         let seed = Seed { identity: 1, salt: 2, now_ms: 3 };
         let mut storage = Storage::open(disk, copycat_storage::Options::default(), seed).expect("it opens");
         let meta = storage.meta();

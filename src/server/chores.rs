@@ -17,8 +17,17 @@ type Answer<T> = Sender<Result<T, ChoreRefusal>>;
 pub(super) struct Chores {
     /// For a snapshot at or above an index.
     snapshots: Vec<(Index, Answer<Taken>)>,
-    /// For a compaction of a log that had these files and bytes.
-    compaction: Option<(BTreeSet<(u32, u32)>, u64, Answer<Compacted>)>,
+    compaction: Option<Compaction>,
+}
+
+/// Who waits for a compaction.
+#[derive(Debug)]
+struct Compaction {
+    /// The files that the log had, by number and version,
+    files: BTreeSet<(u32, u32)>,
+    /// and the bytes in them.
+    bytes: u64,
+    reply: Answer<Compacted>,
 }
 
 fn bytes(segments: &[SegmentInfo]) -> u64 {
@@ -54,7 +63,7 @@ impl Chores {
         let segments = engine.storage().segments();
         if engine.storage().snapshot().is_some() && engine.request_compaction(major) {
             let files = segments.iter().map(|segment| (segment.id, segment.version)).collect();
-            self.compaction = Some((files, bytes(&segments), reply));
+            self.compaction = Some(Compaction { files, bytes: bytes(&segments), reply });
         } else {
             let (count, bytes) = (segments.len() as u64, bytes(&segments));
             let nothing = Compacted { compacted: false, segments: count, bytes_before: bytes, bytes_after: bytes };
@@ -80,7 +89,7 @@ impl Chores {
         if working {
             return;
         }
-        if let Some((files, bytes_before, reply)) = self.compaction.take() {
+        if let Some(Compaction { files, bytes: bytes_before, reply }) = self.compaction.take() {
             let segments = engine.storage().segments();
             let rewritten =
                 |segment: &SegmentInfo| segment.version > 1 && !files.contains(&(segment.id, segment.version));

@@ -1,6 +1,6 @@
 //! Backups of a running cluster, and new clusters made of them.
 
-use crate::harness::{Cluster, Directory, ask, copycat, get, json, turn};
+use crate::harness::{Cluster, Directory, Server, ask, copycat, get, json, turn};
 use serde_json::{Value, json as value};
 use std::fs;
 use std::net::SocketAddr;
@@ -125,8 +125,8 @@ fn a_backup_becomes_a_new_cluster_that_goes_on_above_it() {
     assert!(other > index && next > token && next > index, "session {other}, token {next}");
     // And all of it is durable, and whole.
     let before = keys(servers[0]);
-    new.servers.iter_mut().for_each(|server| server.kill());
-    new.servers.iter_mut().for_each(|server| server.start());
+    new.servers.iter_mut().for_each(Server::kill);
+    new.servers.iter_mut().for_each(Server::start);
     new.wait_until_ready();
     assert_eq!(keys(servers[1]), before);
     for server in &mut new.servers {

@@ -63,7 +63,9 @@ pub(super) async fn latest(State(app): State<Shared>, request: Request) -> Resul
 /// Done twice, it does nothing twice.
 fn problem(failure: Failure) -> Problem {
     match failure {
-        Failure::Overloaded => Problem::overloaded("a snapshot or a compaction is under way"),
+        Failure::Overloaded => {
+            Problem::overloaded("a snapshot or a compaction is under way, or there is no state here to take one of")
+        }
         Failure::StorageFull => Problem::new(Code::StorageFull, "this server's disk is full: make room").retryable(),
         other => Problem::of_command(other, true),
     }

@@ -19,8 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn refused(refusal: ChoreRefusal) -> Failure {
     match refusal {
-        ChoreRefusal::Busy => Failure::Overloaded,
-        ChoreRefusal::Stateless => Failure::NoLeader,
+        ChoreRefusal::Busy | ChoreRefusal::Stateless => Failure::Overloaded,
         ChoreRefusal::Failed => Failure::Internal,
     }
 }
