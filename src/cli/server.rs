@@ -94,9 +94,9 @@ enum Type {
 }
 
 #[derive(Clone)]
-pub(super) struct Members(Vec<(u64, String)>);
+pub(super) struct Members(pub(super) Vec<(u64, String)>);
 
-fn bootstrap(text: &str) -> Result<Members, String> {
+pub(super) fn bootstrap(text: &str) -> Result<Members, String> {
     let mut members: Vec<(u64, String)> = Vec::new();
     for item in text.split(',').map(str::trim).filter(|i| !i.is_empty()) {
         let (id, address) = item.split_once('=').ok_or_else(|| format!("{item:?} is not ID=HOST:PORT"))?;

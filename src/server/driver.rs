@@ -3,11 +3,12 @@
 //! It drains its inbox in batches, steps the engine, polls it once, hands what is to be flushed to the flusher, and
 //! routes what comes out: messages to peers, answers to whoever waits. It never waits for a disk, a peer or a client.
 
+use super::chores::Chores;
 use super::clock;
 use super::durability::Durability;
 use super::feed::Feeds;
 use super::flusher::Flusher;
-use super::inbox::Event;
+use super::inbox::{Event, Segment};
 use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests};
 use super::transport::frame::{Frame, Refused, Rejection, WireRefusal, WireResponse};
 use super::transport::{Door, Links};
@@ -19,7 +20,7 @@ use crate::engine::{
     Consistency, Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, Query, RequestId, Response, Role,
     ServerId,
 };
-use copycat_storage::{Corrupt, Disk, Entry, FileDisk, SegmentInfo};
+use copycat_storage::{Corrupt, Disk, Entry, FileDisk};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -119,6 +120,7 @@ pub(crate) struct Driver<M: StateMachine> {
     waiters: Waiters,
     feeds: Feeds,
     requests: Requests,
+    chores: Chores,
     durability: Durability,
     state: Progress,
 }
@@ -153,7 +155,8 @@ impl<M: StateMachine> Driver<M> {
         let requests = Requests::new(first_request);
         let state = Progress::default();
         links.follow(clock::monotonic(), engine.configuration(), engine.committed_configuration());
-        Self { engine, id, flusher, worker, links, door, views, waiters, feeds, requests, durability, state }
+        let chores = Chores::default();
+        Self { engine, id, flusher, worker, links, door, views, waiters, feeds, requests, chores, durability, state }
     }
 
     /// Answers a sequential query that need not wait for anything; see [`Engine::query_now`].
@@ -195,6 +198,7 @@ impl<M: StateMachine> Driver<M> {
         if let Some(work) = self.engine.work() {
             self.worker.start(work);
         }
+        self.chores.look(&self.engine);
         more |= self.route(now)?;
         self.publish(now);
         if self.has_left_office(now) {
@@ -288,6 +292,22 @@ impl<M: StateMachine> Driver<M> {
                 let _ = reply.try_send(self.segments());
                 return Ok(());
             }
+            Event::Compact { major, reply } => {
+                self.chores.compact(&mut self.engine, major, reply);
+                return Ok(());
+            }
+            Event::TakeSnapshot { reply } => {
+                self.chores.take_snapshot(&mut self.engine, reply);
+                return Ok(());
+            }
+            Event::Backup { reply } => {
+                let _ = reply.try_send(self.engine.storage_mut().stream());
+                return Ok(());
+            }
+            Event::Pick { indexes, bytes, reply } => {
+                let _ = reply.try_send(self.pick(&indexes, bytes));
+                return Ok(());
+            }
             Event::Refused { peer, refused } => return self.refused(now, peer, refused),
             Event::Shutdown => {
                 if self.state.shutting_down.is_none() {
@@ -309,10 +329,40 @@ impl<M: StateMachine> Driver<M> {
         storage.entries(from, limit, bytes).map_err(|e| e.to_string())
     }
 
-    fn segments(&self) -> Vec<(SegmentInfo, usize)> {
-        let executor = self.engine.executor();
-        let segments = self.engine.storage().segments().into_iter();
-        segments.map(|segment| (segment.clone(), executor.live_between(segment.first, segment.last))).collect()
+    /// Entries of these indexes, of at most so many bytes, one at least.
+    fn pick(&self, indexes: &[u64], bytes: usize) -> Result<Vec<Entry>, String> {
+        let (mut found, mut sum) = (Vec::new(), 0);
+        for &index in indexes {
+            let entry = self.engine.storage().get(index).map_err(|e| e.to_string())?;
+            let entry = entry.ok_or_else(|| format!("entry {index} is not in the log"))?;
+            sum += entry.data.len();
+            if sum > bytes && !found.is_empty() {
+                break;
+            }
+            found.push(entry.to_owned());
+        }
+        Ok(found)
+    }
+
+    fn segments(&self) -> Vec<Segment> {
+        let (storage, executor) = (self.engine.storage(), self.engine.executor());
+        let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global_index());
+        let segments = storage.segments();
+        let last = segments.last().map_or(0, |segment| segment.id);
+        let pinned_by = |segment: &copycat_storage::SegmentInfo| match () {
+            () if segment.id == last => Some("active"),
+            () if segment.last > durable => Some("above the snapshot"),
+            () if storage.references_between(segment.first, segment.last) > 0 => Some("referred to by the snapshot"),
+            () if segment.tombstones > 0 && segment.last > global => Some("above the global index"),
+            () => None,
+        };
+        let segments = segments.into_iter();
+        let told = |info: copycat_storage::SegmentInfo| Segment {
+            live: executor.live_between(info.first, info.last),
+            pinned_by: pinned_by(&info),
+            info,
+        };
+        segments.map(told).collect()
     }
 
     fn admit(&mut self, now: Now, origin: Origin, request: Request, timeout: Duration) -> Result<(), Stopped> {

@@ -7,6 +7,7 @@
 //! ```
 
 mod backend;
+mod chores;
 pub(crate) mod clock;
 mod convert;
 mod driver;
@@ -33,7 +34,7 @@ pub use view::View;
 pub struct ServerError(String);
 
 impl ServerError {
-    fn new(text: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(text: impl std::fmt::Display) -> Self {
         Self(text.to_string())
     }
 }

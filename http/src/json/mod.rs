@@ -14,6 +14,7 @@ mod members;
 mod object;
 mod read;
 mod sessions;
+mod snapshots;
 mod text;
 
 pub(crate) use answers::{CommandAnswer, CommandOutput, Names, QueryAnswer, TransactionAnswer, results};
@@ -26,6 +27,7 @@ pub(crate) use members::{Leading, NewLeader, NewMemberType};
 pub(crate) use object::Object;
 pub(crate) use read::{is_array, parse, parse_or_default};
 pub(crate) use sessions::{Acknowledged, Alive, Begun, Ended, NewSession, Session, Sessions, Unwatched, Watching};
+pub(crate) use snapshots::{Compaction, CompactionKind, NewCompaction, Snapshot};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -15,6 +15,7 @@ mod paging;
 pub(crate) mod queries;
 mod remove;
 pub(crate) mod sessions;
+pub(crate) mod snapshots;
 mod sse;
 mod stream;
 mod submit;
@@ -139,6 +140,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/server", get(cluster::server)),
         ("/v1/log", get(log::log)),
         ("/v1/log/entries", get(log::entries)),
+        ("/v1/log/compactions", post(snapshots::compact)),
+        ("/v1/snapshots", post(snapshots::take)),
+        ("/v1/snapshots/latest", get(snapshots::latest)),
         ("/v1/kv", any(kv::by_query)),
         ("/v1/transactions", post(commands::transactions)),
         ("/v1/commands", post(commands::commands)),

@@ -10,7 +10,7 @@ fn the_cluster_as_this_server_knows_it() {
     let expected = json!({
         "cluster_id": null, "term": 3, "leader": null, "configuration_index": 17,
         "members": [{
-            "id": 1, "type": "active", "status": "available", "http": null, "peer": "127.0.0.1:9700",
+            "id": 1, "type": "active", "becoming": null, "status": "available", "identity": null, "http": null, "peer": "127.0.0.1:9700",
             "match_index": 7, "lag": 0,
         }],
     });
@@ -24,6 +24,7 @@ fn the_server() {
     let answer = server().get("/v1/server");
     let view = answer.json();
     assert_eq!((answer.status, &view["role"], &view["log"]["durable_index"]), (200, &json!("follower"), &json!(9)));
+    assert_eq!((&view["global_index"], &view["snapshot"]), (&json!(6), &json!({ "index": 5, "bytes": 300 })));
     assert_eq!(answer.header("copycat-index"), Some("8"));
 }
 

@@ -137,6 +137,11 @@ impl<F: DiskFile> SnapshotStream<F> {
         self.snapshot.info()
     }
 
+    /// The log entry that it refers to at this place, in order of index; `None` behind the last.
+    pub fn reference(&self, place: usize) -> Option<Reference> {
+        (place < self.snapshot.references()).then(|| self.snapshot.reference(place))
+    }
+
     /// At most `most` bytes of the file from `offset` on; empty at its end. The first chunk should
     /// have at least 128 bytes.
     ///

@@ -37,6 +37,12 @@ impl<D: Disk> Storage<D> {
         snapshots.flat_map(|snapshot| (0..snapshot.references()).map(|i| snapshot.reference(i)))
     }
 
+    /// How many log entries from `first` to `last` it refers to.
+    pub fn references_between(&self, first: u64, last: u64) -> usize {
+        let snapshot = self.snapshots.current.as_ref();
+        snapshot.map_or(0, |s| s.references_below(last.saturating_add(1)).saturating_sub(s.references_below(first)))
+    }
+
     /// Whether another snapshot is written and becomes durable with the next flush.
     pub fn is_snapshot_pending(&self) -> bool {
         self.snapshots.pending().is_some()
