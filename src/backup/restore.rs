@@ -87,14 +87,17 @@ impl Restore {
 
     fn is_empty(&self) -> Result<(), ServerError> {
         let place = self.data.display();
-        match std::fs::read_dir(&self.data).map(|mut names| names.next().is_none()) {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                Err(ServerError::new(format!("{place} is not empty: a backup is restored into an empty directory")))
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(ServerError::new(format!("{place}: {e}"))),
+        let names = match std::fs::read_dir(&self.data) {
+            Ok(names) => names.count(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(ServerError::new(format!("{place}: {e}"))),
+        };
+        if names > 0 {
+            return Err(ServerError::new(format!(
+                "{place} is not empty: a backup is restored into an empty directory"
+            )));
         }
+        Ok(())
     }
 
     /// Installs the snapshot, in memory.

@@ -155,21 +155,8 @@ impl<M: StateMachine> Driver<M> {
         let requests = Requests::new(first_request);
         let state = Progress::default();
         links.follow(clock::monotonic(), engine.configuration(), engine.committed_configuration());
-        Self {
-            engine,
-            id,
-            flusher,
-            worker,
-            links,
-            door,
-            views,
-            waiters,
-            feeds,
-            requests,
-            chores: Chores::default(),
-            durability,
-            state,
-        }
+        let chores = Chores::default();
+        Self { engine, id, flusher, worker, links, door, views, waiters, feeds, requests, chores, durability, state }
     }
 
     /// Answers a sequential query that need not wait for anything; see [`Engine::query_now`].
@@ -359,7 +346,7 @@ impl<M: StateMachine> Driver<M> {
 
     fn segments(&self) -> Vec<Segment> {
         let (storage, executor) = (self.engine.storage(), self.engine.executor());
-        let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global());
+        let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global_index());
         let segments = storage.segments();
         let last = segments.last().map_or(0, |segment| segment.id);
         let pinned_by = |segment: &copycat_storage::SegmentInfo| match () {

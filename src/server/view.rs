@@ -47,7 +47,7 @@ impl View {
             first_index: engine.storage().first_index(),
             live: engine.executor().live(),
             snapshot: engine.storage().snapshot(),
-            global_index: engine.global(),
+            global_index: engine.global_index(),
             configuration,
         }
     }

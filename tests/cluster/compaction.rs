@@ -153,7 +153,8 @@ fn rot_in_a_minority_is_repaired_and_in_a_majority_refused() {
     for id in [1, 2] {
         flip(&PathBuf::from(shape.data(id)).join("snapshot"));
     }
-    let before: Vec<_> = [1, 2].map(|id| files(&PathBuf::from(shape.data(id)))).into();
+    let logs = |shape: &Shape| [1, 2].map(|id| used(Path::new(&shape.data(id))));
+    let before = logs(&shape);
     (1..=3).for_each(|id| shape.run(id, &["--bootstrap", &list]));
     thread::sleep(Duration::from_secs(5));
     for id in [1, 2] {
@@ -167,8 +168,13 @@ fn rot_in_a_minority_is_repaired_and_in_a_majority_refused() {
         };
         assert!(!fine && output.contains("no peer knows a leader") && output.contains("snapshot"), "{output}");
     }
-    let after: Vec<_> = [1, 2].map(|id| files(&PathBuf::from(shape.data(id)))).into();
-    assert_eq!(before, after, "nothing was taken away");
+    assert_eq!(before, logs(&shape), "nothing was taken away");
+}
+
+/// The snapshot, and the log files that hold entries: one that was made ahead of need has no first index yet.
+fn used(directory: &Path) -> Vec<PathBuf> {
+    let holds = |f: &PathBuf| f.ends_with("snapshot") || fs::read(f).unwrap()[32..40] != [0; 8];
+    files(directory).into_iter().filter(holds).collect()
 }
 
 /// A small disk in memory, taken away when dropped.

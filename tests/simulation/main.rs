@@ -3,7 +3,7 @@
 //! A run is a pure function of its seed: no wall clock, no hash map, no thread. What it finds is replayed with
 //! `COPYCAT_SIM_SEED=<seed> make simulate`. Settings (environment): `COPYCAT_SIM_SEEDS` (how many, 500),
 //! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (events a run, 15,000), `COPYCAT_SIM_TRACE` (prints every
-//! message).
+//! message), and, with the feature `planted-bugs`, `COPYCAT_SIM_BUG` (a bug to run with).
 
 #![allow(clippy::cast_possible_truncation)] // simulated times and sizes are small
 
@@ -62,7 +62,7 @@ fn random_faults_break_no_invariant() {
     let one = std::env::var("COPYCAT_SIM_SEED").ok().map(|s| s.parse::<u64>().expect("a seed"));
     let first = one.unwrap_or_else(|| setting("COPYCAT_SIM_FIRST", 0));
     let count = if one.is_some() { 1 } else { setting("COPYCAT_SIM_SEEDS", 500) };
-    let reports = run_seeds(first..first + count, |seed| Setup::new(seed, steps()));
+    let reports = run_seeds(first..first + count, |seed| Setup::from_environment(seed, steps()));
     let mut totals: BTreeMap<&'static str, u64> = BTreeMap::new();
     for report in reports.values() {
         for (&what, &n) in &report.counts {

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub(crate) const OPERATOR: RequestId = 1 << 50;
 /// With one server deaf, or one feeder cut off, the cluster must go on within this much simulated time.
 const STUBBORN: u64 = 30_000_000;
+/// And within so many events: more is a storm.
+const STUBBORN_EVENTS: u64 = 500_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Operator {
@@ -246,8 +248,10 @@ impl World {
     /// Lets time pass until this holds.
     fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> Result<(), String> {
         let end = self.time + STUBBORN;
+        let mut events = 0;
         while !holds(self) {
-            if self.time > end {
+            events += 1;
+            if self.time > end || events > STUBBORN_EVENTS {
                 let states: Vec<_> =
                     self.servers.iter().filter_map(|s| s.engine.as_ref().map(SimEngine::status)).collect();
                 return Err(format!("STUCK {what}: {states:#?}"));

@@ -9,7 +9,7 @@ use copycat::engine::Bug;
 const STEPS: u64 = 15_000;
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/correctness.md");
 
-fn bug(name: &str) -> Option<Bug> {
+pub(crate) fn bug(name: &str) -> Option<Bug> {
     Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name)
 }
 

@@ -41,6 +41,19 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// The same, with the bug that `COPYCAT_SIM_BUG` names.
+    pub(crate) fn from_environment(seed: u64, steps: u64) -> Self {
+        #[allow(unused_mut)] // without planted bugs there is none
+        let mut setup = Self::new(seed, steps);
+        #[cfg(feature = "planted-bugs")]
+        if let Ok(name) = std::env::var("COPYCAT_SIM_BUG") {
+            setup.bug = Some(crate::planted::bug(&name).unwrap_or_else(|| panic!("COPYCAT_SIM_BUG={name} is no bug")));
+        }
+        setup
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub counts: BTreeMap<&'static str, u64>,

@@ -316,7 +316,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     /// The lowest durable index of all available stateful members, as last heard.
-    pub fn global(&self) -> Index {
+    pub fn global_index(&self) -> Index {
         self.global
     }
 }

@@ -240,11 +240,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let feeders = self.configurations.current().feeders_of(id, leader);
         match f.meal.behind {
             Some((since, at)) if at == commit => {
-                if now.monotonic >= since + t && !planted!(self.options, HungryForEver) {
+                if now.monotonic >= since + t {
                     f.meal.asked += 1;
                     f.meal.behind = Some((now.monotonic, commit));
                     let next = feeders[f.meal.asked % feeders.len()];
-                    self.send(next, Message::FeedRequest);
+                    if !planted!(self.options, HungryForEver) {
+                        self.send(next, Message::FeedRequest);
+                    }
                 }
             }
             _ => f.meal.behind = Some((now.monotonic, commit)),
