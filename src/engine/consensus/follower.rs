@@ -83,7 +83,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.set_commit(commit.min(clamp));
         }
         let RoleState::Follower(f) = &mut self.role else { unreachable!("`follow` made it one") };
-        f.verified = f.verified.max(stored.min(arrived));
+        // What is committed here is in every later leader's log.
+        f.verified = f.verified.max(stored.min(arrived)).max(self.commit);
         if arrived > previous_index {
             f.meal.from = None;
         }
