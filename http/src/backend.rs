@@ -377,12 +377,14 @@ pub struct ClusterEvent {
     pub id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     pub time_ms: u64,
-    /// `role`, `leader`, `session_expired`, …
+    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused`, …
     pub kind: &'static str,
     /// The term.
     pub term: u64,
     /// The member that it is about.
     pub member: u64,
+    /// Who gave or refused it a vote, of those.
+    pub voter: Option<u64>,
     /// This server's role since, of `role`.
     pub role: Option<&'static str>,
     /// Why.

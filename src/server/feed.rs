@@ -3,6 +3,7 @@
 //! Invariant: numbers rise by one; the latest [`KEPT`] events are kept. A restarted server begins with a higher number
 //! than it ever gave, so whoever asks for what follows an old one is told that something is missing.
 
+use super::ballots::Ballot;
 use super::clock;
 use super::waiters::{Waiter, Waiters};
 use crate::engine::machine::Topic;
@@ -12,6 +13,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const KEPT: usize = 1024;
+/// Among how many of the latest events the same vote is looked for.
+const REPEATS: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(super) struct Feeds {
@@ -53,9 +56,33 @@ impl Feeds {
             }
             Event::Leader { leader, term } => ("leader", *term, *leader, None, None),
         };
+        self.add(ClusterEvent { id: 0, time_ms: clock::wall_ms(), kind, term, member, voter: None, role, reason });
+    }
+
+    /// A vote has passed. Whoever asks again and again, and is answered alike, is told of once.
+    pub(super) fn ballot(&self, ballot: Ballot) {
+        let Ballot { kind, term, candidate: member, voter } = ballot;
+        let same = |e: &ClusterEvent| (e.kind, e.term, e.member, e.voter) == (kind, term, member, Some(voter));
+        if self.lock().events.iter().rev().take(REPEATS).any(same) {
+            return;
+        }
+        let (role, reason) = (None, None);
+        self.add(ClusterEvent {
+            id: 0,
+            time_ms: clock::wall_ms(),
+            kind,
+            term,
+            member,
+            voter: Some(voter),
+            role,
+            reason,
+        });
+    }
+
+    fn add(&self, event: ClusterEvent) {
         let mut recent = self.lock();
         recent.last += 1;
-        let event = ClusterEvent { id: recent.last, time_ms: clock::wall_ms(), kind, term, member, role, reason };
+        let event = ClusterEvent { id: recent.last, ..event };
         recent.events.push_back(event);
         if recent.events.len() > KEPT {
             recent.events.pop_front();

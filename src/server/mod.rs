@@ -7,6 +7,7 @@
 //! ```
 
 mod backend;
+mod ballots;
 pub(crate) mod clock;
 mod convert;
 mod driver;
@@ -14,6 +15,7 @@ mod durability;
 mod feed;
 mod flusher;
 mod inbox;
+mod lag;
 mod polls;
 mod requests;
 mod start;

@@ -141,12 +141,16 @@ pub(crate) struct FeedEvent<'a> {
     id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     time_ms: u64,
-    /// `role`, `leader`, `session_expired` and others.
+    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused` (a poll asks whether a vote would
+    /// be given, and changes nothing) and others.
     #[serde(rename = "type")]
     kind: &'static str,
     term: u64,
     /// The member that it is about.
     member: u64,
+    /// Who gave or refused it a vote, of those.
+    #[schema(required)]
+    voter: Option<u64>,
     /// This server's role since, of `role`.
     #[schema(required)]
     role: Option<&'static str>,
@@ -157,9 +161,9 @@ pub(crate) struct FeedEvent<'a> {
 
 impl<'a> From<&'a ClusterEvent> for FeedEvent<'a> {
     fn from(event: &'a ClusterEvent) -> Self {
-        let ClusterEvent { id, time_ms, kind, term, member, role, reason } = event;
+        let ClusterEvent { id, time_ms, kind, term, member, voter, role, reason } = event;
         let (id, time_ms, term, member) = (*id, *time_ms, *term, *member);
-        Self { id, time_ms, kind, term, member, role: *role, reason: reason.as_deref() }
+        Self { id, time_ms, kind, term, member, voter: *voter, role: *role, reason: reason.as_deref() }
     }
 }
 

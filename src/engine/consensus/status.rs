@@ -31,6 +31,8 @@ pub enum Event {
 pub struct MemberProgress {
     /// Durable at the member, through this index.
     pub match_index: Index,
+    /// When it was last heard; `None`: it is the leader itself.
+    pub heard: Option<Duration>,
 }
 
 /// An engine at one moment.
@@ -127,9 +129,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub fn member_progress(&self, id: ServerId) -> Option<MemberProgress> {
         match &self.role {
             RoleState::Leader(leader) if id != self.id => {
-                leader.progress.get(&id).map(|p| MemberProgress { match_index: p.match_index })
+                leader.progress.get(&id).map(|p| MemberProgress { match_index: p.match_index, heard: Some(p.heard) })
             }
-            RoleState::Leader(_) => Some(MemberProgress { match_index: self.storage.durable_index() }),
+            RoleState::Leader(_) => Some(MemberProgress { match_index: self.storage.durable_index(), heard: None }),
             _ => None,
         }
     }

@@ -7,9 +7,11 @@ use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView};
 use std::time::Duration;
 
 pub(super) fn cluster(view: &View) -> ClusterView {
-    let last = view.matched_of;
+    let (last, now) = (view.matched_of, clock::monotonic());
     let members = view.configuration.members.iter().map(|(&id, m)| {
         let match_index = view.matched.get(&id).copied();
+        let contact = view.contact.get(&id).copied();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         MemberView {
             id,
             member_type: match m.member_type {
@@ -25,6 +27,8 @@ pub(super) fn cluster(view: &View) -> ClusterView {
             peer: m.peer.clone(),
             match_index,
             lag: match_index.map(|m| last.saturating_sub(m)),
+            lag_ms: contact.map(|(_, behind)| ms(behind)),
+            heard_ms: contact.map(|(heard, _)| heard.map_or(0, |heard| ms(now.saturating_sub(heard)))),
         }
     });
     ClusterView {
