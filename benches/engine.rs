@@ -92,7 +92,7 @@ fn serve(path: &Path, last: u64) {
         Now { monotonic: Duration::from_micros(clock), wall: 1 }
     };
     let alone = Configuration::bootstrap([(1, "127.0.0.1:1".to_string())]);
-    let mut engine = Engine::new(1, Options::default(), 1, now(), open(path), Store::default(), alone).unwrap();
+    let mut engine = Engine::new(1, Options::default(), 1, now(), open(path), Store::default, alone).unwrap();
     loop {
         engine.poll(now()).unwrap();
         engine.take_outputs();

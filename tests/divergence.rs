@@ -47,7 +47,8 @@ impl Lab {
             let storage =
                 Storage::open(MemDisk::new(), copycat_storage::Options { segment_size: 65536 }, seed).unwrap();
             let now = Now { monotonic: Duration::ZERO, wall: 1000 };
-            let machine = Counter { count: 0, wrong_from: wrong(id) };
+            let wrong_from = wrong(id);
+            let machine = move || Counter { count: 0, wrong_from };
             (id, Engine::new(id, Options::default(), id, now, storage, machine, initial.clone()).unwrap())
         });
         Self { engines: engines.collect(), wire: VecDeque::new(), time: Duration::ZERO, stopped: BTreeMap::new() }
@@ -83,7 +84,7 @@ impl Lab {
                 self.step(id, None);
             }
             while let Some((from, to, message)) = self.wire.pop_front() {
-                self.step(to, Some(Input::Message { from, identity: from * 11, message }));
+                self.step(to, Some(Input::Message { from, identity: from * 11, cluster: 0, message }));
             }
         }
     }

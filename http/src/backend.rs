@@ -377,7 +377,8 @@ pub struct ClusterEvent {
     pub id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     pub time_ms: u64,
-    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused`, …
+    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused`, `join`, `leave`, `type`, `status`,
+    /// `removed`, …
     pub kind: &'static str,
     /// The term.
     pub term: u64,
@@ -387,6 +388,10 @@ pub struct ClusterEvent {
     pub voter: Option<u64>,
     /// This server's role since, of `role`.
     pub role: Option<&'static str>,
+    /// The member's type since, of `join` and `type`.
+    pub member_type: Option<&'static str>,
+    /// The member's status since, of `status`.
+    pub status: Option<&'static str>,
     /// Why.
     pub reason: Option<String>,
 }
@@ -772,10 +777,81 @@ pub enum Failure {
         /// Through which index.
         acknowledged: u64,
     },
+    /// There is no such member; nothing was done.
+    MemberNotFound {
+        /// The number.
+        id: u64,
+    },
+    /// The cluster is not changed, for this reason; nothing was done.
+    ConfigurationConflict(Conflict),
     /// Whoever would carry it out does not know this operation, being of another version; nothing was done.
     Malformed,
     /// The answer makes no sense: a fault of ours. Whether a command was carried out is unknown.
     Internal,
+}
+
+/// Why the cluster is not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// The change was decided on an older configuration.
+    Stale {
+        /// The index of the current one.
+        current: u64,
+    },
+    /// Other changes are under way.
+    Busy,
+    /// Too few voters would be left that can be heard.
+    LosesQuorum {
+        /// Voters that would be left,
+        voters: u32,
+        /// and how many of them are heard.
+        available: u32,
+    },
+    /// No voter would be left.
+    LastVoter,
+    /// The member does not vote, so it cannot lead.
+    NotVoter,
+    /// The member is not heard, so it cannot lead.
+    Unreachable,
+    /// The member did not take over in time; the leader stays.
+    NotTransferred,
+}
+
+/// What a member can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberKind {
+    /// It votes.
+    Active,
+    /// It keeps the state and does not vote.
+    Passive,
+    /// It knows the configuration only.
+    Reserve,
+}
+
+/// A change of one member, decided on the configuration of an index; with `force` even if it costs the quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// It becomes something else.
+    Type {
+        /// Which member.
+        id: u64,
+        /// What it is to be.
+        kind: MemberKind,
+        /// The configuration's index.
+        configuration: u64,
+        /// Even if it costs the quorum.
+        force: bool,
+    },
+    /// It goes.
+    Remove {
+        /// Which member.
+        id: u64,
+        /// The configuration's index.
+        configuration: u64,
+        /// Even if it costs the quorum.
+        force: bool,
+    },
 }
 
 /// Why a session ended.
@@ -866,6 +942,10 @@ pub trait Backend: Send + Sync + 'static {
     async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure>;
     /// The files of this server's log.
     async fn segments(&self) -> Result<Vec<SegmentView>, Failure>;
+    /// Changes a member; returns the cluster as it is then.
+    async fn change_member(&self, change: MemberChange, timeout: Duration) -> Result<Answer<ClusterView>, Failure>;
+    /// Hands leadership to a member; returns who leads then.
+    async fn transfer(&self, member: u64, timeout: Duration) -> Result<Answer<u64>, Failure>;
     /// The number of this server.
     fn id(&self) -> u64;
     /// The cluster as this server knows it.

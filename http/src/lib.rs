@@ -50,10 +50,10 @@ mod status;
 mod value;
 
 pub use backend::{
-    Answer, Backend, Caller, ClusterEvent, Command, CommandOutput, Condition, Consistency, Ended, EntryView,
+    Answer, Backend, Caller, ClusterEvent, Command, CommandOutput, Condition, Conflict, Consistency, Ended, EntryView,
     EventBatch, EventPage, Failure, Feed, Item, KeptAlive, Listed, LockHolder, LockMode, LockOutput, LockRequest,
-    LockView, LockWaiter, Operation, OperationOutput, Poll, Predicate, Query, QueryOutput, Read, Registered,
-    SessionEvent, SessionPage, SessionView, WatchTarget, Watched,
+    LockView, LockWaiter, MemberChange, MemberKind, Operation, OperationOutput, Poll, Predicate, Query, QueryOutput,
+    Read, Registered, SessionEvent, SessionPage, SessionView, WatchTarget, Watched,
 };
 pub use config::HttpConfig;
 pub use duration::parse_duration;

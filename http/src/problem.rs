@@ -1,6 +1,6 @@
 //! Errors: `application/problem+json` (RFC 9457) with a stable code and the outcome.
 
-use crate::backend::Failure;
+use crate::backend::{Conflict, Failure};
 use crate::code::Code;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -66,6 +66,13 @@ impl Problem {
         self
     }
 
+    /// The same request will get this very answer again.
+    pub(crate) fn final_for_a_repeat(mut self) -> Self {
+        self.0.retryable = false;
+        self.0.headers.remove(header::RETRY_AFTER);
+        self
+    }
+
     fn retry_after_a_second(self) -> Self {
         self.retryable().with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
@@ -114,6 +121,20 @@ impl Problem {
         if harmless { problem.retryable() } else { problem }
     }
 
+    /// The same of a command by which a repeat of it is known: it may itself be the repeat of one that was carried out, of
+    /// which nothing is kept any more.
+    pub(crate) fn of_known_command(failure: Failure) -> Self {
+        match failure {
+            Failure::SessionExpired(_) | Failure::SequenceAcknowledged { .. } => {
+                let mut problem = Self::of_query(failure);
+                problem.0.outcome = Outcome::Unknown;
+                problem.0.detail.push_str("; if it was sent before, it may have been carried out then");
+                problem
+            }
+            other => Self::of_command(other, true),
+        }
+    }
+
     /// Why a query has no answer. Its outcome is never unknown.
     pub(crate) fn of_query(failure: Failure) -> Self {
         match failure {
@@ -150,7 +171,9 @@ impl Problem {
                 Self::new(Code::SequenceGap, detail).with("expected", expected).retryable()
             }
             Failure::SequenceAcknowledged { acknowledged } => {
-                let detail = format!("answers are acknowledged through number {acknowledged}; nothing was done now");
+                let detail = format!(
+                    "answers are acknowledged through number {acknowledged}, and forgotten; nothing was done now"
+                );
                 Self::new(Code::SequenceAcknowledged, detail).with("acknowledged", acknowledged)
             }
             Failure::SequenceMismatch => {
@@ -167,7 +190,30 @@ impl Problem {
                 let detail = format!("events are acknowledged through index {acknowledged}, and forgotten");
                 Self::new(Code::EventsGap, detail).with("acknowledged", acknowledged)
             }
+            Failure::MemberNotFound { id } => {
+                Self::new(Code::MemberNotFound, format!("the cluster has no member {id}"))
+            }
+            Failure::ConfigurationConflict(conflict) => Self::of_conflict(conflict),
             Failure::Internal => Self::internal(),
+        }
+    }
+
+    fn of_conflict(conflict: Conflict) -> Self {
+        let told = |detail: &str| Self::new(Code::ConfigurationConflict, detail);
+        match conflict {
+            Conflict::Stale { current } => {
+                let detail = format!("the configuration is now that of index {current}: look again, and decide anew");
+                told(&detail).with("configuration", current)
+            }
+            Conflict::Busy => told("other changes are under way").retry_after_a_second(),
+            Conflict::LosesQuorum { voters, available } => told(&format!(
+                "of the {voters} voters that would be left only {available} can be heard, which is no majority: bring \
+                 servers back first, or say force=true"
+            )),
+            Conflict::LastVoter => told("the last voter cannot go: nothing would be left of the cluster"),
+            Conflict::NotVoter => told("the member does not vote, so it cannot lead"),
+            Conflict::Unreachable => told("the member is not heard, so it cannot lead").retryable(),
+            Conflict::NotTransferred => told("the member did not take over in time; the leader stays").retryable(),
         }
     }
 
@@ -270,6 +316,21 @@ mod tests {
             assert_eq!(told(&Problem::of_command(failure, true)), both, "{failure:?}");
             assert_eq!(told(&Problem::of_query(failure)), both, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn whether_what_is_forgotten_was_carried_out_is_unknown() {
+        for (failure, status, code) in [
+            (Failure::SessionExpired(crate::backend::Ended::TimedOut), 410, "session_expired"),
+            (Failure::SequenceAcknowledged { acknowledged: 3 }, 409, "sequence_acknowledged"),
+        ] {
+            let known = (status, code, false, Outcome::Unknown, false);
+            assert_eq!(told(&Problem::of_known_command(failure)), known, "{failure:?}");
+            let unnamed = (status, code, false, Outcome::NotApplied, false);
+            assert_eq!(told(&Problem::of_command(failure, false)), unnamed, "{failure:?}");
+        }
+        let overloaded = (503, "overloaded", true, Outcome::NotApplied, true);
+        assert_eq!(told(&Problem::of_known_command(Failure::Overloaded)), overloaded);
     }
 
     #[test]

@@ -28,8 +28,14 @@ pub struct MemberView {
     /// `active`, `passive` or `reserve`.
     #[serde(rename = "type")]
     pub member_type: &'static str,
+    /// What it is to become as soon as it has caught up; `null`: nothing else.
+    #[schema(required)]
+    pub becoming: Option<&'static str>,
     /// `available` or `unavailable`.
     pub status: &'static str,
+    /// The identity of its data directory, 16 hexadecimal digits; `null` until it is known.
+    #[schema(required)]
+    pub identity: Option<String>,
     /// Its HTTP address, `null` until it is known.
     #[schema(required)]
     pub http: Option<String>,
@@ -44,7 +50,7 @@ pub struct MemberView {
     /// For how long it has lacked the first of them, in milliseconds; known by the leader only.
     #[schema(required)]
     pub lag_ms: Option<u64>,
-    /// How long ago the leader heard it, in milliseconds; known by the leader only.
+    /// How long ago the leader heard it, in milliseconds; known by the leader only, `null` too if not since it leads.
     #[schema(required)]
     pub heard_ms: Option<u64>,
 }
@@ -56,7 +62,11 @@ pub struct ServerView {
     pub id: u64,
     /// The identity of its data directory, 16 hexadecimal digits.
     pub identity: String,
-    /// `leader`, `follower` or `candidate`.
+    /// `active`, `passive` or `reserve`; `null`: it is no member.
+    #[serde(rename = "type")]
+    #[schema(required)]
+    pub member_type: Option<&'static str>,
+    /// `leader`, `follower`, `candidate`, or, of one that does not vote, its type.
     pub role: &'static str,
     /// The version of the program.
     pub version: &'static str,

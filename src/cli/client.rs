@@ -57,6 +57,12 @@ impl Answer {
         (self.status == 429 || self.status >= 500) && problem()["retryable"] == true
     }
 
+    /// Another server may be better off, and this one has done nothing.
+    fn is_for_another(&self) -> bool {
+        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        self.status == 503 && problem["retryable"] == true && problem["outcome"] == "not_applied"
+    }
+
     /// The problem in this answer as a failure, with the exit code that the help names.
     pub(super) fn failure(&self) -> Failure {
         let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
@@ -98,12 +104,13 @@ impl Client {
         Self { agent: config.into(), endpoints, at: AtomicUsize::new(0) }
     }
 
-    /// Makes a call. Only a server that could not be reached at all is followed by the next one: a command whose answer
-    /// was lost must not be sent twice.
+    /// Makes a call. Only a server that could not be reached at all, or says that it did nothing and can do nothing now,
+    /// is followed by the next one: a command whose answer was lost must not be sent twice.
     pub(super) fn call(&self, call: &Call<'_>) -> Result<Answer, Failure> {
-        let mut last = String::new();
+        let (mut last, mut refused) = (String::new(), None);
         for endpoint in &self.endpoints {
             match self.try_one(endpoint, call, TIMEOUT) {
+                Ok(answer) if answer.is_for_another() => refused = Some(answer),
                 Ok(answer) => return Ok(answer),
                 Err(e) if never_sent(&e) => last = format!("{endpoint}: {e}"),
                 Err(e) if call.method == "GET" => last = format!("{endpoint}: {e}"),
@@ -112,6 +119,9 @@ impl Client {
                     return Err(Failure::with_code(text, 5));
                 }
             }
+        }
+        if let Some(answer) = refused {
+            return Ok(answer);
         }
         Err(Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?")))
     }
@@ -207,6 +217,36 @@ fn never_sent(e: &ureq::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A server that gives this answer once.
+    fn answering(status: &str, body: &str) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            let (mut stream, _) = listener.accept().expect("a client");
+            let _ = stream.read(&mut [0; 4096]);
+            stream.write_all(answer.as_bytes()).expect("it reads");
+        });
+        address.to_string()
+    }
+
+    #[test]
+    fn a_server_that_did_nothing_is_followed_by_the_next() {
+        let call =
+            Call { method: "PUT", path: "/v1/kv", query: Vec::new(), headers: Vec::new(), body: Some(Vec::new()) };
+        let status =
+            |endpoints: Vec<String>| Client::new(&Endpoints { endpoints }).call(&call).map(|answer| answer.status);
+        let problem = |code: &str, outcome: &str| {
+            serde_json::json!({ "code": code, "retryable": true, "outcome": outcome }).to_string()
+        };
+        let without = || answering("503 Service Unavailable", &problem("no_leader", "not_applied"));
+        assert_eq!(status(vec![without(), answering("200 OK", "{}")]).expect("an answer"), 200);
+        assert_eq!(status(vec![without(), without()]).expect("an answer"), 503, "what the last one said");
+        let lost = answering("504 Gateway Timeout", &problem("timeout", "unknown"));
+        assert_eq!(status(vec![lost, answering("200 OK", "{}")]).expect("an answer"), 504, "it is not sent twice");
+    }
 
     #[test]
     fn keys_of_any_bytes_survive_a_url() {

@@ -192,7 +192,7 @@ impl List {
             left -= items.len().min(left);
             match self.target.output {
                 Format::Json => all.extend(items),
-                Format::Text => items.iter().for_each(|item| println!("{}", shown(&item["key"]))),
+                Format::Text => items.iter().for_each(|item| println!("{}", name(item))),
             }
             cursor = page["next"].as_str().map(str::to_string);
             if cursor.is_none() {
@@ -206,8 +206,26 @@ impl List {
     }
 }
 
+/// A key, as text or with a word that it is not, by its fields `key` and `key_encoding`.
+pub(super) fn name(item: &Value) -> String {
+    let base64 = if item["key_encoding"] == "base64" { "base64:" } else { "" };
+    format!("{base64}{}", shown(&item["key"]))
+}
+
 /// A key for a terminal: control characters do nothing there.
 pub(super) fn shown(key: &Value) -> String {
     let key = key.as_str().unwrap_or_default();
     key.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_no_text_is_marked() {
+        assert_eq!(name(&serde_json::json!({ "key": "AP8=" })), "AP8=");
+        assert_eq!(name(&serde_json::json!({ "key": "AP8=", "key_encoding": "base64" })), "base64:AP8=");
+        assert_eq!(name(&serde_json::json!({ "key": "a\u{1b}[1m" })), "a\\u{1b}[1m");
+    }
 }

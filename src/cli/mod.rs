@@ -53,7 +53,7 @@ enum Command {
     Guarded(guarded::Guarded),
     /// Looks at sessions, begins and ends them
     Session(sessions::Session),
-    /// Looks at the cluster
+    /// Looks at the cluster and changes its members
     Cluster(cluster::Cluster),
     /// Puts a load on a running cluster and tells rates and times
     Bench(bench::Bench),

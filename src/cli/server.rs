@@ -1,7 +1,8 @@
 //! `copycat server`
 
 use super::{Failure, duration, limits, signals, start_logging};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use copycat::engine::MemberType;
 use copycat::server::{Durability, Options};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -10,7 +11,9 @@ use std::time::Duration;
 #[derive(Args)]
 #[command(
     after_help = "Example, the first of three servers:\n  copycat server --id 1 --data /var/lib/copycat \\\n    \
---http 127.0.0.1:8700 --peer 127.0.0.1:9700 \\\n    --bootstrap 1=127.0.0.1:9700,2=127.0.0.1:9701,3=127.0.0.1:9702"
+--http 127.0.0.1:8700 --peer 127.0.0.1:9700 \\\n    --bootstrap 1=127.0.0.1:9700,2=127.0.0.1:9701,3=127.0.0.1:9702\n\n\
+A fourth, which joins them:\n  copycat server --id 4 --data /var/lib/copycat \\\n    \
+--http 127.0.0.1:8703 --peer 127.0.0.1:9703 --join 127.0.0.1:9700,127.0.0.1:9701"
 )]
 pub(super) struct Server {
     /// This server's number in the cluster, from 1, never used again for another
@@ -26,8 +29,15 @@ pub(super) struct Server {
     #[arg(long, env = "COPYCAT_PEER", value_name = "ADDR")]
     peer: String,
     /// All initial members and their peer addresses, the same list on each
-    #[arg(long, env = "COPYCAT_BOOTSTRAP", value_name = "1=ADDR,2=ADDR,…", value_parser = bootstrap)]
-    bootstrap: Members,
+    #[arg(long, env = "COPYCAT_BOOTSTRAP", value_name = "1=ADDR,2=ADDR,…", value_parser = bootstrap,
+          required_unless_present = "join", conflicts_with = "join")]
+    bootstrap: Option<Members>,
+    /// Join a running cluster: peer addresses of members, tried in turn
+    #[arg(long, env = "COPYCAT_JOIN", value_name = "ADDR,ADDR,…", value_delimiter = ',', value_parser = peer_address)]
+    join: Vec<String>,
+    /// What a server that joins is to be; to vote, it is caught up first
+    #[arg(long = "type", env = "COPYCAT_TYPE", value_enum, default_value = "active", requires = "join")]
+    member_type: Type,
     /// The HTTP address that other servers tell clients [default: that of --http]
     #[arg(long, env = "COPYCAT_ADVERTISE_HTTP", value_name = "ADDR")]
     advertise_http: Option<String>,
@@ -60,9 +70,24 @@ pub(super) struct Tuning {
     /// Most events that a session may leave unacknowledged; then it is ended
     #[arg(long, env = "COPYCAT_SESSION_EVENTS", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
     session_events: u64,
+    #[command(flatten)]
+    requests: limits::Requests,
     /// Listen on addresses that other machines reach, without encryption or passwords
     #[arg(long, env = "COPYCAT_INSECURE")]
     insecure: bool,
+    /// While a server that says so leads: members that are not heard are replaced by available passive and reserve ones
+    #[arg(long, env = "COPYCAT_AUTO_REPLACE")]
+    auto_replace: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Type {
+    /// It votes
+    Active,
+    /// It keeps the state and does not vote
+    Passive,
+    /// It knows the configuration only
+    Reserve,
 }
 
 #[derive(Clone)]
@@ -73,9 +98,7 @@ fn bootstrap(text: &str) -> Result<Members, String> {
     for item in text.split(',').map(str::trim).filter(|i| !i.is_empty()) {
         let (id, address) = item.split_once('=').ok_or_else(|| format!("{item:?} is not ID=HOST:PORT"))?;
         let id = id.parse().ok().filter(|&id| id > 0).ok_or_else(|| format!("{id:?} is no server number from 1"))?;
-        if !address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
-            return Err(format!("{address:?} is not HOST:PORT"));
-        }
+        peer_address(address)?;
         if members.iter().any(|(other, at)| *other == id || at == address) {
             return Err(format!("{item:?} repeats a number or an address"));
         }
@@ -85,6 +108,14 @@ fn bootstrap(text: &str) -> Result<Members, String> {
         return Err("it lists no server".into());
     }
     Ok(Members(members))
+}
+
+fn peer_address(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if !text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+        return Err(format!("{text:?} is not HOST:PORT"));
+    }
+    Ok(text.to_string())
 }
 
 fn durability(text: &str) -> Result<Durability, String> {
@@ -112,10 +143,12 @@ impl Tuning {
         options.durability = self.durability;
         options.election_timeout = self.election_timeout;
         options.segment_size = self.segment_size;
-        options.allow_hosts.clone_from(&self.allow_host);
-        options.longest_wait = self.longest_wait;
+        options.limits.allow_hosts.clone_from(&self.allow_host);
+        options.limits.wait = self.longest_wait;
+        self.requests.apply(&mut options.limits);
         options.session_answers = usize::try_from(self.session_answers).unwrap_or(usize::MAX);
         options.session_events = self.session_events;
+        options.auto_replace = self.auto_replace;
         for (flag, address) in [("--http", &options.http), ("--peer", &options.peer)] {
             let mut found = address.to_socket_addrs().into_iter().flatten();
             if !self.insecure && found.any(|a: SocketAddr| !a.ip().is_loopback()) {
@@ -133,7 +166,14 @@ impl Server {
     pub(super) fn run(self) -> Result<(), Failure> {
         start_logging();
         limits::raise_open_files();
-        let mut options = Options::new(self.id, self.data, self.http, self.peer, self.bootstrap.0);
+        let bootstrap = self.bootstrap.map(|members| members.0).unwrap_or_default();
+        let mut options = Options::new(self.id, self.data, self.http, self.peer, bootstrap);
+        options.join = self.join;
+        options.member_type = match self.member_type {
+            Type::Active => MemberType::Active,
+            Type::Passive => MemberType::Passive,
+            Type::Reserve => MemberType::Reserve,
+        };
         options.advertise_http = self.advertise_http;
         self.tuning.apply(&mut options)?;
         let server = copycat::server::Server::start(&options)?;

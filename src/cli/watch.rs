@@ -1,7 +1,7 @@
 //! `copycat watch`
 
 use super::client::{Client, Pauses};
-use super::keys::shown;
+use super::keys::{name, shown};
 use super::lease::{Lease, PATIENCE, Polled};
 use super::{Failure, Format, Target, signals};
 use clap::{ArgGroup, Args};
@@ -202,15 +202,11 @@ fn until(later: bool) -> Instant {
 }
 
 fn line(event: &Value) -> String {
-    let text = |field: &str, encoding: &str| {
-        let base64 = if event[encoding] == "base64" { "base64:" } else { "" };
-        format!("{base64}{}", shown(&event[field]))
-    };
     let kind = event["type"].as_str().unwrap_or("?");
-    let mut line = format!("{kind} {} {}", text("key", "key_encoding"), event["version"]);
+    let mut line = format!("{kind} {} {}", name(event), event["version"]);
     if event["value"].is_string() {
-        line.push(' ');
-        line.push_str(&text("value", "encoding"));
+        let base64 = if event["encoding"] == "base64" { "base64:" } else { "" };
+        line.push_str(&format!(" {base64}{}", shown(&event["value"])));
     }
     line
 }

@@ -3,6 +3,7 @@
 //! There is no separate heartbeat: an [`Message::Append`] without entries is one. Every append names the leader's
 //! current *round*; a reply echoes it, which is what confirms reads and extends the lease.
 
+use super::consensus::Configuration;
 use super::types::{Index, Term};
 use bincode::{Decode, Encode};
 
@@ -78,12 +79,45 @@ pub enum Message {
         lost: bool,
         /// The last index at which the sender remembers its state's digest, and the digest.
         digest: (Index, u32),
+        /// The entry of the latest configuration that it knows to be committed.
+        configuration: Index,
     },
     /// The leader asks its successor to hold an election now (Raft dissertation, 3.10).
     TimeoutNow {
         /// The leader's term.
         term: Term,
     },
+    /// The leader tells a reserve member, which has no log, the committed configuration.
+    Configure {
+        /// The leader's term.
+        term: Term,
+        /// The configuration's entry,
+        index: Index,
+        /// and the configuration.
+        configuration: Configuration,
+    },
+    /// Committed entries for a passive member, from any server that has them: what is committed needs no term.
+    Feed {
+        /// The index before the first entry here,
+        previous_index: Index,
+        /// and the term of the entry there.
+        previous_term: Term,
+        /// A contiguous run of committed entries.
+        entries: Vec<WireEntry>,
+        /// The sender's commit index, at or above the last entry.
+        commit: Index,
+    },
+    /// The answer to a feed. Everything it says is durable at the sender.
+    FeedReply {
+        /// How often the sender was started.
+        start: u64,
+        /// What became of the feed.
+        outcome: AppendOutcome,
+        /// Something waits at the sender for entries up to here.
+        wants: Index,
+    },
+    /// A passive member asks to be fed: whoever was assigned to it does not.
+    FeedRequest,
 }
 
 /// What became of an append.
@@ -103,17 +137,38 @@ pub enum AppendOutcome {
 }
 
 impl Message {
-    /// The sender's term; for a poll, the term it is about.
+    /// The sender's term; for a poll, the term it is about; 0 for what has to do with no term.
     #[must_use]
     pub fn term(&self) -> Term {
         match self {
+            Self::Feed { .. } | Self::FeedReply { .. } | Self::FeedRequest => 0,
             Self::Poll { term, .. }
             | Self::PollReply { term, .. }
             | Self::Vote { term, .. }
             | Self::VoteReply { term, .. }
             | Self::Append { term, .. }
             | Self::AppendReply { term, .. }
-            | Self::TimeoutNow { term } => *term,
+            | Self::TimeoutNow { term }
+            | Self::Configure { term, .. } => *term,
+        }
+    }
+
+    /// Whether it is for one who follows, or is asked for its vote: that may come from a server which the receiver's
+    /// configuration, being old, does not know (Raft dissertation, 4.1). What counts for a quorum may not.
+    #[must_use]
+    pub fn is_for_followers(&self) -> bool {
+        match self {
+            Self::Poll { .. }
+            | Self::Vote { .. }
+            | Self::Append { .. }
+            | Self::TimeoutNow { .. }
+            | Self::Configure { .. }
+            | Self::Feed { .. } => true,
+            Self::PollReply { .. }
+            | Self::VoteReply { .. }
+            | Self::AppendReply { .. }
+            | Self::FeedReply { .. }
+            | Self::FeedRequest => false,
         }
     }
 }

@@ -27,8 +27,8 @@ pub mod sessions;
 mod types;
 
 pub use consensus::{
-    Configuration, Engine, Event, Fatal, Input, Member, MemberStatus, MemberType, Output, Query, Refusal, Response,
-    Status,
+    Change, Configuration, ConfigurationError, Engine, Event, Fatal, Input, MEMBERS, Member, MemberChange,
+    MemberProgress, MemberStatus, MemberType, Output, Query, Refusal, Response, Status,
 };
 pub use entry::{DecodeError, Kind, decode, encode};
 pub use message::{AppendOutcome, Message};

@@ -40,6 +40,8 @@ pub struct Options {
     pub apply_batch: u64,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
     pub sequential_lag: u64,
+    /// Replace members that are not heard by those that are kept ready: see [`Configuration`](super::Configuration).
+    pub auto_replace: bool,
     /// A bug to run with: the simulator must find it.
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<Bug>,
@@ -73,6 +75,7 @@ impl Options {
             key_bytes: 64 * 1024 * 1024,
             apply_batch: 1024,
             sequential_lag: 16 * 1024,
+            auto_replace: false,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
@@ -149,6 +152,24 @@ pub enum Bug {
     TokenPerLock,
     /// A guarded write asks whether the lock is held, not by which token.
     GuardWithoutToken,
+    /// A leader changes the configuration before an entry of its own term is committed.
+    ChangeBeforeInitialize,
+    /// A configuration is changed while the last change is not committed.
+    ChangesAtOnce,
+    /// A configuration stays in force though its entry was overwritten.
+    ConfigurationNotRolledBack,
+    /// A leader that was demoted or removed counts itself.
+    LeaderWithoutVoteCounts,
+    /// Commits are counted by the voters before a change while the change is on its way.
+    CommitByOldQuorum,
+    /// Another data directory under a member's number is taken for the member.
+    IdentityIgnored,
+    /// A member that is to be a reserve discards its state before that is committed.
+    DiscardBeforeCommit,
+    /// A leader that hears nobody stays in office.
+    NoCheckQuorum,
+    /// A passive member that is not fed asks nobody else.
+    HungryForEver,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -182,6 +203,15 @@ impl Bug {
         Self::LockToEnded,
         Self::TokenPerLock,
         Self::GuardWithoutToken,
+        Self::ChangeBeforeInitialize,
+        Self::ChangesAtOnce,
+        Self::ConfigurationNotRolledBack,
+        Self::LeaderWithoutVoteCounts,
+        Self::CommitByOldQuorum,
+        Self::IdentityIgnored,
+        Self::DiscardBeforeCommit,
+        Self::NoCheckQuorum,
+        Self::HungryForEver,
     ];
 }
 

@@ -10,16 +10,17 @@ use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::Event;
 use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests};
-use super::transport::frame::{Frame, Refused, WireRefusal, WireResponse};
-use super::transport::{Door, Peer};
+use super::transport::frame::{Frame, Refused, Rejection, WireRefusal, WireResponse};
+use super::transport::{Door, Links};
 use super::view::{View, Views};
 use super::waiters::Waiters;
 use crate::engine::machine::{Ask, Outcome, StateMachine};
 use crate::engine::{
-    Consistency, Engine, Event as EngineEvent, Fatal, Input, Now, Output, Query, RequestId, Response, Role, ServerId,
+    Consistency, Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, Query, RequestId, Response, Role,
+    ServerId,
 };
 use copycat_storage::{Entry, FileDisk, SegmentInfo};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -46,12 +47,14 @@ pub(crate) enum Stopped {
     Disk(std::io::Error),
     #[error("no majority can be had: server {peer}: {refused}")]
     Refused { peer: ServerId, refused: Refused },
+    #[error("server {peer} says that {0}", Rejection::Removed)]
+    Removed { peer: ServerId },
 }
 
 /// What a driver is connected to.
 pub(crate) struct Wiring {
     pub(crate) flusher: Flusher,
-    pub(crate) peers: BTreeMap<ServerId, Peer>,
+    pub(crate) links: Links,
     pub(crate) door: Door,
     pub(crate) views: Views,
     pub(crate) waiters: Waiters,
@@ -103,7 +106,7 @@ pub(crate) struct Driver<M: StateMachine> {
     engine: Engine<FileDisk, M>,
     id: ServerId,
     flusher: Flusher,
-    peers: BTreeMap<ServerId, Peer>,
+    links: Links,
     door: Door,
     views: Views,
     waiters: Waiters,
@@ -127,6 +130,8 @@ struct Progress {
     refused: BTreeSet<ServerId>,
     heard_leader: bool,
     shutting_down: Option<Duration>,
+    /// When those who wait here were last told to look elsewhere.
+    sent_away_at: Duration,
 }
 
 impl<M: StateMachine> Driver<M> {
@@ -136,11 +141,12 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { flusher, peers, door, views, waiters, feeds } = wiring;
+        let Wiring { flusher, mut links, door, views, waiters, feeds } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
-        Self { engine, id, flusher, peers, door, views, waiters, feeds, requests, durability, state }
+        links.follow(clock::monotonic(), engine.configuration(), engine.committed_configuration());
+        Self { engine, id, flusher, links, door, views, waiters, feeds, requests, durability, state }
     }
 
     /// Answers a sequential query that need not wait for anything; see [`Engine::query_now`].
@@ -201,7 +207,9 @@ impl<M: StateMachine> Driver<M> {
     fn wait(&self) -> Duration {
         let now = clock::monotonic();
         let mut until = self.engine.deadline();
-        for at in [self.requests.next_deadline(), self.state.retry_at, self.state.shutting_down].into_iter().flatten() {
+        let others =
+            [self.requests.next_deadline(), self.state.retry_at, self.state.shutting_down, self.links.next_parting()];
+        for at in others.into_iter().flatten() {
             until = until.min(at);
         }
         if !self.state.idle_marked {
@@ -212,18 +220,27 @@ impl<M: StateMachine> Driver<M> {
 
     fn handle(&mut self, now: Now, event: Event) -> Result<(), Stopped> {
         let input = match event {
-            Event::Message { from, identity, message } => {
+            Event::Message { from, identity, cluster, message } => {
                 Ballot::of(&message, from, self.id).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
-                Input::Message { from, identity, message }
+                Input::Message { from, identity, cluster, message }
             }
             Event::Persisted(result) => Input::Persisted(result.map_err(Stopped::Disk)?),
             Event::Prepared(result) => {
                 self.engine.storage_mut().prepared(result);
                 return Ok(());
             }
-            Event::Met { id, identity, cluster, http, dialed } => {
+            Event::Met { id, identity, cluster, http, peer, dialed } => {
                 if dialed {
                     self.state.refused.remove(&id);
+                }
+                if !self.engine.configuration().admits(id, identity) {
+                    self.links.meet(id, peer);
+                    self.links.follow(
+                        now.monotonic,
+                        self.engine.configuration(),
+                        self.engine.committed_configuration(),
+                    );
+                    return Ok(());
                 }
                 Input::Peer { id, identity, cluster, http }
             }
@@ -251,13 +268,13 @@ impl<M: StateMachine> Driver<M> {
                 let _ = reply.try_send(self.segments());
                 return Ok(());
             }
-            Event::Refused { peer, refused } => return self.refused(peer, refused),
+            Event::Refused { peer, refused } => return self.refused(now, peer, refused),
             Event::Shutdown => {
                 if self.state.shutting_down.is_none() {
                     info!("server {}: shutting down", self.id);
                     self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout);
                 }
-                Input::Transfer(None)
+                Input::Transfer { target: None, reply: None }
             }
         };
         Ok(self.engine.step(now, input)?)
@@ -303,6 +320,8 @@ impl<M: StateMachine> Driver<M> {
                     let (consistency, index) = (*consistency, *index);
                     Input::Query { id, query: Query { consistency, index, ask: ask.clone() } }
                 }
+                Request::Change(change) => Input::Change { id, change: change.clone() },
+                Request::Transfer(target) => Input::Transfer { target: Some(*target), reply: Some(id) },
             };
             return Ok(self.engine.step(now, input)?);
         }
@@ -319,8 +338,7 @@ impl<M: StateMachine> Driver<M> {
         let timeout = pending.deadline.saturating_sub(now.monotonic);
         let frame = Frame::Request { id, request: pending.request.to_wire(timeout) };
         if let Some(leader) = leader
-            && let Some(peer) = self.peers.get(&leader)
-            && peer.send(frame)
+            && self.links.send(leader, frame)
         {
             pending.place = Place::Leader(leader);
         } else {
@@ -388,7 +406,7 @@ impl<M: StateMachine> Driver<M> {
     /// twice goes to that one now.
     fn left_office(&mut self, now: Now) {
         for request in self.requests.at(Place::Engine) {
-            let submitted = |p: &mut Pending| matches!(p.request, Request::Submit(_)) && p.is_repeatable();
+            let submitted = |p: &mut Pending| !matches!(p.request, Request::Query { .. }) && p.is_repeatable();
             if self.requests.get_mut(request).is_some_and(submitted) {
                 self.lost(now, request);
             }
@@ -396,7 +414,14 @@ impl<M: StateMachine> Driver<M> {
     }
 
     /// One peer that is not to be had may be at fault itself. If so many are that no quorum is left, it is this server.
-    fn refused(&mut self, peer: ServerId, refused: Refused) -> Result<(), Stopped> {
+    fn refused(&mut self, now: Now, peer: ServerId, refused: Refused) -> Result<(), Stopped> {
+        if refused == Refused::ByPeer(Rejection::Removed) {
+            if !self.state.heard_leader {
+                return Err(Stopped::Removed { peer });
+            }
+            self.leave(now, "its peers say that");
+            return Ok(());
+        }
         self.state.refused.insert(peer);
         let others = self.engine.configuration().voters().filter(|&v| v != self.id).count();
         let willing = others.saturating_sub(self.state.refused.len());
@@ -463,20 +488,19 @@ impl<M: StateMachine> Driver<M> {
             match output {
                 Output::Send { to, message } => {
                     Ballot::of(&message, self.id, to).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
-                    if let Some(peer) = self.peers.get(&to) {
-                        peer.send(Frame::Consensus(message));
-                    }
+                    // What cannot be sent is lost; the engine repeats what matters.
+                    self.links.send(to, Frame::Consensus(message));
                 }
                 Output::Reply { id, result } => again |= self.engine_reply(now, id, result)?,
-                Output::Refused { peer, identity } => {
+                Output::Refused { peer, identity, .. } => {
                     warn!(
                         "server {}: a message of server {peer} is refused: its directory has identity {identity:016x}",
                         self.id
                     );
                 }
                 Output::Event(event) => {
-                    self.note(&event);
-                    self.feeds.note(self.id, &event);
+                    self.note(now, &event);
+                    self.feeds.note(self.id, self.engine.status().term, &event);
                     if matches!(event, EngineEvent::Role { role, .. } if role != Role::Leader) {
                         self.left_office(now);
                     }
@@ -488,8 +512,14 @@ impl<M: StateMachine> Driver<M> {
         Ok(again)
     }
 
-    fn note(&mut self, event: &EngineEvent) {
+    fn note(&mut self, now: Now, event: &EngineEvent) {
         match event {
+            EngineEvent::Member { member, change, index, reason } => {
+                info!("server {}: configuration {index}: server {member}: {change:?} ({reason})", self.id);
+            }
+            EngineEvent::Removed { index } => {
+                self.leave(now, &format!("by configuration {index}"));
+            }
             EngineEvent::Role { role, term, reason } => {
                 self.state.heard_leader |= *role == Role::Leader;
                 info!("server {}: {role} in term {term}: {reason}", self.id);
@@ -498,6 +528,14 @@ impl<M: StateMachine> Driver<M> {
                 self.state.heard_leader = true;
                 info!("server {}: server {leader} leads term {term}", self.id);
             }
+        }
+    }
+
+    /// This server was removed. A leader has a moment to find a successor.
+    fn leave(&mut self, now: Now, how: &str) {
+        if self.state.shutting_down.is_none() {
+            warn!("server {}: {how} it was removed from the cluster: it stops", self.id);
+            self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout * 2);
         }
     }
 
@@ -528,7 +566,8 @@ impl<M: StateMachine> Driver<M> {
         };
         match refusal {
             // Said by an engine that has lost what another leader has been given since.
-            R::NotLeader { .. } if matches!(self.requests.get_mut(id), Some(p) if p.place != Place::Engine) => {}
+            R::NotLeader { .. } | R::Lost if matches!(self.requests.get_mut(id), Some(p) if p.place != Place::Engine) =>
+                {}
             R::NotLeader { .. } if matches!(self.requests.get_mut(id), Some(p) if matches!(p.origin, Origin::Local(_))) =>
             {
                 self.park(now, id);
@@ -544,12 +583,15 @@ impl<M: StateMachine> Driver<M> {
             R::Malformed => self.finish(id, Err(Refusal::Malformed)),
             R::Session(error) => self.finish(id, Err(Refusal::Session(error))),
             R::SessionBusy => self.finish(id, Err(Refusal::SessionBusy)),
+            R::Lost => self.lost(now, id),
+            R::Configuration(error) => self.finish(id, Err(Refusal::Configuration(error))),
         }
         Ok(false)
     }
 
     fn finish(&mut self, id: RequestId, result: Result<Reply, Refusal>) {
         if let Some(pending) = self.requests.remove(id) {
+            let result = result.map_err(|refusal| pending.refused(refusal));
             self.answer(pending.origin, result);
         }
     }
@@ -559,9 +601,7 @@ impl<M: StateMachine> Driver<M> {
             // One place for one answer; a client that has gone away needs none.
             Origin::Local(reply) => drop(reply.try_send(result)),
             Origin::Remote { server, id } => {
-                if let Some(peer) = self.peers.get(&server) {
-                    peer.send(Frame::Reply { id, result: result.map(Into::into).map_err(Into::into) });
-                }
+                self.links.send(server, Frame::Reply { id, result: result.map(Into::into).map_err(Into::into) });
             }
         }
     }
@@ -574,14 +614,25 @@ impl<M: StateMachine> Driver<M> {
             self.engine.storage().release_memory();
         }
         let status = self.engine.status();
-        self.door.update(status.cluster, self.engine.configuration());
+        let committed = self.engine.committed_configuration();
+        if self.door.update(status.cluster, self.engine.configuration(), committed) {
+            self.links.follow(now.monotonic, self.engine.configuration(), committed);
+        }
+        self.links.part(now.monotonic);
+        // Nothing is applied on a reserve member, so nothing would wake those who wait there: they ask the leader again.
+        if status.member_type == Some(MemberType::Reserve)
+            && now.monotonic >= self.state.sent_away_at + self.engine.options().heartbeat_interval
+        {
+            self.state.sent_away_at = now.monotonic;
+            self.waiters.wake_all();
+        }
         self.views.publish(now.monotonic, status, || View::of(&self.engine));
     }
 
     /// Whether a server that shuts down may end: it leads no longer, and nobody waits for what it was given.
     fn has_left_office(&self, now: Now) -> bool {
         self.state.shutting_down.is_some_and(|deadline| {
-            let left = self.engine.status().role != Role::Leader || self.peers.is_empty();
+            let left = self.engine.status().role != Role::Leader || self.links.is_empty();
             left && self.requests.is_idle() || now.monotonic >= deadline
         })
     }

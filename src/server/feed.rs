@@ -3,11 +3,12 @@
 //! Invariant: numbers rise by one; the latest [`KEPT`] events are kept. A restarted server begins with a higher number
 //! than it ever gave, so whoever asks for what follows an old one is told that something is missing.
 
+use super::backend::{status_name, type_name};
 use super::ballots::Ballot;
 use super::clock;
 use super::waiters::{Waiter, Waiters};
 use crate::engine::machine::Topic;
-use crate::engine::{Event, Role, ServerId};
+use crate::engine::{Event, MemberChange, Role, ServerId, Term};
 use copycat_http::{ClusterEvent, Feed};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,8 +44,9 @@ impl Feeds {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An engine tells something.
-    pub(super) fn note(&self, server: ServerId, event: &Event) {
+    /// An engine tells something, in its term `at`.
+    pub(super) fn note(&self, server: ServerId, at: Term, event: &Event) {
+        let (mut member_type, mut status) = (None, None);
         let (kind, term, member, role, reason) = match event {
             Event::Role { role, term, reason } => {
                 let name = match role {
@@ -55,8 +57,28 @@ impl Feeds {
                 ("role", *term, server, Some(name), Some((*reason).to_string()))
             }
             Event::Leader { leader, term } => ("leader", *term, *leader, None, None),
+            Event::Member { member, change, reason, .. } => {
+                let kind = match change {
+                    MemberChange::Joined(joined) => {
+                        member_type = Some(type_name(*joined));
+                        "join"
+                    }
+                    MemberChange::Left => "leave",
+                    MemberChange::Type(turned) => {
+                        member_type = Some(type_name(*turned));
+                        "type"
+                    }
+                    MemberChange::Status(now) => {
+                        status = Some(status_name(*now));
+                        "status"
+                    }
+                };
+                (kind, at, *member, None, Some(reason.clone()).filter(|r| !r.is_empty()))
+            }
+            Event::Removed { .. } => ("removed", at, server, None, None),
         };
-        self.add(ClusterEvent { id: 0, time_ms: clock::wall_ms(), kind, term, member, voter: None, role, reason });
+        let (id, time_ms, voter) = (0, clock::wall_ms(), None);
+        self.add(ClusterEvent { id, time_ms, kind, term, member, voter, role, member_type, status, reason });
     }
 
     /// A vote has passed. Whoever asks again and again, and is answered alike, is told of once.
@@ -66,17 +88,9 @@ impl Feeds {
         if self.lock().events.iter().rev().take(REPEATS).any(same) {
             return;
         }
-        let (role, reason) = (None, None);
-        self.add(ClusterEvent {
-            id: 0,
-            time_ms: clock::wall_ms(),
-            kind,
-            term,
-            member,
-            voter: Some(voter),
-            role,
-            reason,
-        });
+        let (id, time_ms, voter) = (0, clock::wall_ms(), Some(voter));
+        let (role, member_type, status, reason) = (None, None, None, None);
+        self.add(ClusterEvent { id, time_ms, kind, term, member, voter, role, member_type, status, reason });
     }
 
     fn add(&self, event: ClusterEvent) {

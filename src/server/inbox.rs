@@ -17,6 +17,7 @@ pub(crate) enum Event {
     Message {
         from: ServerId,
         identity: Identity,
+        cluster: u128,
         message: Message,
     },
     Persisted(std::io::Result<Persisted<FileDisk>>),
@@ -41,6 +42,8 @@ pub(crate) enum Event {
         identity: Identity,
         cluster: u128,
         http: String,
+        /// Where its peers reach it; empty: as the configuration has it.
+        peer: String,
         dialed: bool,
     },
     Disconnected {

@@ -9,7 +9,7 @@
 use super::transport::frame::{WireRefusal, WireRequest, WireResponse};
 use crate::engine::machine::{Ask, Outcome};
 use crate::engine::sessions::{SessionError, Submit};
-use crate::engine::{Consistency, RequestId, ServerId};
+use crate::engine::{Change, ConfigurationError, Consistency, RequestId, ServerId};
 use async_channel::Sender;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +28,10 @@ pub enum Request {
         /// The question.
         ask: Ask,
     },
+    /// Change the configuration.
+    Change(Change),
+    /// Hand leadership to this member.
+    Transfer(ServerId),
 }
 
 /// The answer to a client.
@@ -73,6 +77,8 @@ pub enum Refusal {
     Session(SessionError),
     /// The session has left too many answers unacknowledged. Not applied.
     SessionBusy,
+    /// The configuration was not changed, or the office not handed over.
+    Configuration(ConfigurationError),
 }
 
 /// Who waits.
@@ -108,13 +114,34 @@ impl Pending {
     pub(super) fn is_repeatable(&self) -> bool {
         match &self.request {
             Request::Submit(submit) => submit.is_repeatable(),
-            Request::Query { .. } => true,
+            // Who asks to join again is told that it has.
+            Request::Query { .. } | Request::Change(Change::Join { .. }) | Request::Transfer(_) => true,
+            Request::Change(_) => false,
         }
     }
 
     /// Whether it may have had, or may yet have, an effect.
     pub(super) fn may_have_effect(&self) -> bool {
-        matches!(self.request, Request::Submit(_)) && (self.uncertain || self.place != Place::Parked)
+        !matches!(self.request, Request::Query { .. }) && (self.uncertain || self.place != Place::Parked)
+    }
+
+    /// What a refusal means for it: whoever refuses it now knows nothing of what became of it when it was handed over
+    /// before. (Of a session that has ended, and of a number that is acknowledged, clients are told so whenever they ask.)
+    pub(super) fn refused(&self, refusal: Refusal) -> Refusal {
+        use Refusal::{NoLeader, Overloaded, SessionBusy, ShuttingDown, StorageFull};
+        match refusal {
+            NoLeader
+            | Overloaded
+            | StorageFull
+            | ShuttingDown
+            | SessionBusy
+            | Refusal::Session(SessionError::SequenceGap { .. })
+                if self.uncertain && matches!(self.request, Request::Submit(_)) =>
+            {
+                Refusal::LeaderLost
+            }
+            other => other,
+        }
     }
 }
 
@@ -225,6 +252,7 @@ impl From<WireRefusal> for Refusal {
             WireRefusal::Timeout { maybe_applied } => Self::Timeout { maybe_applied },
             WireRefusal::Session(error) => Self::Session(error),
             WireRefusal::SessionBusy => Self::SessionBusy,
+            WireRefusal::Configuration(error) => Self::Configuration(error),
         }
     }
 }
@@ -241,6 +269,7 @@ impl From<Refusal> for WireRefusal {
             Refusal::LeaderLost => Self::Timeout { maybe_applied: true },
             Refusal::Session(error) => Self::Session(error),
             Refusal::SessionBusy => Self::SessionBusy,
+            Refusal::Configuration(error) => Self::Configuration(error),
         }
     }
 }
@@ -260,6 +289,8 @@ impl Request {
             Self::Query { consistency, index, ask } => {
                 WireRequest::Query { consistency: *consistency, index: *index, ask: ask.clone(), timeout_ms }
             }
+            Self::Change(change) => WireRequest::Change { change: change.clone(), timeout_ms },
+            Self::Transfer(target) => WireRequest::Transfer { target: *target, timeout_ms },
         }
     }
 
@@ -269,6 +300,8 @@ impl Request {
             WireRequest::Query { consistency, index, ask, timeout_ms } => {
                 (Self::Query { consistency, index, ask }, Duration::from_millis(timeout_ms))
             }
+            WireRequest::Change { change, timeout_ms } => (Self::Change(change), Duration::from_millis(timeout_ms)),
+            WireRequest::Transfer { target, timeout_ms } => (Self::Transfer(target), Duration::from_millis(timeout_ms)),
         }
     }
 }
@@ -302,6 +335,29 @@ mod tests {
         assert_eq!(r.overdue(ms(10)).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [b]);
         assert!(r.remove(a).is_some() && r.remove(a).is_none());
         assert_eq!(r.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_handed_over_before_does_not_say_that_nothing_was_done() {
+        let mut r = Requests::new(0);
+        let known = Submit::Command { operation: Vec::new(), mode: 0, session: 7, sequence: 1, key: None };
+        let command = r.admit(remote(1), Request::Submit(known), Duration::ZERO, Duration::ZERO).expect("room");
+        let read = r.admit(remote(2), query(), Duration::ZERO, Duration::ZERO).expect("room");
+        let gap = Refusal::Session(SessionError::SequenceGap { expected: 1 });
+        let mismatch = Refusal::Session(SessionError::SequenceMismatch);
+        for refusal in [Refusal::NoLeader, Refusal::Overloaded, Refusal::StorageFull, Refusal::SessionBusy, gap] {
+            for id in [command, read] {
+                let pending = r.get_mut(id).expect("there");
+                pending.uncertain = false;
+                assert_eq!(pending.refused(refusal), refusal);
+                pending.uncertain = true;
+                assert_eq!(pending.refused(refusal), if id == read { refusal } else { Refusal::LeaderLost });
+            }
+        }
+        let pending = r.get_mut(command).expect("there");
+        for refusal in [Refusal::TooLarge, mismatch] {
+            assert_eq!(pending.refused(refusal), refusal, "so it was refused before, too");
+        }
     }
 
     #[test]

@@ -9,17 +9,16 @@ use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
 use super::transport::frame::Me;
-use super::transport::{Door, Peer, listen};
+use super::transport::{Door, Links, join, listen};
 use super::view::{View, Views};
 use super::waiters::Waiters;
-use crate::engine::{Configuration, Engine, ServerId};
+use crate::engine::{Configuration, Engine, Index, MemberType, ServerId, decode, encode};
 use crate::store::Store;
 use async_global_executor::GlobalExecutorConfig;
 use async_std::net::TcpListener;
 use async_std::task;
 use copycat_http::HttpConfig;
 use copycat_storage::{FileDisk, Seed, Storage};
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -37,8 +36,14 @@ pub struct Options {
     pub http: String,
     /// Where its peers reach it.
     pub peer: String,
-    /// The initial members and their peer addresses, the same on all.
+    /// The initial members and their peer addresses, the same on all. Empty: the server joins a cluster.
     pub bootstrap: Vec<(ServerId, String)>,
+    /// Peer addresses of members of a cluster to join, tried in turn.
+    pub join: Vec<String>,
+    /// What a server that joins wants to be: it enters as passive (or reserve), and votes when it has caught up.
+    pub member_type: MemberType,
+    /// While this server leads: members that are not heard are replaced by those that are kept ready.
+    pub auto_replace: bool,
     /// The HTTP address that others are told; the own one by default.
     pub advertise_http: Option<String>,
     /// When a write counts as durable.
@@ -47,10 +52,8 @@ pub struct Options {
     pub election_timeout: Duration,
     /// The size of a log file, bytes.
     pub segment_size: u32,
-    /// Host names that HTTP requests may name, besides the server's addresses.
-    pub allow_hosts: Vec<String>,
-    /// The longest that a client may be held until something changes.
-    pub longest_wait: Duration,
+    /// What HTTP requests are held against.
+    pub limits: HttpConfig,
     /// Most answers that a session may leave unacknowledged; then it gets no new command.
     pub session_answers: usize,
     /// Most events that a session may leave unacknowledged; then it is ended.
@@ -67,12 +70,14 @@ impl Options {
             http,
             peer,
             bootstrap,
+            join: Vec::new(),
+            member_type: MemberType::Active,
+            auto_replace: false,
             advertise_http: None,
             durability: Durability::Always,
             election_timeout: Duration::from_millis(500),
             segment_size: copycat_storage::Options::default().segment_size,
-            allow_hosts: Vec::new(),
-            longest_wait: HttpConfig::default().wait,
+            limits: HttpConfig::default(),
             session_answers: crate::engine::Options::default().session_answers,
             session_events: crate::engine::Options::default().session_limits.events,
         }
@@ -148,6 +153,31 @@ fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
     Ok(storage)
 }
 
+/// Sees to it that the directory knows the cluster: what it knows beats how the server is started, and one that knows
+/// none joins, if it is to.
+fn enter(options: &Options, me: &Me, storage: &mut Storage<FileDisk>) -> Result<(), ServerError> {
+    if !storage.configuration().is_empty() {
+        let known = decode::<(Index, Configuration)>(storage.configuration());
+        let (_, known) =
+            known.map_err(|e| ServerError::new(format!("{}: configuration: {e}", options.data.display())))?;
+        if known.has_removed(me.identity) {
+            return Err(ServerError::new(format!(
+                "{} was removed from its cluster: start with an empty directory and --join to take the server back",
+                options.data.display()
+            )));
+        }
+        return Ok(());
+    }
+    if options.join.is_empty() || storage.last_index() > 0 {
+        return Ok(());
+    }
+    let (index, configuration) = join(me, &options.join, options.member_type).map_err(ServerError::new)?;
+    let meta = copycat_storage::Meta { cluster: configuration.cluster, ..storage.meta().clone() };
+    storage.set_meta(meta);
+    storage.set_configuration(encode(&(index, configuration)));
+    Ok(())
+}
+
 /// Starts the threads that sockets are served on, before async-std would start one for each processor: one alone serves
 /// more, since requests are short and handing them from thread to thread costs more than it gains (see
 /// `docs/benchmarks.md`). `ASYNC_STD_THREAD_COUNT` in the environment says otherwise. In a program that has started the
@@ -166,10 +196,10 @@ impl Server {
     pub fn start(options: &Options) -> Result<Self, ServerError> {
         start_runtime();
         let initial = Configuration::bootstrap(options.bootstrap.iter().cloned());
-        if !initial.members.contains_key(&options.id) {
+        if options.join.is_empty() && !initial.members.contains_key(&options.id) {
             return Err(ServerError::new(format!("--bootstrap does not list server {} itself: add it", options.id)));
         }
-        let storage = open(options)?;
+        let mut storage = open(options)?;
         let http_listener = bind("the HTTP address", &options.http)?;
         let peer_listener = bind("the peer address", &options.peer)?;
         let http = http_listener.local_addr().map_err(ServerError::new)?;
@@ -178,23 +208,19 @@ impl Server {
             identity: storage.meta().identity,
             digest: initial.digest(),
             http: options.advertise_http.clone().unwrap_or_else(|| http.to_string()),
+            peer: options.peer.clone(),
         };
+        enter(options, &me, &mut storage)?;
         let cluster = storage.meta().cluster;
         let mut engine_options = crate::engine::Options::with_election_timeout(options.election_timeout);
         engine_options.session_answers = options.session_answers;
         engine_options.session_limits.events = options.session_events;
-        let engine = Engine::new(
-            options.id,
-            engine_options,
-            random()?,
-            clock::now(),
-            storage,
-            Store::default(),
-            initial.clone(),
-        )
-        .map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?;
+        engine_options.auto_replace = options.auto_replace;
+        let engine =
+            Engine::new(options.id, engine_options, random()?, clock::now(), storage, Store::default, initial.clone())
+                .map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?;
         let configuration = engine.configuration().clone();
-        if !configuration.same_members(&initial) {
+        if !initial.members.is_empty() && !configuration.same_members(&initial) {
             tracing::warn!(
                 "server {}: {} knows other members or addresses than --bootstrap lists: what it knows is in force",
                 options.id,
@@ -203,14 +229,10 @@ impl Server {
         }
         let door = Door::new(me.clone(), cluster, configuration.clone());
         let (inbox, events) = Inbox::new();
-        inbox.offer(Event::Met { id: me.id, identity: me.identity, cluster, http: me.http.clone(), dialed: false });
+        let Me { id, identity, http: advertised, peer, .. } = me;
+        inbox.offer(Event::Met { id, identity, cluster, http: advertised, peer, dialed: false });
         let silence = (options.election_timeout * 2).max(Duration::from_secs(1));
-        let peers: BTreeMap<ServerId, Peer> = configuration
-            .members
-            .iter()
-            .filter(|&(&id, _)| id != options.id)
-            .map(|(&id, m)| (id, Peer::connect(id, m.peer.clone(), door.clone(), inbox.clone(), silence)))
-            .collect();
+        let links = Links::new(door.clone(), inbox.clone(), silence);
         let views = Views::new(View::of(&engine));
         let name = format!("copycat-{}", options.id);
         let flusher = Flusher::start(&name, inbox.clone())
@@ -219,7 +241,7 @@ impl Server {
         let feeds = Feeds::new(waiters.clone());
         let wiring = Wiring {
             flusher,
-            peers,
+            links,
             door: door.clone(),
             views: views.clone(),
             waiters: waiters.clone(),
@@ -230,8 +252,7 @@ impl Server {
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
         let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, (waiters, feeds), options.id));
-        let (allow_hosts, wait) = (options.allow_hosts.clone(), options.longest_wait);
-        let config = HttpConfig { allow_hosts, wait, ..HttpConfig::default() };
+        let config = options.limits.clone();
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {
                 tracing::error!("the HTTP server ended: {e}");

@@ -71,7 +71,7 @@ impl Waiters {
 }
 
 impl Waiters {
-    /// The server ends: whoever waits looks, and finds out.
+    /// Whoever waits looks again: the server ends, or is not one where anything changes.
     pub(super) fn wake_all(&self) {
         for sender in self.lock().values().flat_map(HashMap::values) {
             let _ = sender.try_send(0);

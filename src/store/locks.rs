@@ -140,6 +140,10 @@ impl Store {
         });
         let waiter = &mut lock.queue[place];
         waiter.stays |= wish.queue;
+        // One that has asked to share it and now wants it alone must not get less than it asks for.
+        if wish.mode == LockMode::Exclusive {
+            waiter.mode = LockMode::Exclusive;
+        }
         if wish.wait_ms > 0 {
             if let Some(timer) = waiter.timer.take() {
                 context.cancel(timer);

@@ -13,7 +13,7 @@ globalThis.location ??= { origin: "http://127.0.0.1:8700", hash: "" };
 const { curl, nameOf, percent, unpercent } = await import("../../web-ui/lib/api.js");
 const { merge } = await import("../../web-ui/lib/live.js");
 
-const member = (id, more = {}) => ({ id, type: "active", status: "available", heard_ms: 10, ...more });
+const member = (id, more = {}) => ({ id, type: "active", status: "available", match_index: 5, heard_ms: 10, ...more });
 
 test("a quorum and what it can lose", () => {
   assert.deepEqual(quorum([member(1), member(2), member(3)]), { voters: 3, up: 3, needed: 2, spare: 1 });

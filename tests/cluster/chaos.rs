@@ -185,28 +185,15 @@ pub fn fault(cluster: &mut Cluster, rng: &mut Rng, counts: &mut BTreeMap<&'stati
     *counts.entry(what).or_default() += 1;
 }
 
-#[test]
-fn a_run_of_kills_pauses_and_cuts_is_linearizable() {
-    let _turn = turn();
-    let time = Duration::from_secs(if long() { 60 } else { 20 });
-    let seed = std::env::var("COPYCAT_CHAOS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    let mut rng = Rng::new(seed);
-    let mut cluster = Cluster::start();
-    let addresses = cluster.addresses();
+/// Has clients ask these servers while something is done to them, and then each of those that are left for everything.
+/// Returns what was seen.
+pub fn watched(addresses: &[SocketAddr], left: &[SocketAddr], during: impl FnOnce()) -> History {
     let (start, stop) = (Instant::now(), AtomicBool::new(false));
-    let mut counts = BTreeMap::new();
     let mut history = thread::scope(|scope| {
-        let (addresses, stop) = (&addresses, &stop);
+        let stop = &stop;
         let clients: Vec<_> =
             (0..CLIENTS).map(|c| scope.spawn(move || one_client(c, addresses, start, stop))).collect();
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            while start.elapsed() < time {
-                fault(&mut cluster, &mut rng, &mut counts);
-                thread::sleep(Duration::from_millis(rng.range(100, 1200)));
-            }
-            wait_for("all servers to be ready", || cluster.servers.iter_mut().all(Server::is_ready).then_some(()));
-            thread::sleep(Duration::from_millis(500));
-        }));
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(during));
         // Whatever happened, the clients must end, or the test would hang.
         stop.store(true, Ordering::SeqCst);
         let mut all = History::new();
@@ -216,17 +203,38 @@ fn a_run_of_kills_pauses_and_cuts_is_linearizable() {
         ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         all
     });
-    // Healed, every server must answer, and agree with all that was seen.
-    for (reader, &server) in (100..).zip(&addresses) {
+    // Every server must answer now, and agree with all that was seen.
+    for (reader, &server) in (100..).zip(left) {
         let mut client = Client::new(server, Duration::from_secs(10));
         for key in (0..KEYS).map(|k| format!("chaos-{k}")) {
             let now = || u64::try_from(start.elapsed().as_nanos()).expect("a short run");
             let id = history.invoke(reader, now(), key.as_bytes(), Op::Get);
             let (outcome, fine) = send(&mut client, &key, &Op::Get);
-            assert!(fine, "server {server} does not serve {key} after all is healed: {outcome:?}");
+            assert!(fine, "server {server} does not serve {key} after all is done: {outcome:?}");
             history.complete(id, now(), outcome);
         }
     }
+    history
+}
+
+#[test]
+fn a_run_of_kills_pauses_and_cuts_is_linearizable() {
+    let _turn = turn();
+    let time = Duration::from_secs(if long() { 60 } else { 20 });
+    let seed = std::env::var("COPYCAT_CHAOS_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    let mut rng = Rng::new(seed);
+    let mut cluster = Cluster::start();
+    let addresses = cluster.addresses();
+    let mut counts = BTreeMap::new();
+    let start = Instant::now();
+    let history = watched(&addresses, &addresses, || {
+        while start.elapsed() < time {
+            fault(&mut cluster, &mut rng, &mut counts);
+            thread::sleep(Duration::from_millis(rng.range(100, 1200)));
+        }
+        wait_for("all servers to be ready", || cluster.servers.iter_mut().all(Server::is_ready).then_some(()));
+        thread::sleep(Duration::from_millis(500));
+    });
     let stats = history.check().unwrap_or_else(|violation| panic!("NOT LINEARIZABLE (seed {seed}): {violation}"));
     println!("{counts:?}, {stats:?}");
     assert!(stats.answered >= 500, "hardly anything was done: {stats:?}");

@@ -15,6 +15,7 @@ mod failover;
 mod harness;
 mod hostile;
 mod load;
+mod members;
 mod polls;
 mod program;
 mod sessions;

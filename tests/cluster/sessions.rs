@@ -418,3 +418,19 @@ fn polls_and_streams() {
     assert_eq!(cut.header("copycat-wait"), Some("10s"), "half of the session's timeout");
     assert!(begin.elapsed() >= Duration::from_secs(9), "it was held: {:?}", begin.elapsed());
 }
+
+/// What is answered is over: however late the log hears of it, it does not supersede the poll that comes after it.
+#[test]
+fn a_poll_is_not_superseded_by_one_that_was_answered_before_it() {
+    let _turn = turn();
+    let cluster = Cluster::start();
+    let leader = cluster.leader();
+    let [near, far] = [leader, (leader + 1) % 3].map(|at| cluster.servers[at].http);
+    let path = format!("/v1/sessions/{}/events", register(near, "20s"));
+    for round in 0..100 {
+        // The log hears of a poll at another server than the leader later than of one at the leader.
+        assert_eq!(get(far, &path).status, 200);
+        let next = get(near, &format!("{path}?wait=20ms"));
+        assert_eq!(next.status, 200, "round {round}: {}", next.text());
+    }
+}

@@ -1,17 +1,20 @@
 //! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
 //! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
 //!
-//! Orders: `cluster 1 2 3` · `wait 600ms` (time passes, everybody is polled) · `poll 1` · `deliver` (messages travel until
-//! none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
+//! Orders: `limit sessions|answers|keys|events 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
+//! passes, everybody is polled) · `poll 1` · `deliver` (messages travel until none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
-//! put) · `watch 1 session prefix` · `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` ·
-//! `session 1 id` · `transfer 1 2` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
+//! put) · `keyed 1 name key value` (one with an idempotency key) · `watch 1 session prefix` ·
+//! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
+//! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
+//! `members` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show`.
 
 use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
-    AppendOutcome, Configuration, Consistency, Engine, Input, Kind, Message, Now, Options, Output, Query,
+    AppendOutcome, Change, Configuration, Consistency, Engine, Input, Kind, Member, MemberType, Message, Now, Options,
+    Output, Query, decode, encode,
 };
 use copycat::store::{self, Command, Condition, Store};
 use copycat_storage::{MemDisk, Seed, Storage};
@@ -26,6 +29,7 @@ struct Node {
 
 #[derive(Default)]
 struct Lab {
+    options: Options,
     nodes: BTreeMap<u64, Node>,
     wire: Vec<(u64, u64, Message)>,
     time: Duration,
@@ -45,11 +49,9 @@ impl Lab {
     fn start(&mut self, id: u64) {
         let initial = Configuration::bootstrap(self.nodes.keys().map(|&id| (id, format!("s{id}:1"))));
         let node = self.nodes.get_mut(&id).expect("a member");
-        let seed = Seed { identity: id * 11, salt: 7, now_ms: 1000 };
-        let storage = Storage::open(node.disk.clone(), copycat_storage::Options { segment_size: 16384 }, seed);
-        let storage = storage.expect("the disk opens");
+        let storage = open(node, id);
         let now = Now { monotonic: self.time, wall: 1000 };
-        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default(), initial);
+        let engine = Engine::new(id, self.options.clone(), id * 1000, now, storage, Store::default, initial);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -89,11 +91,15 @@ impl Lab {
         self.step(id, Some(Input::Persisted(persisted)));
     }
 
+    fn cluster(&self, id: u64) -> u128 {
+        self.nodes.get(&id).and_then(|n| n.engine.as_ref()).map_or(0, |e| e.status().cluster)
+    }
+
     /// Delivers what travels on one link now.
     fn deliver(&mut self, link: Option<(u64, u64)>) {
         for (from, to, message) in std::mem::take(&mut self.wire) {
             if link.is_none_or(|l| l == (from, to)) {
-                self.step(to, Some(Input::Message { from, identity: from * 11, message }));
+                self.step(to, Some(Input::Message { from, identity: from * 11, cluster: self.cluster(from), message }));
             } else {
                 self.wire.push((from, to, message));
             }
@@ -104,6 +110,16 @@ impl Lab {
         let words: Vec<&str> = line.split_whitespace().collect();
         let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: no number"));
         match words[0] {
+            "limit" => {
+                let most = usize::try_from(number(2)).expect("a small number");
+                match words[1] {
+                    "sessions" => self.options.sessions = most,
+                    "answers" => self.options.session_answers = most,
+                    "keys" => self.options.keys = most,
+                    "events" => self.options.session_limits.events = number(2),
+                    other => panic!("unknown bound {other}"),
+                }
+            }
             "cluster" => {
                 for i in 1..words.len() {
                     self.nodes.insert(number(i), Node { disk: MemDisk::new(), engine: None });
@@ -132,35 +148,16 @@ impl Lab {
             }
             "flush" if words.len() == 2 => self.flush(number(1)),
             "flush" => self.ids().into_iter().for_each(|id| self.flush(id)),
-            "put" => {
-                let command = Command::Put {
-                    key: words[2].into(),
-                    value: words[3].into(),
-                    content_type: "text/plain".into(),
-                    ttl_ms: 0,
-                    ephemeral: false,
-                    condition: Condition::Always,
-                };
-                let submit = Submit::command(encode_operation(&command), Store::mode(&command));
-                self.submit(number(1), submit);
-            }
+            "put" => self.put(number(1), (words[2], words[3]), 0, 0, None),
             "register" => {
                 let key = words.get(3).map(ToString::to_string);
                 self.submit(number(1), Submit::Register { timeout_ms: number(2), name: "s".into(), key });
             }
             "number" => {
-                let command = Command::Put {
-                    key: words[4].into(),
-                    value: words[5].into(),
-                    content_type: "text/plain".into(),
-                    ttl_ms: 0,
-                    ephemeral: false,
-                    condition: Condition::Always,
-                };
-                let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
                 let (session, sequence) = (number(2), number(3));
-                self.submit(number(1), Submit::Command { operation, mode, session, sequence, key: None });
+                self.put(number(1), (words[4], words[5]), session, sequence, None);
             }
+            "keyed" => self.put(number(1), (words[3], words[4]), 0, 0, Some(words[2].into())),
             "watch" => {
                 let target = store::Target::Prefix(words[3].into());
                 let command = Command::Watch { target, values: false, limit: 10 };
@@ -190,11 +187,40 @@ impl Lab {
                 let query = Query { consistency, index, ask: Ask::Machine(operation) };
                 self.step(number(1), Some(Input::Query { id: self.requests, query }));
             }
-            "transfer" => self.step(number(1), Some(Input::Transfer(Some(number(2))))),
+            "transfer" => self.step(number(1), Some(Input::Transfer { target: Some(number(2)), reply: None })),
             "crash" => {
                 let node = self.nodes.get_mut(&number(1)).expect("a member");
                 node.engine = None;
                 node.disk.crash(&mut || 0);
+            }
+            "join" => {
+                let (at, id, member_type) = (number(1), number(2), type_of(words[3]));
+                let (peer, http) = (format!("s{id}:1"), format!("s{id}:2"));
+                self.change(at, Change::Join { id, identity: id * 11, peer, http, member_type });
+            }
+            "turn" => {
+                let (at, id, member_type, configuration) = (number(1), number(2), type_of(words[3]), number(4));
+                self.change(at, Change::Type { id, member_type, configuration, force: false });
+            }
+            "remove" => {
+                let (at, id, configuration) = (number(1), number(2), number(3));
+                self.change(at, Change::Remove { id, configuration, force: false });
+            }
+            "enter" => {
+                // As a server does that has joined: it starts with the configuration that it was told.
+                let (id, told_by) = (number(1), number(2));
+                self.nodes.insert(id, Node { disk: MemDisk::new(), engine: None });
+                let teller = self.nodes[&told_by].engine.as_ref().expect("it runs");
+                let (index, known) = (teller.status().commit, teller.committed_configuration().clone());
+                self.enter(id, index, known);
+            }
+            "members" => {
+                for id in self.ids() {
+                    if let Some(engine) = &self.nodes[&id].engine {
+                        let text = format!("{id} knows {}", describe_members(engine.configuration()));
+                        self.say(&text);
+                    }
+                }
             }
             "start" => self.start(number(1)),
             "show" => {
@@ -216,6 +242,36 @@ impl Lab {
         }
     }
 
+    fn enter(&mut self, id: u64, index: u64, known: Configuration) {
+        let node = self.nodes.get_mut(&id).expect("a server");
+        let mut storage = open(node, id);
+        let meta = copycat_storage::Meta { cluster: known.cluster, ..storage.meta().clone() };
+        storage.set_meta(meta);
+        storage.set_configuration(encode(&(index, known)));
+        let now = Now { monotonic: self.time, wall: 1000 };
+        let none = Configuration::default();
+        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default, none);
+        node.engine = Some(engine.expect("the engine starts"));
+    }
+
+    fn change(&mut self, at: u64, change: Change) {
+        self.requests += 1;
+        self.step(at, Some(Input::Change { id: self.requests, change }));
+    }
+
+    fn put(&mut self, id: u64, (key, value): (&str, &str), session: u64, sequence: u64, name: Option<String>) {
+        let command = Command::Put {
+            key: key.into(),
+            value: value.into(),
+            content_type: "text/plain".into(),
+            ttl_ms: 0,
+            ephemeral: false,
+            condition: Condition::Always,
+        };
+        let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
+        self.submit(id, Submit::Command { operation, mode, session, sequence, key: name });
+    }
+
     fn submit(&mut self, id: u64, submit: Submit) {
         self.requests += 1;
         self.step(id, Some(Input::Submit { id: self.requests, submit }));
@@ -232,6 +288,21 @@ impl Lab {
     }
 }
 
+fn open(node: &Node, id: u64) -> Storage<MemDisk> {
+    let seed = Seed { identity: id * 11, salt: 7, now_ms: 1000 };
+    let options = copycat_storage::Options { segment_size: 16384 };
+    Storage::open(node.disk.clone(), options, seed).expect("the disk opens")
+}
+
+fn type_of(word: &str) -> MemberType {
+    match word {
+        "active" => MemberType::Active,
+        "passive" => MemberType::Passive,
+        "reserve" => MemberType::Reserve,
+        other => panic!("{other} is no type"),
+    }
+}
+
 fn describe(message: &Message) -> String {
     match message {
         Message::Append { term, previous_index, previous_term, entries, commit, round, recover_to, .. } => {
@@ -245,13 +316,16 @@ fn describe(message: &Message) -> String {
                 entries.join(", ")
             )
         }
+        Message::Feed { previous_index, previous_term, entries, commit } => {
+            let indexes: Vec<String> = entries.iter().map(|e| format!("{}@{}", e.index, e.term)).collect();
+            format!("Feed after {previous_index}@{previous_term} [{}] commit {commit}", indexes.join(", "))
+        }
+        Message::FeedReply { outcome, .. } => format!("FeedReply {}", describe_outcome(outcome)),
+        Message::Configure { term, index, configuration } => {
+            format!("Configure term {term} configuration {index}: {}", describe_members(configuration))
+        }
         Message::AppendReply { term, round, outcome, wants, lost, .. } => {
-            let outcome = match outcome {
-                AppendOutcome::Matched(index) => format!("matched {index}"),
-                AppendOutcome::Rejected { previous_index, conflict_term, conflict_index } => {
-                    format!("rejected {previous_index}, has {conflict_term} from {conflict_index}")
-                }
-            };
+            let outcome = describe_outcome(outcome);
             let wants = if *wants > 0 { format!(", wants {wants}") } else { String::new() };
             let lost = if *lost { ", lost its log" } else { "" };
             format!("AppendReply term {term} {outcome} round {round}{wants}{lost}")
@@ -260,9 +334,32 @@ fn describe(message: &Message) -> String {
     }
 }
 
+fn describe_outcome(outcome: &AppendOutcome) -> String {
+    match outcome {
+        AppendOutcome::Matched(index) => format!("matched {index}"),
+        AppendOutcome::Rejected { previous_index, conflict_term, conflict_index } => {
+            format!("rejected {previous_index}, has {conflict_term} from {conflict_index}")
+        }
+    }
+}
+
+fn describe_members(configuration: &Configuration) -> String {
+    let one = |(id, m): (&u64, &Member)| {
+        let becoming = m.becoming.map_or(String::new(), |b| format!(" becoming {b}"));
+        format!("{id} {}{becoming} {}", m.member_type, m.status)
+    };
+    let members: Vec<String> = configuration.members.iter().map(one).collect();
+    format!("index {} [{}]", configuration.index, members.join(", "))
+}
+
 fn describe_output(output: &Outcome, consistency: Option<Consistency>) -> String {
     let bytes = match output {
-        Outcome::Output(bytes) => bytes,
+        Outcome::Output(bytes) => {
+            if let Ok(configuration) = decode::<Configuration>(bytes) {
+                return describe_members(&configuration);
+            }
+            bytes
+        }
         Outcome::Events(page) => {
             let batch = |b: &Batch| format!("{}<-{} ({})", b.index, b.previous, b.events.len());
             let batches: Vec<String> = page.batches.iter().map(batch).collect();

@@ -17,6 +17,8 @@ pub(crate) const KINDS: &[&str] = &[
     "flush fails",
     "wall clock jumps",
     "log lost",
+    "disk wiped",
+    "change of members",
     "disk full",
     "leadership transfer",
 ];
@@ -25,6 +27,11 @@ pub(crate) const KINDS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
     pub servers: u64,
+    /// Servers that may join.
+    pub spares: u64,
+    /// Mean time between an operator's changes, microseconds.
+    pub operator_every: u64,
+    pub auto_replace: bool,
     pub clients: u64,
     pub keys: u64,
     /// Out of 1000.
@@ -54,6 +61,9 @@ impl Profile {
         let pick = |rng: &mut Rng, from: &[u64]| from[rng.below(from.len() as u64) as usize];
         Self {
             servers: pick(rng, &[3, 3, 3, 3, 5, 2, 1, 4]),
+            spares: pick(rng, &[0, 0, 1, 2, 3]),
+            operator_every: pick(rng, &[300_000, 1_000_000, 4_000_000]),
+            auto_replace: rng.chance(1, 4),
             clients: rng.range(2, 7),
             actors: pick(rng, &[0, 0, 1, 2, 3, 4]),
             limited: rng.chance(1, 6),

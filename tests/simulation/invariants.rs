@@ -4,10 +4,16 @@ use crate::model::Model;
 use crate::server::Server;
 use crate::workload::BRIEF;
 use copycat::engine::machine::{Executor, Outcome, decode_operation, decode_query_output, encode_operation};
-use copycat::engine::{Index, Kind, Options, Role, Term};
+use copycat::engine::{Configuration, Index, Kind, MemberType, Options, Role, Term, decode};
 use copycat::store::{Answer, Command, Listed, Listing, Query, Store};
 use copycat_storage::EntryRef;
 use std::collections::BTreeMap;
+
+type Voters = Vec<(u64, Option<u64>)>;
+
+fn voters(configuration: &Configuration) -> Voters {
+    configuration.voters().map(|id| (id, configuration.members[&id].identity)).collect()
+}
 
 /// What was seen of one server in its present life, and of its promises in earlier ones.
 #[derive(Debug, Default, Clone)]
@@ -24,7 +30,10 @@ struct Seen {
 pub(crate) struct Invariants {
     seen: Vec<Seen>,
     leaders: BTreeMap<Term, u64>,
-    /// Votes that were sent: by voter and term, for whom.
+    /// The configuration that all begin with, and those in logs by (index, term): voters, and their identities.
+    initial: Voters,
+    configurations: BTreeMap<(Index, Term), Voters>,
+    /// Votes that were sent: by voter (its identity) and term, for whom.
     votes: BTreeMap<(u64, Term), u64>,
     broken: Option<String>,
     /// By (index, term): a checksum of the entry, and the term before it.
@@ -46,7 +55,7 @@ pub(crate) struct Invariants {
 }
 
 impl Invariants {
-    pub(crate) fn new(servers: usize, keys: Vec<Vec<u8>>, options: &Options) -> Self {
+    pub(crate) fn new(servers: usize, initial: &Configuration, keys: Vec<Vec<u8>>, options: &Options) -> Self {
         #[allow(unused_mut)] // only a planted bug changes it
         let mut reference = Executor::new(Store::default());
         // What is wrong on all servers alike must be found too.
@@ -56,6 +65,8 @@ impl Invariants {
         Self {
             seen: vec![Seen::default(); servers],
             leaders: BTreeMap::new(),
+            initial: voters(initial),
+            configurations: BTreeMap::new(),
             votes: BTreeMap::new(),
             broken: None,
             entries: BTreeMap::new(),
@@ -91,6 +102,11 @@ impl Invariants {
         self.committed.len() as Index
     }
 
+    /// A server is another one from now on: its disk was wiped.
+    pub(crate) fn forget(&mut self, at: usize) {
+        self.seen[at] = Seen::default();
+    }
+
     /// A vote leaves a server.
     pub(crate) fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
         let first = *self.votes.entry((voter, term)).or_insert(candidate);
@@ -123,6 +139,10 @@ impl Invariants {
         let status = engine.status();
         let id = server.id;
         let seen = &mut self.seen[at];
+        if status.member_type == Some(MemberType::Reserve) && status.commit == 0 {
+            // A reserve member has discarded its state.
+            (seen.commit, seen.applied, seen.compared) = (0, 0, 0);
+        }
         if seen.life != server.life {
             // Term and vote are promises: they outlive the process. Commit and applied are learned anew.
             *seen = Seen { life: server.life, term: seen.term, vote: seen.vote, ..Seen::default() };
@@ -184,6 +204,10 @@ impl Invariants {
                 .ok_or_else(|| format!("HOLE: server {} has no entry {index}", server.id))?;
             let crc = crc32c::crc32c_append(crc32c::crc32c(entry.data), &[entry.kind, entry.mode]);
             self.appended.entry((index, entry.term)).or_insert(time);
+            if entry.kind == Kind::Configuration as u8 && !self.configurations.contains_key(&(index, entry.term)) {
+                let configuration: Configuration = decode(entry.data).map_err(|e| e.to_string())?;
+                self.configurations.insert((index, entry.term), voters(&configuration));
+            }
             let before = storage.term(index - 1).unwrap_or(0);
             let known = *self.entries.entry((index, entry.term)).or_insert((crc, before));
             if known != (crc, before) {
@@ -209,16 +233,32 @@ impl Invariants {
                 }
                 continue;
             }
-            let durable = servers.iter().filter(|s| match &s.engine {
+            let has = |s: &&Server| match &s.engine {
                 Some(e) if e.storage().durable_index() >= index && e.storage().term(index) == Some(term) => true,
                 // What it acknowledged before it lost its log may still be counted: it votes for nobody until it has
                 // got that back.
                 Some(e) => e.status().lost_log && s.durable_when_down.contains(&(index, term)),
                 None => s.durable_when_down.contains(&(index, term)),
-            });
-            let (durable, quorum) = (durable.count(), servers.len() / 2 + 1);
-            if durable < quorum {
-                return Err(format!("COMMITTED BEFORE DURABLE: entry {index} of term {term} on {durable} of {quorum}"));
+            };
+            // The configuration at the entry, or one behind it: a leader counts by the latest that it has.
+            let quorum_of = |voters: &Voters| {
+                let meant = |s: &&Server, id, of: Option<u64>| s.id == id && of.is_none_or(|of| of == s.identity());
+                let held = |s: &Server, id, of| meant(&s, id, of) && has(&s) || s.id == id && s.had(of, (index, term));
+                let durable = voters.iter().filter(|&&(id, of)| servers.iter().any(|s| held(s, id, of)));
+                durable.count() > voters.len() / 2
+            };
+            let mut in_force = vec![&self.initial];
+            for (&(at, of), voters) in &self.configurations {
+                if engine.storage().term(at) == Some(of) {
+                    if at <= index {
+                        in_force.clear();
+                    }
+                    in_force.push(voters);
+                }
+            }
+            if !in_force.iter().any(|voters| quorum_of(voters)) {
+                let on: Vec<u64> = servers.iter().filter(has).map(|s| s.id).collect();
+                return Err(format!("COMMITTED BEFORE DURABLE: entry {index} of term {term} on {on:?}, {in_force:?}"));
             }
             self.committed.push(term);
             let entry = engine.storage().get(index).map_err(|e| e.to_string())?.ok_or("no entry")?;
@@ -264,7 +304,7 @@ impl Invariants {
     }
 
     /// At the end all servers have the same whole state.
-    pub(crate) fn check_end(&self, servers: &[Server]) -> Result<(), String> {
+    pub(crate) fn check_end(&self, servers: &[&Server]) -> Result<(), String> {
         let first = servers[0].engine().executor();
         for server in &servers[1..] {
             let executor = server.engine().executor();

@@ -2,13 +2,15 @@
 //!
 //! A run is a pure function of its seed: no wall clock, no hash map, no thread. What it finds is replayed with
 //! `COPYCAT_SIM_SEED=<seed> make simulate`. Settings (environment): `COPYCAT_SIM_SEEDS` (how many, 500),
-//! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (events a run, 15,000).
+//! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (events a run, 15,000), `COPYCAT_SIM_TRACE` (prints every
+//! message).
 
 #![allow(clippy::cast_possible_truncation)] // simulated times and sizes are small
 
 mod actors;
 mod faults;
 mod invariants;
+mod members;
 mod model;
 #[cfg(feature = "planted-bugs")]
 mod planted;

@@ -1,16 +1,32 @@
 //! One simulated server: the shipped engine on a simulated disk, with clocks of its own.
 
-use copycat::engine::{Configuration, Engine, Now, Options};
+use copycat::engine::{Configuration, Engine, MemberType, Now, Options, encode};
 use copycat::store::Store;
-use copycat_storage::{Disk, FlushJob, MemDisk, OpenError, Seed, Storage};
+use copycat_storage::{Disk, FlushJob, MemDisk, Meta, OpenError, Seed, Storage};
 use copycat_testkit::Rng;
 use std::time::Duration;
 
 pub(crate) type SimEngine = Engine<MemDisk, Store>;
 pub(crate) type SimInput = copycat::engine::Input<MemDisk>;
 
+/// What a server is to the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It runs, or is started again when it is down.
+    Member,
+    /// It asks to be let in, as this.
+    Joining(MemberType),
+    /// A member's disk was wiped, and it was started as if nothing had happened.
+    Stranger,
+    /// It has an empty disk and is down.
+    Outside,
+}
+
 pub(crate) struct Server {
     pub id: u64,
+    pub place: Place,
+    /// What it was told when it was let in.
+    pub joined: Option<(u64, Configuration)>,
     pub disk: MemDisk,
     /// `None`: down.
     pub engine: Option<SimEngine>,
@@ -30,12 +46,18 @@ pub(crate) struct Server {
     pub options: Options,
     /// What was durable above the global commit index when it went down.
     pub durable_when_down: Vec<(u64, u64)>,
+    /// Its log was lost while it was down; once it is up, its engine tells.
+    pub log_gone: bool,
+    /// The same of the disk before this one, and whose that was.
+    lost_disk: (u64, Vec<(u64, u64)>),
 }
 
 impl Server {
     pub(crate) fn new(id: u64, rng: &mut Rng, segment: u32, options: Options) -> Self {
         Self {
             id,
+            place: Place::Member,
+            joined: None,
             disk: MemDisk::new(),
             engine: None,
             life: 0,
@@ -50,6 +72,8 @@ impl Server {
             seed: rng.next_u64(),
             options,
             durable_when_down: Vec::new(),
+            log_gone: false,
+            lost_disk: (0, Vec::new()),
         }
     }
 
@@ -72,23 +96,26 @@ impl Server {
         self.job = None;
         self.restart_at = None;
         self.wake_at = u64::MAX;
-        let identity = self.seed | 1;
+        let identity = self.identity();
         let salt = (self.seed >> 32) as u32 ^ self.life as u32;
         let seed = Seed { identity, salt, now_ms: self.now(time).wall };
         let options = copycat_storage::Options { segment_size: self.segment };
-        let storage = Storage::open(self.disk.clone(), options, seed).map_err(|e: OpenError| e.to_string())?;
+        let mut storage = Storage::open(self.disk.clone(), options, seed).map_err(|e: OpenError| e.to_string())?;
+        let mut initial = initial.clone();
+        if let Some((index, known)) = &self.joined {
+            // As a server does that is let in, before its engine starts; and again if that was lost with the power.
+            initial = Configuration::default();
+            if storage.configuration().is_empty() && storage.last_index() == 0 {
+                storage.set_meta(Meta { cluster: known.cluster, ..storage.meta().clone() });
+                storage.set_configuration(encode(&(*index, known.clone())));
+            }
+        }
         let random = self.seed.wrapping_add(self.life);
-        let engine = Engine::new(
-            self.id,
-            self.options.clone(),
-            random,
-            self.now(time),
-            storage,
-            Store::default(),
-            initial.clone(),
-        )
-        .map_err(|e| e.to_string())?;
+        let engine =
+            Engine::new(self.id, self.options.clone(), random, self.now(time), storage, Store::default, initial)
+                .map_err(|e| e.to_string())?;
         self.engine = Some(engine);
+        self.log_gone = false;
         Ok(())
     }
 
@@ -108,10 +135,41 @@ impl Server {
             self.disk.remove(name).expect("the disk removes");
         }
         self.disk.sync_dir().expect("the disk syncs");
+        self.log_gone = true;
     }
 
+    /// An empty disk, which will be another identity.
+    pub(crate) fn wipe(&mut self, rng: &mut Rng) {
+        assert!(self.engine.is_none(), "it is down");
+        self.disk = MemDisk::new();
+        self.lost_disk = (self.identity(), std::mem::take(&mut self.durable_when_down));
+        self.seed = rng.next_u64();
+        self.joined = None;
+    }
+
+    /// Whether a disk that is gone held this entry durably: what that acknowledged may be counted for a moment yet. Who
+    /// has the disk's number now has not.
+    pub(crate) fn had(&self, identity: Option<u64>, entry: (u64, u64)) -> bool {
+        identity == Some(self.lost_disk.0) && self.lost_disk.1.contains(&entry)
+    }
+
+    /// That of its directory, also before it is made.
     pub(crate) fn identity(&self) -> u64 {
-        self.engine.as_ref().map_or(0, |e| e.storage().meta().identity)
+        self.seed | 1
+    }
+
+    pub(crate) fn cluster(&self) -> u128 {
+        self.engine.as_ref().map_or(0, |e| e.storage().meta().cluster)
+    }
+
+    /// Whether it is the member that this configuration means by its number.
+    pub(crate) fn is_meant_by(&self, configuration: &Configuration) -> bool {
+        self.place == Place::Member && configuration.admits(self.id, self.identity())
+    }
+
+    /// Whether it keeps the state.
+    pub(crate) fn is_stateful(&self) -> bool {
+        self.engine.as_ref().is_some_and(|e| e.status().member_type != Some(MemberType::Reserve))
     }
 
     pub(crate) fn is_up(&self) -> bool {

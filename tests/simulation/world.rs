@@ -3,7 +3,8 @@
 use crate::actors::{Actors, FIRST, LONGEST_TIMEOUT, Next};
 use crate::faults::Profile;
 use crate::invariants::{Invariants, brief_keys};
-use crate::server::{Server, SimInput};
+use crate::members::{OPERATOR, Operator};
+use crate::server::{Place, Server, SimEngine, SimInput};
 use crate::workload::{LONGEST_TTL, Workload};
 use copycat::engine::sessions::Limits;
 use copycat::engine::{
@@ -60,6 +61,7 @@ pub(crate) enum Event {
         to: usize,
         from: ServerId,
         identity: Identity,
+        cluster: u128,
         message: Message,
     },
     Met {
@@ -129,6 +131,23 @@ pub(crate) enum Event {
         client: usize,
         request: RequestId,
     },
+    /// The operator's turn,
+    Operator,
+    /// its question at a server,
+    OperatorRequest {
+        at: usize,
+        request: RequestId,
+    },
+    /// and the answer, or that none came.
+    OperatorAnswer {
+        request: RequestId,
+        result: Option<Result<Response, Refusal>>,
+    },
+    /// A server has been told that it was removed.
+    Stop {
+        at: usize,
+        life: u64,
+    },
 }
 
 pub(crate) struct World {
@@ -138,14 +157,17 @@ pub(crate) struct World {
     sequence: u64,
     queue: BTreeMap<(u64, u64), Event>,
     pub servers: Vec<Server>,
-    cut: BTreeSet<(ServerId, ServerId)>,
+    pub operator: Operator,
+    pub cut: BTreeSet<(ServerId, ServerId)>,
     slowed: Option<Slowed>,
     pub invariants: Invariants,
     pub workload: Workload,
     actors: Actors,
     pub counts: BTreeMap<&'static str, u64>,
     trace: u64,
-    healed: bool,
+    pub healed: bool,
+    /// Prints every message and event.
+    talkative: bool,
     initial: Configuration,
 }
 
@@ -177,18 +199,22 @@ impl World {
             apply_batch: rng.range(1, 20),
             uncommitted_entries: 64,
             session_answers: 8,
+            auto_replace: profile.auto_replace,
             session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
             #[cfg(feature = "planted-bugs")]
             bug: setup.bug,
             ..Options::with_election_timeout(Duration::from_micros(ELECTION_TIMEOUT))
         };
-        let servers: Vec<Server> = (1..=profile.servers)
+        let mut servers: Vec<Server> = (1..=profile.servers + profile.spares)
             .map(|id| Server::new(id, &mut rng.fork(), profile.segment, options.clone()))
             .collect();
+        for spare in &mut servers[profile.servers as usize..] {
+            spare.place = Place::Outside;
+        }
         let initial = Configuration::bootstrap((1..=profile.servers).map(|id| (id, format!("s{id}:1"))));
         let workload = Workload::new(&profile);
         let actors = Actors::new(profile.actors, profile.limited);
-        let invariants = Invariants::new(servers.len(), workload.keys.clone(), &options);
+        let invariants = Invariants::new(servers.len(), &initial, workload.keys.clone(), &options);
         let mut world = Self {
             rng,
             profile,
@@ -196,6 +222,7 @@ impl World {
             sequence: 0,
             queue: BTreeMap::new(),
             servers,
+            operator: Operator::default(),
             cut: BTreeSet::new(),
             slowed: None,
             invariants,
@@ -204,12 +231,15 @@ impl World {
             counts: BTreeMap::new(),
             trace: 0xcbf2_9ce4_8422_2325,
             healed: false,
+            talkative: std::env::var_os("COPYCAT_SIM_TRACE").is_some(),
             initial,
         };
-        for at in 0..world.servers.len() {
+        for at in 0..world.profile.servers as usize {
             let delay = world.rng.below(50_000);
             world.schedule(delay, Event::Start { at });
         }
+        let first = 1_000_000 + world.rng.below(world.profile.operator_every);
+        world.schedule(first, Event::Operator);
         for client in 0..world.workload.clients.len() {
             let delay = 100_000 + world.rng.below(2_000_000);
             world.schedule(delay, Event::Client { client });
@@ -230,6 +260,16 @@ impl World {
 
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
+        if what != "messages" {
+            self.say(|| what.to_string());
+        }
+    }
+
+    #[allow(clippy::print_stdout)] // it is asked for
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.talkative {
+            println!("{} {}", self.time, what());
+        }
     }
 
     /// FNV-1a.
@@ -250,6 +290,8 @@ impl World {
             }
         }
         self.heal()?;
+        self.with_one_deaf()?;
+        self.with_one_hungry()?;
         let (end, goal) = (self.time + RECOVERY, self.workload.acknowledged + 20);
         let mut events = 0;
         while !(self.workload.acknowledged >= goal && self.agree()) {
@@ -273,19 +315,25 @@ impl World {
         self.actors.stop();
         let end = self.time + (LONGEST_TTL.max(LONGEST_TIMEOUT) + 1000) * 1000 + LONGEST_HANG;
         loop {
-            let executors = || self.servers.iter().map(|s| s.engine().executor());
+            let stateful = self.stateful();
+            let executors = || stateful.iter().map(|s| s.engine().executor());
             let brief = executors().any(|e| !brief_keys(e).is_empty());
             let sessions = executors().any(|e| !e.sessions().is_empty());
-            if !brief && !sessions {
+            // Those who do not vote hear of the last entry a heartbeat later.
+            if !brief && !sessions && self.agree() {
                 break;
             }
             if self.time > end {
-                let what = if brief { "TTL NEVER ENDS: a key" } else { "SESSION NEVER ENDS: a session" };
-                return Err(format!("{what} is left in a cluster at rest"));
+                let what = match (brief, sessions) {
+                    (true, _) => "TTL NEVER ENDS: a key is left",
+                    (_, true) => "SESSION NEVER ENDS: a session is left",
+                    _ => "NO PROGRESS: servers differ",
+                };
+                return Err(format!("{what} in a cluster at rest"));
             }
             self.next()?;
         }
-        self.invariants.check_end(&self.servers)?;
+        self.invariants.check_end(&self.stateful())?;
         let commands = self.invariants.commands;
         self.counts.insert("commands committed", commands);
         self.counts.append(&mut self.actors.counts);
@@ -294,32 +342,26 @@ impl World {
         self.workload.check(&mut self.counts)
     }
 
-    fn agree(&self) -> bool {
-        let applied = |s: &Server| s.engine.as_ref().map(|e| e.status().applied);
-        let first = applied(&self.servers[0]);
-        first.is_some_and(|a| a >= self.invariants.committed())
-            && self
-                .servers
-                .iter()
-                .all(|s| applied(s) == first && s.engine().storage().last_index() == first.unwrap_or(0))
-    }
-
-    fn next(&mut self) -> Result<(), String> {
+    pub(crate) fn next(&mut self) -> Result<(), String> {
         let ((time, _), event) = self.queue.pop_first().ok_or("nothing left to happen")?;
         assert!(time >= self.time);
         self.time = time;
         self.note(&time.to_le_bytes());
         match event {
-            Event::Deliver { to, from, identity, message } => {
+            Event::Deliver { to, from, identity, cluster, message } => {
                 if self.postponed(to) {
                     let delay = self.servers[to].paused_until - self.time + self.rng.below(500);
-                    self.schedule(delay, Event::Deliver { to, from, identity, message });
+                    self.schedule(delay, Event::Deliver { to, from, identity, cluster, message });
                 } else if self.servers[to].is_up() {
-                    self.act(to, Some(Input::Message { from, identity, message }))?;
+                    self.act(to, Some(Input::Message { from, identity, cluster, message }))?;
                 }
             }
             Event::Met { at, life, id, identity } => {
-                if self.servers[at].life == life && self.servers[at].is_up() && !self.postponed(at) {
+                let admits = |e: &SimEngine| e.configuration().admits(id, identity);
+                if self.servers[at].life == life
+                    && self.servers[at].engine.as_ref().is_some_and(admits)
+                    && !self.postponed(at)
+                {
                     let http = format!("s{id}:2");
                     // One cluster in one world: a wiped server knows none, which the engine takes alike.
                     self.act(at, Some(Input::Peer { id, identity, cluster: 0, http }))?;
@@ -343,6 +385,8 @@ impl World {
                 }
             }
             Event::Start { at } => self.start(at)?,
+            // Once all has healed, what is cut is cut on purpose.
+            Event::Reconnect if self.healed => {}
             Event::Reconnect => self.cut.clear(),
             Event::Kill { at, life } => {
                 if self.servers[at].life == life && self.servers[at].is_up() && !self.healed {
@@ -381,6 +425,10 @@ impl World {
                 let next = self.actors.again(request);
                 self.ask_again(next);
             }
+            Event::Operator => self.operator_turn(),
+            Event::OperatorRequest { at, request } => self.operator_request(at, request)?,
+            Event::OperatorAnswer { request, result } => self.operator_answer(request, result)?,
+            Event::Stop { at, life } => self.stop_removed(at, life),
             Event::Client { client } => self.client_turn(client),
             Event::Timeout { client, request } => self.client_gives_up(client, request, false),
             Event::Lost { client, request } => self.client_gives_up(client, request, true),
@@ -390,12 +438,12 @@ impl World {
         Ok(())
     }
 
-    fn postponed(&self, at: usize) -> bool {
+    pub(crate) fn postponed(&self, at: usize) -> bool {
         self.servers[at].paused_until > self.time
     }
 
     fn start(&mut self, at: usize) -> Result<(), String> {
-        if self.servers[at].is_up() {
+        if self.servers[at].is_up() || !matches!(self.servers[at].place, Place::Member | Place::Stranger) {
             return Ok(());
         }
         // An operator makes room and mends the disk before a server is started again.
@@ -447,7 +495,8 @@ impl World {
             self.outputs(at);
         }
         self.wake(at, batch);
-        let status = self.servers[at].engine().status();
+        let Some(engine) = &self.servers[at].engine else { return Ok(()) };
+        let status = engine.status();
         self.note(&[at as u8, status.role as u8]);
         self.note(&status.term.to_le_bytes());
         self.note(&status.commit.to_le_bytes());
@@ -521,8 +570,16 @@ impl World {
     fn outputs(&mut self, at: usize) {
         let Some(engine) = &mut self.servers[at].engine else { return };
         for output in engine.take_outputs() {
+            if self.talkative && !matches!(output, Output::Send { .. }) {
+                let text = format!("{} {output:?}", at + 1);
+                self.say(|| text);
+            }
             match output {
                 Output::Send { to, message } => self.send(at, to, &message),
+                Output::Reply { id, result } if id >= OPERATOR => {
+                    let delay = 50 + self.rng.below(1000);
+                    self.schedule(delay, Event::OperatorAnswer { request: id, result: Some(result) });
+                }
                 Output::Reply { id, result } if id >= FIRST => {
                     let delay = 50 + self.rng.below(1000);
                     self.schedule(delay, Event::ActorAnswer { request: id, result });
@@ -532,7 +589,18 @@ impl World {
                     let delay = 50 + self.rng.below(1000);
                     self.schedule(delay, Event::Answer { client, request: id, at, result });
                 }
-                Output::Refused { .. } => self.count("refused"),
+                Output::Refused { peer, identity, removed } => {
+                    self.count("refused");
+                    let told = peer as usize - 1;
+                    if removed && self.servers[told].identity() == identity {
+                        let (life, delay) = (self.servers[told].life, self.rng.below(200_000));
+                        self.schedule(delay, Event::Stop { at: told, life });
+                    }
+                }
+                Output::Event(copycat::engine::Event::Removed { .. }) => {
+                    let (life, delay) = (self.servers[at].life, self.rng.below(1_000_000));
+                    self.schedule(delay, Event::Stop { at, life });
+                }
                 Output::Event(copycat::engine::Event::Role { role: Role::Leader, .. }) => self.elected(at),
                 Output::Event(_) => {}
             }
@@ -551,7 +619,7 @@ impl World {
     fn send(&mut self, from: usize, to: ServerId, message: &Message) {
         match *message {
             Message::VoteReply { term, granted: true } => {
-                self.invariants.voted(self.servers[from].id, term, to);
+                self.invariants.voted(self.servers[from].identity(), term, to);
                 self.invariants.promised(&self.servers[from], term, Some(to), None);
             }
             Message::AppendReply { term, outcome: AppendOutcome::Matched(index), .. } if self.rng.chance(1, 30) => {
@@ -562,8 +630,9 @@ impl World {
             _ => {}
         }
         let from_id = self.servers[from].id;
-        let identity = self.servers[from].identity();
+        let (identity, cluster) = (self.servers[from].identity(), self.servers[from].cluster());
         self.count("messages");
+        self.say(|| format!("{from_id} -> {to} {message:?}"));
         if self.cut.contains(&(from_id, to)) {
             return;
         }
@@ -590,8 +659,8 @@ impl World {
                 self.count("message delayed");
                 delay += self.rng.below(self.profile.slow_max);
             }
-            let event = Event::Deliver { to: to as usize - 1, from: from_id, identity, message: message.clone() };
-            self.schedule(delay, event);
+            let (to, from, message) = (to as usize - 1, from_id, message.clone());
+            self.schedule(delay, Event::Deliver { to, from, identity, cluster, message });
         }
     }
 
@@ -601,8 +670,9 @@ impl World {
     }
 
     /// The process ends; with `power`, what was not flushed is in doubt.
-    fn crash(&mut self, at: usize, power: bool) {
+    pub(crate) fn crash(&mut self, at: usize, power: bool) {
         let committed = self.invariants.committed();
+        self.say(|| format!("{} goes down", at + 1));
         let server = &mut self.servers[at];
         let Some(engine) = server.engine.take() else { return };
         let storage = engine.storage();
@@ -689,6 +759,7 @@ impl World {
                 self.count("wall clock jumps");
                 self.servers[at].wall_offset = self.rng.range(0, 7_200_000) as i64 - 3_600_000;
             }
+            12 if self.rng.chance(1, 2) => self.lose_disk(at),
             12 => self.lose_log(at),
             13 | 14 => {
                 // A leader that is slowed goes on believing in itself while others go on without it.
@@ -706,7 +777,8 @@ impl World {
                     // An error shows in the next step of that server.
                     let now = self.servers[at].now(self.time);
                     if let Some(engine) = &mut self.servers[at].engine {
-                        let _ = engine.step(now, Input::Transfer((target > 0).then_some(target)));
+                        let target = (target > 0).then_some(target);
+                        let _ = engine.step(now, Input::Transfer { target, reply: None });
                     }
                 }
             }
@@ -740,8 +812,7 @@ impl World {
     /// A server loses its segments but keeps `meta`. What was on it counted for quorums, so this is only survivable
     /// one server at a time, with a majority besides: the next loss waits until the last one has been made good.
     fn lose_log(&mut self, at: usize) {
-        let whole = self.servers.iter().all(|s| s.engine.as_ref().is_some_and(|e| !e.status().lost_log));
-        if self.servers.len() < 3 || !whole {
+        if !self.can_spare(at) {
             return;
         }
         self.count("log lost");
@@ -757,6 +828,9 @@ impl World {
             self.servers[at].disk.set_capacity(None);
             self.servers[at].disk.fail_flushes(0);
             self.servers[at].paused_until = 0;
+            if self.servers[at].place == Place::Stranger {
+                self.send_away(at);
+            }
             if !self.servers[at].is_up() {
                 self.start(at)?;
             }
@@ -880,6 +954,7 @@ impl World {
                 let wait = self.rng.range(1_000, 30_000);
                 self.dispatch(client, request, wait);
             }
+            Err(Refusal::Lost) => self.client_gives_up(client, request, false),
             Err(Refusal::Malformed) => return Err("MALFORMED: an operation of ours was refused".into()),
             Err(_) => {
                 let time = self.time;

@@ -10,6 +10,11 @@ export function sentence(e) {
     case "vote_refused": return `Server ${e.voter} does not vote for server ${e.member} in term ${e.term}`;
     case "poll_granted": return `Server ${e.voter} would vote for server ${e.member} in term ${e.term}`;
     case "poll_refused": return `Server ${e.voter} would not vote for server ${e.member}`;
+    case "join": return `Server ${e.member} joins as ${e.member_type}${because}`;
+    case "leave": return `Server ${e.member} is no member any more${because}`;
+    case "type": return `Server ${e.member} is ${e.member_type} now${because}`;
+    case "status": return `Server ${e.member} is ${e.status}${because}`;
+    case "removed": return `Server ${e.member} was removed from the cluster${because}`;
     default: return `${String(e.type).replaceAll("_", " ")}, server ${e.member}, term ${e.term}${because}`;
   }
 }
@@ -31,14 +36,15 @@ export function mark(e) {
     case "poll_refused": return { form: "◦", kind: "off", word: "would not vote", lane: e.voter };
     default:
       if (/transfer/.test(e.type)) return { form: "⇄", kind: "info", word: "transfer", lane: e.member };
-      if (/unavailable|removed|failed/.test(`${e.type} ${e.reason}`)) return { form: "✕", kind: "bad", word: String(e.type), lane: e.member };
+      if (e.type === "status") return e.status === "available" ? { form: "▲", kind: "ok", word: "available", lane: e.member } : { form: "✕", kind: "bad", word: "unavailable", lane: e.member };
+      if (/removed|leave|failed/.test(e.type)) return { form: "✕", kind: "bad", word: e.type, lane: e.member };
       return { form: "■", kind: "info", word: String(e.type).replaceAll("_", " "), lane: e.member };
   }
 }
 
 /** Those that tell how leaders changed. @param {any} e */
 export function isOfElections(e) {
-  return /^(role|leader|vote_|poll_|transfer|election)/.test(e.type);
+  return /^(role|leader|vote_|poll_|transfer|election|join|leave|type$|status|removed)/.test(e.type);
 }
 
 /**

@@ -8,9 +8,11 @@ const SILENT = 1500;
 const LAG_ENTRIES = 5000;
 const LAG_MS = 3000;
 
-/** @param {any} member */
+/** As far as whoever is asked knows: the leader knows whom it has heard, and has not. @param {any} member */
 export function isUp(member) {
-  return member.status === "available" && !(member.heard_ms > SILENT);
+  const told = member.match_index !== null && member.match_index !== undefined;
+  const heard = !told || (member.heard_ms !== null && member.heard_ms !== undefined && member.heard_ms <= SILENT);
+  return member.status === "available" && heard;
 }
 
 /** @param {any[]} members */

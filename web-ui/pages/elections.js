@@ -34,7 +34,7 @@ export default function Elections({ live, fresh }) {
         actions=${html`<${Choice} label="Time shown" value=${span} options=${SPANS} onChange=${(/** @type {string} */ v) => change({ span: v })} />`}>
       <${Lanes} cluster=${cluster} events=${found} from=${from} now=${now} fresh=${fresh} />
       <p class="legend" aria-label="Legend"><span><i class="band-key"></i> leads this term</span>
-        ${[["★", "ok", "elected"], ["◆", "info", "heard as leader"], ["✕", "bad", "missed the leader's heartbeats"], ["▽", "warn", "stepped down"], ["●", "ok", "vote"], ["○", "warn", "vote refused"], ["•", "off", "would vote"], ["◦", "off", "would not"], ["⇄", "info", "transfer"]].map(([form, kind, text]) => html`<span key=${text}><span class=${`mark ${kind}`} aria-hidden="true">${form}</span> ${text}</span>`)}</p>
+        ${[["★", "ok", "elected"], ["◆", "info", "heard as leader"], ["✕", "bad", "missed heartbeats, unavailable"], ["▲", "ok", "available"], ["▽", "warn", "stepped down"], ["●", "ok", "vote"], ["○", "warn", "vote refused"], ["•", "off", "would vote"], ["◦", "off", "would not"], ["⇄", "info", "transfer"]].map(([form, kind, text]) => html`<span key=${text}><span class=${`mark ${kind}`} aria-hidden="true">${form}</span> ${text}</span>`)}</p>
     </${Panel}>
     <${Panel} title="Each with its reason" hint=${`${found.length} events, newest first`} class="grow">
       <${Table} label="Elections" columns=${columns} rows=${list} rowKey=${(/** @type {any} */ e) => String(e.id)} empty=${html`<${Empty}>No election since this server was started.</${Empty}>`} />

@@ -24,7 +24,7 @@ export default function Members({ live, fresh, say }) {
   const columns = [
     { title: "Id", width: "1.6rem", cell: (/** @type {any} */ m) => html`<b>${m.id}</b>` },
     { title: "Role", width: "5.4rem", cell: role },
-    { title: "Type", width: "5.5rem", from: 600, cell: (/** @type {any} */ m) => m.type },
+    { title: "Type", width: "8rem", from: 600, cell: (/** @type {any} */ m) => (m.becoming ? html`${m.type} <span class="muted" title="as soon as it has caught up">→ ${m.becoming}</span>` : m.type) },
     { title: "Status", width: "7.4rem", cell: status },
     { title: "Holds", width: "7rem", align: /** @type {"end"} */ ("end"), from: 820, cell: (/** @type {any} */ m) => known(m.match_index, number) },
     { title: "Lag", width: "9.5rem", align: /** @type {"end"} */ ("end"), from: 700, cell: (/** @type {any} */ m) => known(m.lag, (lag) => (lag === 0 ? "none" : `${number(lag)}, ${duration(m.lag_ms)}`)) },

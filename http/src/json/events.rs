@@ -141,8 +141,8 @@ pub(crate) struct FeedEvent<'a> {
     id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     time_ms: u64,
-    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused` (a poll asks whether a vote would
-    /// be given, and changes nothing) and others.
+    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted` and `poll_refused` (elections; a poll asks whether a
+    /// vote would be given, and changes nothing), `join`, `leave`, `type` and `status` (members), `removed` (this server).
     #[serde(rename = "type")]
     kind: &'static str,
     term: u64,
@@ -154,6 +154,12 @@ pub(crate) struct FeedEvent<'a> {
     /// This server's role since, of `role`.
     #[schema(required)]
     role: Option<&'static str>,
+    /// The member's type since, of `join` and `type`.
+    #[schema(required)]
+    member_type: Option<&'static str>,
+    /// The member's status since, of `status`.
+    #[schema(required)]
+    status: Option<&'static str>,
     /// Why.
     #[schema(required)]
     reason: Option<&'a str>,
@@ -161,9 +167,10 @@ pub(crate) struct FeedEvent<'a> {
 
 impl<'a> From<&'a ClusterEvent> for FeedEvent<'a> {
     fn from(event: &'a ClusterEvent) -> Self {
-        let ClusterEvent { id, time_ms, kind, term, member, voter, role, reason } = event;
-        let (id, time_ms, term, member) = (*id, *time_ms, *term, *member);
-        Self { id, time_ms, kind, term, member, voter: *voter, role: *role, reason: reason.as_deref() }
+        let ClusterEvent { id, time_ms, kind, term, member, voter, role, member_type, status, reason } = event;
+        let (id, time_ms, term, member, voter) = (*id, *time_ms, *term, *member, *voter);
+        let (role, member_type, status) = (*role, *member_type, *status);
+        Self { id, time_ms, kind, term, member, voter, role, member_type, status, reason: reason.as_deref() }
     }
 }
 

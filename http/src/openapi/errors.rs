@@ -53,6 +53,8 @@ pub(super) const CONDITIONAL: &[Code] = &[Code::VersionMismatch];
 pub(super) const RAW_BODY: &[Code] = &[Code::BodyTimeout, Code::ValueTooLarge];
 pub(super) const JSON_BODY: &[Code] = &[Code::BodyTimeout, Code::BodyTooLarge];
 pub(super) const OPERATIONS: &[Code] = &[Code::TooManyOperations, Code::ValueTooLarge];
+/// Changes of the cluster.
+pub(super) const MEMBERS: &[Code] = &[Code::MemberNotFound, Code::ConfigurationConflict];
 pub(super) const READY: &[Code] = &[Code::NotReady];
 
 /// Errors with a status, each with its code.
@@ -111,6 +113,7 @@ pub(super) fn schema() -> Value {
                 "type": "integer",
                 "description": "Through which number answers, or through which index events, are acknowledged.",
             },
+            "configuration": { "type": "integer", "description": "The index of the configuration as it is now." },
             "resume": { "type": "integer", "description": "Behind which number to go on." },
             "holders": {
                 "type": "array",
@@ -131,7 +134,7 @@ pub(super) fn schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Ended, Failure};
+    use crate::backend::{Conflict, Ended, Failure};
     use crate::problem::Problem;
 
     /// Every failure there is: the next one named by hand.
@@ -154,7 +157,17 @@ mod tests {
             Failure::IdempotencyMismatch => Failure::SessionBusy,
             Failure::SessionBusy => Failure::Superseded,
             Failure::Superseded => Failure::EventsGap { acknowledged: 1 },
-            Failure::EventsGap { .. } => Failure::Malformed,
+            Failure::EventsGap { .. } => Failure::MemberNotFound { id: 1 },
+            Failure::MemberNotFound { .. } => Failure::ConfigurationConflict(Conflict::Stale { current: 1 }),
+            Failure::ConfigurationConflict(conflict) => match conflict {
+                Conflict::Stale { .. } => Failure::ConfigurationConflict(Conflict::Busy),
+                Conflict::Busy => Failure::ConfigurationConflict(Conflict::LosesQuorum { voters: 2, available: 1 }),
+                Conflict::LosesQuorum { .. } => Failure::ConfigurationConflict(Conflict::LastVoter),
+                Conflict::LastVoter => Failure::ConfigurationConflict(Conflict::NotVoter),
+                Conflict::NotVoter => Failure::ConfigurationConflict(Conflict::Unreachable),
+                Conflict::Unreachable => Failure::ConfigurationConflict(Conflict::NotTransferred),
+                Conflict::NotTransferred => Failure::Malformed,
+            },
             Failure::Malformed => Failure::Internal,
             Failure::Internal => return None,
         })
@@ -163,7 +176,7 @@ mod tests {
     #[test]
     fn what_the_backend_fails_with_is_all_there() {
         let (mut failure, mut told) = (next(None), Vec::new());
-        let known = [BACKEND, SESSION, NUMBERED, KEYED, POLLED].concat();
+        let known = [BACKEND, SESSION, NUMBERED, KEYED, POLLED, MEMBERS].concat();
         while let Some(one) = failure {
             for problem in [Problem::of_command(one, false), Problem::of_query(one)] {
                 assert!(known.contains(&problem.code()), "{one:?}");

@@ -36,7 +36,10 @@ pub(super) fn query(name: &str, operation: &str) -> Value {
         .or_else(|| of_waits(name, operation))
         .or_else(|| of_commands(name, operation))
         .unwrap_or_else(|| of_all(name));
-    let required = matches!((operation, name), ("put_named_key", "key") | ("verify", "token"));
+    let required = matches!(
+        (operation, name),
+        ("put_named_key", "key") | ("verify", "token") | ("remove_member", "configuration")
+    );
     json!({ "name": name, "in": "query", "required": required, "description": description, "schema": schema })
 }
 
@@ -144,6 +147,8 @@ fn of_all(name: &str) -> Meaning {
         "index" => ("The lowest index to answer from, for sequential reads.", number()),
         "timeout" => ("How long the request may take, 1ms to 60s; 10s if left out.", duration()),
         "verbose" => ("Every check by name.", flag()),
+        "configuration" => ("The `configuration_index` that this was decided on.", number()),
+        "force" => ("Even if the voters that are left can form no majority.", flag()),
         _ => ("", text()),
     }
 }
@@ -161,6 +166,7 @@ pub(super) fn path(name: &str) -> Value {
         ),
         "session" => ("The session.", number()),
         "watch" => ("The watch.", number()),
+        "member" => ("The member's number.", number()),
         _ => ("", text()),
     };
     json!({ "name": name, "in": "path", "required": true, "description": description, "schema": schema })
@@ -178,7 +184,9 @@ pub(super) fn header(name: &str, operation: &str) -> Value {
             ("The session whose request it is; where it is named otherwise, too, the same one.", number())
         }
         "Copycat-Sequence" => (
-            "The command's number in its session: 1, 2, 3 and so on. One that comes too early is held for a while.",
+            "The command's number in its session: 1, 2, 3 and so on. One that comes too early is held for a while. A number \
+             is used up by an answer with `Copycat-Index`, an error too; an error without it and with the outcome \
+             `not_applied` leaves it for the next command.",
             json!({ "type": "integer", "format": "uint64", "minimum": 1, "maximum": u64::MAX }),
         ),
         "Idempotency-Key" => (

@@ -47,6 +47,9 @@ pub(super) fn all() -> Value {
     add::<json::Revoked>(&mut schemas);
     add::<ClusterView>(&mut schemas);
     add::<ServerView>(&mut schemas);
+    add::<json::NewMemberType>(&mut schemas);
+    add::<json::NewLeader>(&mut schemas);
+    add::<json::Leading>(&mut schemas);
     schemas.sort_by(|(a, _), (b, _)| a.cmp(b));
     let named = |(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default());
     let mut all: Map<String, Value> = schemas.into_iter().map(named).collect();

@@ -4,7 +4,7 @@ use super::paging::{self, Page};
 use super::submit::{at, internal, lock_not_found, stale, submit, value};
 use super::{Shared, number_in_path, split, stamped, wait};
 use crate::backend::{Command, CommandOutput, LockMode, LockOutput, LockRequest, Query, QueryOutput};
-use crate::caller::Claims;
+use crate::caller::{Claims, is_known};
 use crate::code::Code;
 use crate::cursor;
 use crate::json;
@@ -40,9 +40,13 @@ pub(super) async fn acquire(State(app): State<Shared>, uri: Uri, headers: Header
     let wait = Some(asked.min(app.config.wait)).filter(|wait| !wait.is_zero());
     let queue = params.flag("queue")?;
     let request = LockRequest { lock: name.clone(), mode: mode(&params)?, wait, queue };
-    // A repeat finds the same token, or the same place.
+    let known = is_known(&caller);
     let answer = app.backend.lock(request, caller, params.timeout()?).await;
-    let answer = answer.map_err(|failure| Problem::of_command(failure, true))?;
+    let answer = answer.map_err(|failure| match known {
+        true => Problem::of_known_command(failure),
+        // A repeat finds the same token, or the same place.
+        false => Problem::of_command(failure, true),
+    })?;
     let index = answer.index;
     let mut response = match &answer.output {
         LockOutput::Granted { token, mode } => {
@@ -53,7 +57,9 @@ pub(super) async fn acquire(State(app): State<Shared>, uri: Uri, headers: Header
         }
         LockOutput::Held { position, view, .. } => {
             let problem = Problem::new(Code::LockHeld, "others have the lock, or came first; it was not granted");
-            let problem = problem.retryable().with("holders", value(&json::holders(&view.holders)));
+            // A repeat that is known for one gets the first answer.
+            let problem = if known { problem } else { problem.retryable() };
+            let problem = problem.with("holders", value(&json::holders(&view.holders)));
             let problem = problem.with("position", *position).with("queue", value(&json::queue(view)));
             at(problem, &answer).into_response()
         }

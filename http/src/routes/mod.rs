@@ -2,7 +2,7 @@
 
 mod accept;
 mod admission;
-mod cluster;
+pub(crate) mod cluster;
 pub(crate) mod commands;
 mod compress;
 mod dashboard;
@@ -148,6 +148,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/openapi.json", get(health::openapi)),
         ("/v1/cluster", get(cluster::cluster)),
         ("/v1/cluster/events", get(feed::feed)),
+        ("/v1/cluster/members/{member}", post(cluster::change).delete(cluster::remove)),
+        ("/v1/cluster/leader", post(cluster::transfer)),
         ("/v1/server", get(cluster::server)),
         ("/v1/server/history", get(history::history)),
         ("/v1/dashboard", get(dashboard::dashboard)),

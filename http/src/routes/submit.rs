@@ -20,10 +20,15 @@ pub(super) async fn submit(
     caller: Caller,
     timeout: Duration,
 ) -> Result<Answer<CommandOutput>, Problem> {
-    let harmless = is_known(&caller) || does_nothing_twice(&command);
+    let (known, harmless) = (is_known(&caller), does_nothing_twice(&command));
     let answer = app.backend.command(command, caller, timeout).await;
-    let answer = answer.map_err(|failure| Problem::of_command(failure, harmless))?;
+    let answer = answer.map_err(|failure| match known {
+        true => Problem::of_known_command(failure),
+        false => Problem::of_command(failure, harmless),
+    })?;
     match refused(&answer.output) {
+        // It is the command's answer, which repeats of it get.
+        Some(problem) if known => Err(at(problem.final_for_a_repeat(), &answer)),
         Some(problem) => Err(at(problem, &answer)),
         None => Ok(answer),
     }

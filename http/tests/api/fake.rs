@@ -6,9 +6,9 @@ use async_std::net::TcpListener;
 use async_std::task::{self, JoinHandle};
 use async_trait::async_trait;
 use copycat_http::{
-    Answer, Backend, Caller, Checks, ClusterView, Command, CommandOutput, EntryView, EventPage, Failure, Feed,
-    HttpConfig, KeptAlive, LockOutput, LockRequest, LogView, MemberView, Poll, Query, QueryOutput, Read, Registered,
-    SegmentView, ServerView, SessionPage, SessionView, Watched, serve,
+    Answer, Backend, Caller, Checks, ClusterView, Command, CommandOutput, Conflict, EntryView, EventPage, Failure,
+    Feed, HttpConfig, KeptAlive, LockOutput, LockRequest, LogView, MemberChange, MemberView, Poll, Query, QueryOutput,
+    Read, Registered, SegmentView, ServerView, SessionPage, SessionView, Watched, serve,
 };
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -247,6 +247,33 @@ impl Backend for Fake {
         Ok(vec![sealed])
     }
 
+    async fn change_member(&self, change: MemberChange, _timeout: Duration) -> Result<Answer<ClusterView>, Failure> {
+        if let Some(failure) = self.state().failing() {
+            return Err(failure);
+        }
+        let (id, configuration, force) = match change {
+            MemberChange::Type { id, configuration, force, .. } | MemberChange::Remove { id, configuration, force } => {
+                (id, configuration, force)
+            }
+        };
+        let current = self.cluster().configuration_index;
+        if id > 1 {
+            return Err(Failure::MemberNotFound { id });
+        } else if configuration != current {
+            return Err(Failure::ConfigurationConflict(Conflict::Stale { current }));
+        } else if !force {
+            return Err(Failure::ConfigurationConflict(Conflict::LosesQuorum { voters: 1, available: 0 }));
+        }
+        Ok(self.state().answer(self.cluster()))
+    }
+
+    async fn transfer(&self, member: u64, _timeout: Duration) -> Result<Answer<u64>, Failure> {
+        if let Some(failure) = self.state().failing() {
+            return Err(failure);
+        }
+        if member == 1 { Ok(self.state().answer(1)) } else { Err(Failure::ConfigurationConflict(Conflict::NotVoter)) }
+    }
+
     fn id(&self) -> u64 {
         1
     }
@@ -255,7 +282,9 @@ impl Backend for Fake {
         let member = MemberView {
             id: 1,
             member_type: "active",
+            becoming: None,
             status: "available",
+            identity: None,
             http: self.state().http.clone(),
             peer: "127.0.0.1:9700".into(),
             match_index: Some(7),
@@ -270,6 +299,7 @@ impl Backend for Fake {
         ServerView {
             id: 1,
             identity: "0".repeat(16),
+            member_type: Some("active"),
             role: "follower",
             version: "0.1.0",
             uptime_ms: 5,

@@ -243,14 +243,14 @@ impl State {
     pub(crate) fn watch(&mut self, id: u64, target: WatchTarget, values: bool) -> CommandOutput {
         let index = self.index;
         let session = self.sessions.get_mut(&id).expect("it lives");
-        let new = (target, values);
-        if let Some((watch, _)) = session.watches.iter().find(|(_, watch)| **watch == new) {
+        if let Some((watch, there)) = session.watches.iter_mut().find(|(_, (of, _))| *of == target) {
+            there.1 = values;
             return CommandOutput::Watching { watch: *watch, created: false };
         }
         if session.watches.len() >= WATCHES {
             return CommandOutput::TooManyWatches;
         }
-        session.watches.insert(index, new);
+        session.watches.insert(index, (target, values));
         CommandOutput::Watching { watch: index, created: true }
     }
 

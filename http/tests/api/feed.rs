@@ -18,6 +18,8 @@ fn happened(server: &Server, ids: std::ops::RangeInclusive<u64>) {
         member: 1,
         voter: (id % 2 == 0).then_some(2),
         role: (id % 2 == 1).then_some("follower"),
+        member_type: None,
+        status: None,
         reason: (id % 2 == 0).then(|| "timeout".into()),
     };
     server.fake.state().feed.extend(ids.map(event));

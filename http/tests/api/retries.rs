@@ -94,7 +94,35 @@ fn numbers_that_do_not_follow() {
     server.post(&format!("/v1/sessions/{session}/keep-alive"), &json!({"sequence": 4}));
     assert_eq!(put(5, b"x").status, 200);
     let old = put(2, b"x").problem(409, "sequence_acknowledged");
-    assert_eq!((&old["acknowledged"], &old["retryable"]), (&4.into(), &false.into()));
+    let expected = (&4.into(), &false.into(), &"unknown".into());
+    assert_eq!((&old["acknowledged"], &old["retryable"], &old["outcome"]), expected, "it was answered once");
+}
+
+#[test]
+fn an_error_that_is_an_answer_takes_its_number_and_is_not_to_be_repeated() {
+    let server = server();
+    let (session, other) = (server.begin(), server.begin());
+    server.put(&format!("/v1/locks/l?session={other}"), b"");
+    let watches = format!("/v1/sessions/{session}/watches");
+    for key in ["a", "b", "c"] {
+        assert_eq!(server.post(&watches, &json!({ "key": key })).status, 201);
+    }
+    for (number, (method, path, body, status, code)) in [
+        ("POST", watches, json!({"key": "d"}).to_string(), 429, "too_many_requests"),
+        ("PUT", format!("/v1/locks/l?session={session}"), String::new(), 409, "lock_held"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let number = number as u64 + 1;
+        let first = numbered(&server, method, &path, session, number, body.as_bytes());
+        assert_eq!(first.problem(status, code)["retryable"], false, "{path}");
+        assert!(first.header("copycat-index").is_some() && first.header("retry-after").is_none(), "{path}");
+        let again = numbered(&server, method, &path, session, number, body.as_bytes());
+        assert_eq!(again.problem(status, code), first.problem(status, code), "{path}");
+        let other = numbered(&server, "PUT", "/v1/kv/a", session, number, b"x");
+        other.problem(422, "sequence_mismatch");
+    }
 }
 
 #[test]
@@ -231,8 +259,12 @@ fn sessions_that_are_not_there() {
     server.fake.state().end(session, Ended::TimedOut);
     for (method, path, body) in commands(session) {
         let gone = numbered(&server, method, &path, session, 1, &body).problem(410, "session_expired");
-        let expected = (&"timeout".into(), &false.into(), &"not_applied".into());
+        // It may be the repeat of one that was carried out before the session ended.
+        let expected = (&"timeout".into(), &false.into(), &"unknown".into());
         assert_eq!((&gone["reason"], &gone["retryable"], &gone["outcome"]), expected, "{method} {path}");
+        let header = ("Copycat-Session", session.to_string());
+        let gone = server.call(method, &path, &[(header.0, &header.1)], &body).problem(410, "session_expired");
+        assert_eq!(gone["outcome"], "not_applied", "{method} {path}");
     }
     for (method, path, body) in commands(99) {
         let none = numbered(&server, method, &path, 99, 1, &body).problem(404, "session_not_found");

@@ -13,15 +13,16 @@ fn a_watch_is_made_once() {
     assert_eq!((made.header("copycat-index"), made.header("copycat-event-index")), (Some("2"), Some("0")));
     let again = server.post(&path, &json!({"key": "a", "values": false}));
     assert_eq!((again.status, again.json()), (200, json!({"watch": 2, "index": 3})));
-    assert_eq!(server.post(&path, &json!({"key": "a", "values": true})).json()["watch"], 4);
+    assert_eq!(server.post(&path, &json!({"key": "a", "values": true})).json()["watch"], 2, "with values from now on");
+    assert_eq!(server.post(&path, &json!({"key": "b"})).json()["watch"], 5);
     let odd = json!({"prefix": "/w==", "prefix_encoding": "base64"});
     assert_eq!(server.post(&path, &odd).status, 201);
-    let many = server.post(&path, &json!({"prefix": "b"}));
+    let many = server.post(&path, &json!({"prefix": "c"}));
     let problem = many.problem(429, "too_many_requests");
     assert_eq!((&problem["outcome"], many.header("retry-after")), (&"not_applied".into(), Some("1")));
     let gone = server.delete(&format!("{path}/2"));
-    assert_eq!((gone.status, gone.json()), (200, json!({"deleted": true, "index": 7})));
-    assert_eq!(server.delete(&format!("{path}/2")).json(), json!({"deleted": false, "index": 8}));
+    assert_eq!((gone.status, gone.json()), (200, json!({"deleted": true, "index": 8})));
+    assert_eq!(server.delete(&format!("{path}/2")).json(), json!({"deleted": false, "index": 9}));
     assert_eq!(server.post(&path, &json!({"prefix": "", "all": true})).status, 201);
 }
 

@@ -15,6 +15,25 @@ pub enum MemberType {
     Reserve,
 }
 
+impl std::fmt::Display for MemberType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Reserve => "reserve",
+        })
+    }
+}
+
+impl std::fmt::Display for MemberStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Available => "available",
+            Self::Unavailable => "unavailable",
+        })
+    }
+}
+
 /// Whether the leader hears a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub enum MemberStatus {
@@ -37,7 +56,14 @@ pub struct Member {
     pub http: String,
     /// Which data directory is meant; `None` until it is learned.
     pub identity: Option<Identity>,
+    /// What it is to become as soon as it can: the leader of that moment, whoever it is, finishes what was begun.
+    pub becoming: Option<MemberType>,
 }
+
+/// Most members of any type.
+pub const MEMBERS: usize = 64;
+/// How many removed identities a configuration remembers.
+const REMOVED: usize = 64;
 
 /// The cluster's configuration: replicated whole in one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -51,6 +77,12 @@ pub struct Configuration {
     pub feature_level: u32,
     /// The members by id.
     pub members: BTreeMap<ServerId, Member>,
+    /// How many active and how many passive members operators asked for: what automatic replacement restores.
+    pub wanted: (u32, u32),
+    /// The latest data directories that were removed, oldest first: such a server is told so, and never taken back.
+    pub removed: Vec<Identity>,
+    /// Why this configuration was written.
+    pub reason: String,
 }
 
 impl Configuration {
@@ -62,8 +94,66 @@ impl Configuration {
             peer,
             http: String::new(),
             identity: None,
+            becoming: None,
         };
-        Self { members: members.into_iter().map(|(id, peer)| (id, member(peer))).collect(), ..Self::default() }
+        let members = members.into_iter().map(|(id, peer)| (id, member(peer))).collect();
+        let mut configuration = Self { members, ..Self::default() };
+        configuration.count_wanted();
+        configuration
+    }
+
+    /// The members of a type, in order.
+    pub fn of_type(&self, member_type: MemberType) -> impl Iterator<Item = ServerId> + '_ {
+        self.members.iter().filter(move |(_, m)| m.member_type == member_type).map(|(&id, _)| id)
+    }
+
+    /// A member's type; `None`: it is no member.
+    #[must_use]
+    pub fn type_of(&self, id: ServerId) -> Option<MemberType> {
+        self.members.get(&id).map(|m| m.member_type)
+    }
+
+    /// Whether a member is marked as heard.
+    #[must_use]
+    pub fn is_available(&self, id: ServerId) -> bool {
+        self.members.get(&id).is_some_and(|m| m.status == MemberStatus::Available)
+    }
+
+    /// What operators have now is what they want.
+    pub(super) fn count_wanted(&mut self) {
+        let goals = || self.members.values().map(|m| m.becoming.unwrap_or(m.member_type));
+        let count = |of| u32::try_from(goals().filter(|&t| t == of).count()).unwrap_or(u32::MAX);
+        self.wanted = (count(MemberType::Active), count(MemberType::Passive));
+    }
+
+    /// Takes a member out and remembers its directory.
+    pub(super) fn remove(&mut self, id: ServerId) {
+        if let Some(identity) = self.members.remove(&id).and_then(|m| m.identity) {
+            self.removed.push(identity);
+            let surplus = self.removed.len().saturating_sub(REMOVED);
+            self.removed.drain(..surplus);
+        }
+    }
+
+    /// Whether this directory was removed from the cluster.
+    #[must_use]
+    pub fn has_removed(&self, identity: Identity) -> bool {
+        self.removed.contains(&identity)
+    }
+
+    /// Who may feed a passive member, the one that is assigned to it first: the available followers, spread over the
+    /// passive members by their order, and the leader at last.
+    #[must_use]
+    pub fn feeders_of(&self, passive: ServerId, leader: ServerId) -> Vec<ServerId> {
+        let mut feeders: Vec<ServerId> =
+            self.voters().filter(|&v| v != leader && v != passive && self.is_available(v)).collect();
+        if !feeders.is_empty() {
+            let place = self.of_type(MemberType::Passive).take_while(|&p| p != passive).count();
+            let first = place % feeders.len();
+            feeders.rotate_left(first);
+        }
+        feeders.push(leader);
+        feeders
     }
 
     /// Whether a member votes.
@@ -100,16 +190,20 @@ impl Configuration {
     }
 }
 
-/// The configurations in the log that are not known to be superseded, oldest first. The last one is in force from the
-/// moment it is in the log, and is rolled back when its entry is (Raft dissertation, 4.1).
+/// The configurations in the log that are not known to be superseded, oldest first, on top of one that is known to be
+/// committed (or that the server was started with). The last one is in force from the moment it is in the log, and is
+/// rolled back when its entry is (Raft dissertation, 4.1).
+///
+/// Invariant: indexes rise; all but the first are above the commit index.
 #[derive(Debug)]
 pub(super) struct Configurations {
     stack: Vec<(Index, Configuration)>,
 }
 
 impl Configurations {
-    pub(super) fn new(initial: Configuration) -> Self {
-        Self { stack: vec![(0, initial)] }
+    /// `index`: of the entry that holds `known`; 0 for one that no entry holds yet.
+    pub(super) fn new(index: Index, known: Configuration) -> Self {
+        Self { stack: vec![(index, known)] }
     }
 
     pub(super) fn current(&self) -> &Configuration {
@@ -121,9 +215,17 @@ impl Configurations {
         self.stack[self.stack.len() - 1].0
     }
 
+    /// The latest one that is known to be committed, and its entry.
+    pub(super) fn committed(&self) -> (Index, &Configuration) {
+        (self.stack[0].0, &self.stack[0].1)
+    }
+
+    /// The log holds this one. One at or below what is known is old: a server that joined is told the newest
+    /// configuration first, and reads the earlier ones in its log later.
     pub(super) fn push(&mut self, index: Index, configuration: Configuration) {
-        assert!(index > self.entry(), "configuration at {index} behind the one at {}", self.entry());
-        self.stack.push((index, configuration));
+        if index > self.entry() {
+            self.stack.push((index, configuration));
+        }
     }
 
     /// The entries above `last` are gone. Returns whether the configuration in force has changed.
@@ -135,10 +237,21 @@ impl Configurations {
         self.stack.len() != before
     }
 
-    /// Everything through `commit` is committed: what it superseded can be forgotten.
-    pub(super) fn commit(&mut self, commit: Index) {
+    /// Everything through `commit` is committed: what it superseded is handed back, oldest first, and forgotten.
+    pub(super) fn commit(&mut self, commit: Index) -> Vec<(Index, Configuration)> {
         let keep = self.stack.iter().rposition(|&(index, _)| index <= commit).unwrap_or(0);
-        self.stack.drain(..keep);
+        self.stack.drain(..keep).collect()
+    }
+
+    /// A leader tells a committed one to a member without a log. Returns the one before, if it is news.
+    pub(super) fn learn(&mut self, index: Index, configuration: Configuration) -> Option<Configuration> {
+        if index <= self.stack[0].0 {
+            return None;
+        }
+        let keep = self.stack.iter().position(|&(i, _)| i > index).unwrap_or(self.stack.len());
+        let before = self.stack.drain(..keep).next_back();
+        self.stack.insert(0, (index, configuration));
+        before.map(|(_, before)| before)
     }
 }
 
@@ -152,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_configuration_in_force_is_rolled_back_with_its_entry() {
-        let mut c = Configurations::new(of(&[1]));
+        let mut c = Configurations::new(0, of(&[1]));
         c.push(3, of(&[1, 2]));
         c.push(7, of(&[1, 2, 3]));
         assert_eq!(c.current(), &of(&[1, 2, 3]));
@@ -165,13 +278,23 @@ mod tests {
 
     #[test]
     fn what_is_committed_cannot_be_rolled_back() {
-        let mut c = Configurations::new(of(&[1]));
+        let mut c = Configurations::new(0, of(&[1]));
         c.push(3, of(&[1, 2]));
         c.push(7, of(&[1, 2, 3]));
-        c.commit(5);
+        assert_eq!(c.commit(5), [(0, of(&[1]))]);
         assert!(c.roll_back(5));
         assert!(!c.roll_back(0));
-        assert_eq!(c.entry(), 3);
+        assert_eq!((c.entry(), c.committed()), (3, (3, &of(&[1, 2]))));
+    }
+
+    #[test]
+    fn what_is_older_than_what_is_known_changes_nothing() {
+        let mut c = Configurations::new(9, of(&[1, 2, 3]));
+        c.push(3, of(&[1]));
+        assert_eq!((c.entry(), c.current()), (9, &of(&[1, 2, 3])));
+        assert_eq!(c.learn(9, of(&[1])), None);
+        assert_eq!(c.learn(12, of(&[2, 3])), Some(of(&[1, 2, 3])));
+        assert_eq!(c.committed(), (12, &of(&[2, 3])));
     }
 
     #[test]
@@ -181,6 +304,22 @@ mod tests {
         assert!(!c.admits(3, 77), "no member");
         c.members.get_mut(&1).expect("member").identity = Some(5);
         assert!(c.admits(1, 5) && !c.admits(1, 77));
+        c.remove(1);
+        assert!(c.has_removed(5) && !c.admits(1, 5));
+    }
+
+    #[test]
+    fn passive_members_are_spread_over_the_available_followers() {
+        let mut c = of(&[1, 2, 3, 4, 5, 6]);
+        for passive in 4..=6 {
+            c.members.get_mut(&passive).expect("member").member_type = MemberType::Passive;
+        }
+        assert_eq!([4, 5, 6].map(|p| c.feeders_of(p, 1)[0]), [2, 3, 2]);
+        assert_eq!(c.feeders_of(5, 1), [3, 2, 1]);
+        c.members.get_mut(&3).expect("member").status = MemberStatus::Unavailable;
+        assert_eq!([4, 5].map(|p| c.feeders_of(p, 1)[0]), [2, 2]);
+        c.members.get_mut(&2).expect("member").status = MemberStatus::Unavailable;
+        assert_eq!(c.feeders_of(4, 1), [1], "the leader feeds when no follower can");
     }
 
     #[test]

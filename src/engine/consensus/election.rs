@@ -2,7 +2,7 @@
 
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
-use super::{Engine, Fatal, RoleState, StateMachine, promises::Promise};
+use super::{Configuration, Engine, Fatal, RoleState, StateMachine, promises::Promise};
 use crate::engine::message::Message;
 use crate::engine::types::{Index, Now, Role, ServerId, Term};
 use copycat_storage::Disk;
@@ -27,10 +27,18 @@ pub(super) struct Candidate {
 }
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
-    /// Whether this server may vote and be elected at all.
-    fn has_vote(&self) -> bool {
-        let lost = self.storage.meta().lost && !planted!(self.options, LostLogVotes);
-        self.configuration().is_voter(self.id) && !lost
+    /// Whether this server may be elected. One that loses its vote by a change that is not committed may: nobody else might
+    /// have that entry, and then nobody else can win (Raft dissertation, 4.2.2).
+    fn may_stand(&self) -> bool {
+        let identity = self.storage.meta().identity;
+        let votes = |c: &Configuration| c.is_voter(self.id) && c.admits(self.id, identity);
+        (votes(self.configuration()) || votes(self.configurations.committed().1)) && self.may_vote()
+    }
+
+    /// Whether this server may vote. Who asks has a configuration in which this server votes, or would not ask; the own one
+    /// may be older, and nobody might win if it refused then (Raft dissertation, 4.1).
+    fn may_vote(&self) -> bool {
+        !self.storage.meta().lost || planted!(self.options, LostLogVotes)
     }
 
     /// Whether a leader was heard within T; a leader hears itself while a quorum hears it.
@@ -50,7 +58,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn start_poll(&mut self, now: Now, reason: &'static str) {
-        if !self.has_vote() {
+        if !self.may_stand() {
             let deadline = now.monotonic + self.election_delay();
             if let RoleState::Follower(f) = &mut self.role {
                 f.deadline = deadline;
@@ -61,12 +69,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // A poll disturbs nobody, so it is repeated sooner than an election would be.
         let deadline = now.monotonic + self.election_delay() / 4;
         self.leader = None;
-        self.role =
-            RoleState::Candidate(Candidate { phase: Phase::Poll, granted: BTreeSet::from([self.id]), deadline });
+        let granted = Some(self.id).filter(|&id| self.configuration().is_voter(id)).into_iter().collect();
+        self.role = RoleState::Candidate(Candidate { phase: Phase::Poll, granted, deadline });
         if first {
             self.tell_role(reason);
         }
-        if self.majority() == 1 {
+        if self.is_alone() {
             return self.start_vote(now, false);
         }
         let message = Message::Poll {
@@ -103,7 +111,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     pub(super) fn on_poll(&mut self, now: Now, from: ServerId, term: Term, last_index: Index, last_term: Term) {
         let granted = term > self.term()
-            && self.has_vote()
+            && self.may_vote()
             && !self.hears_leader(now)
             && self.is_up_to_date(last_index, last_term);
         // Refused with the own term, so that one that is behind in terms catches up (etcd #8243, #8501).
@@ -114,6 +122,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub(super) fn on_poll_granted(&mut self, now: Now, from: ServerId, term: Term) {
         let expected = self.term() + 1;
         let majority = self.majority();
+        if !self.configuration().is_voter(from) {
+            return;
+        }
         if let RoleState::Candidate(c) = &mut self.role
             && c.phase == Phase::Poll
             && term == expected
@@ -142,7 +153,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.adopt_term(now, term);
         }
         let vote = self.storage.meta().vote;
-        let granted = (vote == 0 || vote == from) && self.has_vote() && self.is_up_to_date(last_index, last_term);
+        let granted = (vote == 0 || vote == from) && self.may_vote() && self.is_up_to_date(last_index, last_term);
         if granted && vote == 0 {
             self.set_vote(term, from);
             let deadline = now.monotonic + self.election_delay();
@@ -170,7 +181,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn on_timeout_now(&mut self, now: Now, from: ServerId) {
-        if self.leader == Some(from) && self.has_vote() {
+        if self.leader == Some(from) && self.may_stand() {
             self.start_vote(now, true);
         }
     }

@@ -1,8 +1,9 @@
 //! Following: appends from the leader, and the replies that their durability permits.
 
+use super::feeding::Meal;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
-use super::{Engine, Event, Fatal, Kind, Output, RoleState, StateMachine, decode};
+use super::{Engine, Event, Fatal, Kind, MemberType, Output, RoleState, StateMachine, decode};
 use crate::engine::message::{AppendOutcome, Message, WireEntry};
 use crate::engine::types::{Index, Now, ServerId, Term};
 use copycat_storage::{AppendError, Disk, Entry, Meta};
@@ -25,6 +26,8 @@ pub(super) struct Follower {
     pub(super) leader_commit: Index,
     pub(super) recover_to: Option<Index>,
     lost_told: bool,
+    /// As a passive member.
+    pub(super) meal: Meal,
 }
 
 impl Follower {
@@ -39,7 +42,14 @@ impl Follower {
             leader_commit: 0,
             recover_to: None,
             lost_told: false,
+            meal: Meal::default(),
         }
+    }
+
+    /// Nothing is here any more.
+    pub(super) fn forget_log(&mut self) {
+        (self.verified, self.told) = (0, 0);
+        self.meal = Meal::default();
     }
 }
 
@@ -56,16 +66,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         recover_to: Option<Index>,
     ) -> Result<(), Fatal> {
         self.follow(now, from);
-        let last = self.storage.last_index();
-        // At or below the commit index the logs agree by definition.
-        let agrees = previous_index <= self.commit || self.storage.term(previous_index) == Some(previous_term);
-        if previous_index > last || !agrees {
-            let (term, index) = if previous_index > last {
-                (0, last + 1)
-            } else {
-                let term = self.storage.term(previous_index).unwrap_or(0);
-                (term, self.storage.term_start(previous_index).max(self.commit + 1))
-            };
+        if let Err((term, index)) = self.agree(previous_index, previous_term) {
             self.learn_commit(commit);
             self.reject_append(from, previous_index, term, index);
             return Ok(());
@@ -83,14 +84,32 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let RoleState::Follower(f) = &mut self.role else { unreachable!("`follow` made it one") };
         f.verified = f.verified.max(stored.min(arrived));
+        if arrived > previous_index {
+            f.meal.from = None;
+        }
         f.round = f.round.max(round);
         f.recover_to = recover_to;
         self.recover_lost_log();
         Ok(())
     }
 
+    /// Whether the log may go on behind this entry; if not, the term it has there (0: none), and the first index of that
+    /// term or the one behind the last.
+    pub(super) fn agree(&self, index: Index, term: Term) -> Result<(), (Term, Index)> {
+        let last = self.storage.last_index();
+        // At or below the commit index the logs agree by definition.
+        if index <= self.commit || index <= last && self.storage.term(index) == Some(term) {
+            return Ok(());
+        }
+        if index > last {
+            return Err((0, last + 1));
+        }
+        let term = self.storage.term(index).unwrap_or(0);
+        Err((term, self.storage.term_start(index).max(self.commit + 1)))
+    }
+
     /// Hears the leader of the current term.
-    fn follow(&mut self, now: Now, from: ServerId) {
+    pub(super) fn follow(&mut self, now: Now, from: ServerId) {
         assert!(
             !matches!(self.role, RoleState::Leader(_)),
             "members {} and {from} both lead term {}",
@@ -103,6 +122,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if self.leader.is_none() {
             self.leader = Some(from);
             self.outputs.push(Output::Event(Event::Leader { leader: from, term: self.term() }));
+            self.transferred(from);
         }
         self.heard = Some(now.monotonic);
         let deadline = now.monotonic + self.election_delay();
@@ -131,7 +151,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Stores what is not yet here, and cuts the log only at a real conflict. Returns through which index the log now
     /// equals the leader's.
-    fn store(&mut self, now: Now, from: ServerId, previous: Index, entries: Vec<WireEntry>) -> Result<Index, Fatal> {
+    pub(super) fn store(
+        &mut self,
+        now: Now,
+        from: ServerId,
+        previous: Index,
+        entries: Vec<WireEntry>,
+    ) -> Result<Index, Fatal> {
         let mut through = previous;
         for entry in entries {
             let index = entry.index;
@@ -155,7 +181,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 }
                 self.clock.note(time, now);
                 if let Some(configuration) = configuration {
-                    self.remember_configuration(index, configuration);
+                    self.configurations.push(index, configuration);
+                    let reserve = self.own_type() == Some(MemberType::Reserve);
+                    self.discard |= reserve && planted!(self.options, DiscardBeforeCommit);
                 }
             } else if have.is_some() && have != Some(entry.term) {
                 return Err(Fatal::CommittedConflict { leader: from, index, commit: self.commit });
@@ -174,9 +202,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Err(AppendError::Full(_)) => return Ok(false),
             Err(e) => return Err(e.into()),
         }
-        if self.configurations.roll_back(last) {
-            let bytes = super::encode(self.configurations.current());
-            self.storage.set_configuration(bytes);
+        if !planted!(self.options, ConfigurationNotRolledBack) {
+            self.configurations.roll_back(last);
         }
         Ok(true)
     }
@@ -188,32 +215,38 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         let outcome = AppendOutcome::Rejected { previous_index, conflict_term: term, conflict_index: index };
         let Meta { starts: start, lost, .. } = *self.storage.meta();
-        let digest = self.executor.last_digest();
-        self.promise(to, Message::AppendReply { term: self.term(), start, round, outcome, wants, lost, digest });
+        let (digest, configuration) = (self.executor.last_digest(), self.configurations.committed().0);
+        let term = self.term();
+        self.promise(to, Message::AppendReply { term, start, round, outcome, wants, lost, digest, configuration });
     }
 
     /// Through which index this server wants to hear of commits at once. Who listens for changes wants all of them.
-    fn wants(&self) -> Index {
-        if self.executor.is_listening() { Index::MAX } else { self.reads.wants() }
+    pub(super) fn wants(&self) -> Index {
+        if self.executor.is_listening() { Index::MAX } else { self.reads.wants().max(self.feeding.wants()) }
     }
 
     /// Tells the leader what has become durable, what round it was heard in, and what waits here.
     pub(super) fn acknowledge(&mut self) {
+        self.acknowledge_feed();
         let Some(leader) = self.leader else { return };
+        let votes = self.own_type() == Some(MemberType::Active);
         let term_durable = self.storage.durable_sequence() >= self.term_sequence;
         let memory = planted!(self.options, AcknowledgeBeforeDurable);
         let durable = if memory { self.storage.last_index() } else { self.durable_index() };
         let Meta { term, starts: start, lost, .. } = *self.storage.meta();
         let (wants, digest) = (self.wants(), self.executor.last_digest());
+        let configuration = self.configurations.committed().0;
         let RoleState::Follower(f) = &mut self.role else { return };
         let matched = f.verified.min(durable);
-        let news = matched > f.told || f.round > f.round_told || wants > f.wants_told || lost != f.lost_told;
+        // A leader need not hear of each entry of a member that does not vote.
+        let news = f.round > f.round_told || lost != f.lost_told || votes && (matched > f.told || wants > f.wants_told);
         if !news || !(term_durable || memory) {
             return;
         }
         (f.told, f.round_told, f.wants_told, f.lost_told) = (matched, f.round, wants, lost);
         let outcome = AppendOutcome::Matched(matched);
-        let message = Message::AppendReply { term, start, round: f.round, outcome, wants, lost, digest };
+        let round = f.round;
+        let message = Message::AppendReply { term, start, round, outcome, wants, lost, digest, configuration };
         self.send(leader, message);
     }
 }

@@ -1,5 +1,6 @@
 //! What goes into an engine and what comes out of it.
 
+use super::change::{Change, ConfigurationError};
 use super::status::Event;
 use crate::engine::entry::DecodeError;
 use crate::engine::machine::{ApplyError, Ask, Outcome};
@@ -13,12 +14,14 @@ use thiserror::Error;
 /// Something that happened.
 #[derive(Debug)]
 pub enum Input<D: Disk> {
-    /// A member sent a message; `identity` is the one it proved.
+    /// A server sent a message; `identity` and `cluster` are what it said in its handshake.
     Message {
         /// The sender,
         from: ServerId,
-        /// and its data directory.
+        /// its data directory,
         identity: Identity,
+        /// and its cluster; 0: it did not know yet.
+        cluster: u128,
         /// What it says.
         message: Message,
     },
@@ -55,8 +58,21 @@ pub enum Input<D: Disk> {
     },
     /// The connection to a member broke: a hint that it may be gone.
     Disconnected(ServerId),
-    /// Hand leadership to this member, or to the one that is closest.
-    Transfer(Option<ServerId>),
+    /// Hand leadership over.
+    Transfer {
+        /// To this member; `None`: to the one that is closest.
+        target: Option<ServerId>,
+        /// Who waits for it, if anybody does. Answered by [`Output::Reply`] when another member leads.
+        reply: Option<RequestId>,
+    },
+    /// The configuration is to be changed. Answered by [`Output::Reply`], with the encoded configuration, when that is
+    /// committed.
+    Change {
+        /// Names the answer.
+        id: RequestId,
+        /// What is asked for.
+        change: Change,
+    },
 }
 
 /// A query of the applied state.
@@ -93,6 +109,8 @@ pub enum Output {
         peer: ServerId,
         /// The identity it proved.
         identity: Identity,
+        /// That directory was removed from the cluster: it should be told.
+        removed: bool,
     },
     /// Something worth telling an operator.
     Event(Event),
@@ -115,7 +133,7 @@ pub struct Response {
     pub valid_until: Option<Duration>,
 }
 
-/// Why a request was not carried out. None of them has had an effect.
+/// Why a request was not carried out. None of them has had an effect, but for [`Lost`](Self::Lost).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Only a leader can, and this server is not (or no longer) it.
@@ -137,6 +155,10 @@ pub enum Refusal {
     Session(SessionError),
     /// The session has left too many answers unacknowledged.
     SessionBusy,
+    /// The configuration was not changed, or the office not handed over.
+    Configuration(ConfigurationError),
+    /// It was logged, and this server keeps no log any more: whether it has an effect is not known here.
+    Lost,
 }
 
 /// This server must stop: its local state is not fit to go on.

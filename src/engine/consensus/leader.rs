@@ -1,11 +1,13 @@
 //! Leading: replication, commit, rounds of heartbeats, the lease, and handing the office over.
 
+use super::change::{Change, ConfigurationError};
 use super::expiry::Expiry;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
 use super::progress::{Mode, Progress};
 use super::quorum::{majority, reached_by_majority};
-use super::{CompactionMode, Configuration, Engine, Fatal, Kind, RoleState, StateMachine, encode};
+use super::{CompactionMode, Engine, Fatal, Kind, MemberType, Refusal, Response, RoleState, StateMachine, encode};
+use crate::engine::machine::Outcome;
 use crate::engine::message::{AppendOutcome, Message};
 use crate::engine::sessions::KeepAlive;
 use crate::engine::sessions::sequencing::Sequencing;
@@ -47,6 +49,8 @@ pub(super) struct Leader {
     tick_at: Option<Duration>,
     /// When it last looked at the clock.
     awake: Duration,
+    /// Changes of the configuration that wait for the last one to be committed.
+    pub(super) changes: VecDeque<(RequestId, Change)>,
     pub(super) sequencing: Sequencing,
     /// Signs of life that are not in the log yet.
     pub(super) keep_alives: Vec<(RequestId, KeepAlive)>,
@@ -102,6 +106,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             no_lease: false,
             tick_at: None,
             awake: now.monotonic,
+            changes: VecDeque::new(),
             sequencing: Sequencing::default(),
             keep_alives: Vec::new(),
             keep_alive_at: 0,
@@ -153,7 +158,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn pass_time_leading(&mut self, now: Now) {
-        if !self.quorum_heard(now) {
+        if !self.quorum_heard(now) && !planted!(self.options, NoCheckQuorum) {
             return self.become_follower(now, "no majority was heard for an election timeout");
         }
         // Whatever was said to this server meanwhile is still on its way in: the others' clocks, which would have deposed
@@ -173,7 +178,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let Some(leader) = self.leading() else { return };
         if leader.transfer.as_ref().is_some_and(|t| now.monotonic >= t.deadline) {
             leader.transfer = None;
+            if let Some(reply) = self.transfer_reply.take() {
+                self.reply(reply, Err(Refusal::Configuration(ConfigurationError::NotTransferred)));
+            }
         }
+        let Some(leader) = self.leading() else { return };
         if now.monotonic >= leader.heartbeat_at {
             leader.heartbeat_at = now.monotonic + interval;
             for p in leader.progress.values_mut() {
@@ -220,6 +229,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         from: ServerId,
         start: u64,
         (round, outcome, wants, lost): (u64, AppendOutcome, Index, bool),
+        configuration: Index,
     ) {
         let last = self.storage.last_index();
         let hint = match outcome {
@@ -228,12 +238,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             AppendOutcome::Matched(_) => 0,
         };
+        let reserve = self.configuration().type_of(from) == Some(MemberType::Reserve);
         let Some(leader) = self.leading() else { return };
         let Some(p) = leader.progress.get_mut(&from) else { return };
         if !p.is_of_last_start(start) {
             return;
         }
-        p.heard = now.monotonic;
+        (p.heard, p.answered) = (now.monotonic, Some(now.monotonic));
+        p.configuration = p.configuration.max(configuration);
         p.round = p.round.max(round.min(leader.round));
         p.wants = wants;
         if lost {
@@ -242,6 +254,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             p.lost_until = None;
         }
         match outcome {
+            // It is about to discard what it has.
+            _ if reserve => {}
             AppendOutcome::Matched(index) => {
                 p.matched(index.min(last));
             }
@@ -259,7 +273,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Where the logs may agree, from what a follower has in the place of ours: behind our last entry of its term, or
     /// where its term begins (Raft dissertation, 5.3: one round trip a term).
-    fn agreement_hint(&self, term: Term, first: Index) -> Index {
+    pub(super) fn agreement_hint(&self, term: Term, first: Index) -> Index {
         let mut index = self.storage.last_index();
         while index >= self.storage.first_index() && index > 0 {
             match self.storage.term(index) {
@@ -295,12 +309,18 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let own = if memory { self.storage.last_index() } else { self.durable_index() };
         let RoleState::Leader(leader) = &self.role else { return };
         let heard = |v: &ServerId| leader.progress.get(v).is_none_or(|p| p.match_index > 0);
+        let own_vote = self.configuration().is_voter(self.id) || !planted!(self.options, LeaderWithoutVoteCounts);
         let heard_only = planted!(self.options, QuorumOfTheHeard);
-        let mut copies: Vec<Index> = self
-            .configuration()
+        let counting = if planted!(self.options, CommitByOldQuorum) {
+            self.configurations.committed().1
+        } else {
+            self.configuration()
+        };
+        let mut copies: Vec<Index> = counting
             .voters()
             .filter(|v| !heard_only || heard(v))
             .map(|v| if v == self.id { own } else { leader.progress.get(&v).map_or(0, Progress::counted) })
+            .chain((!own_vote).then_some(own))
             .collect();
         let index = reached_by_majority(&mut copies).min(self.storage.last_index());
         // Only an entry of the own term is committed by counting copies (Raft paper, 5.4.2 and figure 8).
@@ -321,9 +341,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             _ => return Ok(()),
         };
         for id in members {
+            let votes = self.configuration().is_voter(id);
             let mut sent = false;
             for _ in 0..APPENDS_A_POLL {
-                if !self.may_send_entries(id) {
+                if !votes || !self.may_send_entries(id) {
                     break;
                 }
                 self.send_append(now, id, true)?;
@@ -332,7 +353,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             let commit = self.commit;
             let Some(leader) = self.leading() else { return Ok(()) };
             let unsent = leader.round_unsent.remove(&id);
-            let awaited = leader.progress.get(&id).is_some_and(|p| p.wants > p.commit_sent && commit > p.commit_sent);
+            let wants = |p: &Progress| p.wants > p.commit_sent && commit > p.commit_sent;
+            let awaited = votes && leader.progress.get(&id).is_some_and(wants);
+            if unsent && !votes {
+                self.configure(id);
+            }
             if !sent && (unsent || awaited) {
                 self.send_append(now, id, false)?;
             }
@@ -354,9 +379,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     fn send_append(&mut self, now: Now, to: ServerId, with_entries: bool) -> Result<(), Fatal> {
         let (term, commit, digest) = (self.term(), self.commit, self.agreed);
         let (count, bytes) = (self.options.append_entries, self.options.append_bytes);
+        let votes = self.configuration().is_voter(to);
         let RoleState::Leader(leader) = &mut self.role else { return Ok(()) };
         let Some(p) = leader.progress.get_mut(&to) else { return Ok(()) };
-        let previous_index = p.next - 1;
+        // Who does not vote is fed by others: to it this is a heartbeat that fits any log.
+        let previous_index = if votes { p.next - 1 } else { 0 };
         let previous_term = self.storage.term(previous_index).ok_or(Fatal::Missing(previous_index))?;
         let entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
         if let Some(last) = entries.last() {
@@ -376,34 +403,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         self.send(to, message);
         Ok(())
-    }
-
-    /// Writes into the configuration what has been learned of the members, one change at a time, and only after an entry
-    /// of this term is committed (copycat #23).
-    pub(super) fn change_configuration(&mut self, now: Now) {
-        if !self.serves_reads() || self.configurations.entry() > self.commit {
-            return;
-        }
-        let mut next: Configuration = self.configuration().clone();
-        if next.cluster == 0 {
-            next.cluster = u128::from(self.draw()) << 64 | u128::from(self.draw()) | 1;
-        }
-        for (id, met) in &self.met {
-            // A directory of another cluster is no member, whatever its number.
-            if (met.cluster == 0 || met.cluster == self.configuration().cluster)
-                && let Some(member) = next.members.get_mut(id)
-                && member.identity.is_none_or(|known| known == met.identity)
-            {
-                member.identity = Some(met.identity);
-                member.http.clone_from(&met.http);
-            }
-        }
-        if next == *self.configuration() {
-            return;
-        }
-        if let Ok(index) = self.append_own(now, Kind::Configuration, CompactionMode::Full, encode(&next)) {
-            self.remember_configuration(index, next);
-        }
     }
 
     /// Appends a tick when a timer of the machine is due and nothing else is on its way to move time.
@@ -427,20 +426,49 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    pub(super) fn start_transfer(&mut self, now: Now, target: Option<ServerId>) {
+    /// Begins to hand the office over.
+    pub(super) fn start_transfer(&mut self, now: Now, target: Option<ServerId>, reply: Option<RequestId>) {
         let (id, t) = (self.id, self.options.election_timeout);
         let voters: Vec<ServerId> = self.configuration().voters().filter(|&v| v != id).collect();
-        let Some(leader) = self.leading() else { return };
+        let Some(leader) = self.leading() else {
+            if let Some(reply) = reply {
+                self.reply(reply, Err(Refusal::NotLeader { leader: self.leader }));
+            }
+            return;
+        };
         let heard = |v: &ServerId| leader.progress.get(v).is_some_and(|p| now.monotonic < p.heard + t);
         let closest = || {
             let key = |v: &ServerId| leader.progress.get(v).map_or(0, Progress::counted);
             voters.iter().copied().filter(heard).max_by_key(key)
         };
-        let Some(target) = target.filter(|v| voters.contains(v)).or_else(closest) else { return };
-        if leader.transfer.is_none() {
-            leader.transfer = Some(Transfer { target, deadline: now.monotonic + t, sent: false });
-            self.continue_transfer(target);
+        let error = match target {
+            Some(target) if target == id => None,
+            Some(target) if !voters.contains(&target) => Some(ConfigurationError::NotVoter(target)),
+            Some(target) if reply.is_some() && !heard(&target) => Some(ConfigurationError::Unreachable(target)),
+            _ if leader.transfer.is_some() && reply.is_some() => Some(ConfigurationError::Busy),
+            _ => None,
+        };
+        if let (Some(reply), Some(error)) = (reply, error) {
+            return self.reply(reply, Err(Refusal::Configuration(error)));
         }
+        let successor = target.filter(|v| voters.contains(v)).or_else(closest);
+        if let Some(target) = successor.filter(|_| leader.transfer.is_none() && target != Some(id)) {
+            leader.transfer = Some(Transfer { target, deadline: now.monotonic + t, sent: false });
+            self.transfer_reply = reply;
+            self.continue_transfer(target);
+        } else if let Some(reply) = reply {
+            // It leads already.
+            self.transfer_reply = Some(reply);
+            self.transferred(id);
+        }
+    }
+
+    /// Somebody else leads (or the one who was to): whoever asked for that is told.
+    pub(super) fn transferred(&mut self, leader: ServerId) {
+        let Some(reply) = self.transfer_reply.take() else { return };
+        let (index, term, output) = (self.commit, self.term(), Outcome::Output(encode(&leader)));
+        let response = Response { index, term, event_index: None, output, consistency: None, valid_until: None };
+        self.reply(reply, Ok(response));
     }
 
     /// Tells the successor to hold its election once it has everything.

@@ -10,13 +10,16 @@
 //! - A linearizable query is answered from a state at or above the commit index of a moment after it arrived at which
 //!   this server provably led.
 
+mod change;
 mod clock;
 mod configuration;
 mod election;
 mod expiry;
+mod feeding;
 mod follower;
 mod io;
 mod leader;
+mod membership;
 mod progress;
 mod promises;
 mod quorum;
@@ -24,9 +27,10 @@ mod reads;
 mod status;
 mod submit;
 
-pub use configuration::{Configuration, Member, MemberStatus, MemberType};
+pub use change::{Change, ConfigurationError};
+pub use configuration::{Configuration, MEMBERS, Member, MemberStatus, MemberType};
 pub use io::{Fatal, Input, Output, Query, Refusal, Response};
-pub use status::{Event, MemberProgress, Status};
+pub use status::{Event, MemberChange, MemberProgress, Status};
 
 use super::entry::{Kind, decode, encode};
 use super::machine::{Applied, CompactionMode, Executor, StateMachine, Topic};
@@ -39,6 +43,7 @@ use clock::LogClock;
 use configuration::Configurations;
 use copycat_storage::{AppendError, Disk, Entry, FlushJob, Persisted, Storage};
 use election::Candidate;
+use feeding::Feeding;
 use follower::Follower;
 use leader::Leader;
 use promises::Promises;
@@ -67,10 +72,17 @@ pub struct Engine<D: Disk, M: StateMachine> {
     random: u64,
     storage: Storage<D>,
     executor: Executor<M>,
+    /// Makes a state machine anew.
+    make: Box<dyn Fn() -> M + Send>,
     role: RoleState,
     leader: Option<ServerId>,
     commit: Index,
     configurations: Configurations,
+    /// The state is to be discarded: this member is a reserve now.
+    discard: bool,
+    feeding: Feeding,
+    /// Who waits until another member leads.
+    transfer_reply: Option<RequestId>,
     met: BTreeMap<ServerId, Met>,
     clock: LogClock,
     /// When a leader of any term was last heard; a restarted server acts as if it had just heard one.
@@ -98,7 +110,7 @@ pub struct Engine<D: Disk, M: StateMachine> {
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// An engine on opened storage. `initial` is the configuration it was started with; one that the storage knows
-    /// beats it. `seed` draws its election timeouts.
+    /// beats it. `seed` draws its election timeouts, `make` makes an empty state machine.
     ///
     /// # Errors
     /// If the log cannot be read.
@@ -108,10 +120,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         seed: u64,
         now: Now,
         mut storage: Storage<D>,
-        machine: M,
+        make: impl Fn() -> M + Send + 'static,
         initial: Configuration,
     ) -> Result<Self, Fatal> {
-        let mut configurations = Configurations::new(initial);
+        let (known, initial) = match storage.configuration() {
+            [] => (0, initial),
+            bytes => decode(bytes).map_err(|e| Fatal::Malformed(0, e))?,
+        };
+        let mut configurations = Configurations::new(known, initial);
         let mut clock = LogClock::new(now);
         for index in storage.first_index()..=storage.last_index() {
             let entry = storage.get(index)?.ok_or(Fatal::Missing(index))?;
@@ -132,11 +148,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let mut engine = Self {
             id,
             random: seed,
-            executor: Executor::new(machine),
+            executor: Executor::new(make()),
+            make: Box::new(make),
             role: RoleState::Follower(Follower::new(Duration::ZERO)),
             leader: None,
             commit: 0,
             configurations,
+            discard: false,
+            feeding: Feeding::default(),
+            transfer_reply: None,
             met: BTreeMap::new(),
             clock,
             heard: (!fresh).then_some(now.monotonic),
@@ -158,6 +178,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         engine.executor.plant(engine.options.bug);
         let wait = if engine.is_alone() { Duration::ZERO } else { engine.election_delay() };
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
+        // By what is committed: a demotion that is only in the log may yet be undone.
+        let (_, committed) = engine.configurations.committed();
+        engine.discard = committed.type_of(id) == Some(MemberType::Reserve) && engine.storage.last_index() > 0;
         Ok(engine)
     }
 
@@ -167,7 +190,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// If the server must stop.
     pub fn step(&mut self, now: Now, input: Input<D>) -> Result<(), Fatal> {
         match input {
-            Input::Message { from, identity, message } => self.message(now, from, identity, message)?,
+            Input::Message { from, identity, cluster, message } => {
+                self.message(now, from, identity, cluster, message)?;
+            }
             Input::Persisted(persisted) => self.persisted(now, persisted)?,
             Input::Submit { id, submit } => self.submit(now, id, submit, false)?,
             Input::Drained => self.drained = now.monotonic,
@@ -175,7 +200,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Input::Cancel(id) => self.reads.cancel(id),
             Input::Peer { id, identity, cluster, http } => self.peer(id, Met { identity, cluster, http }),
             Input::Disconnected(id) => self.lose_sight(id),
-            Input::Transfer(target) => self.start_transfer(now, target),
+            Input::Transfer { target, reply } => self.start_transfer(now, target, reply),
+            Input::Change { id, change } => self.ask_for_change(id, change),
         }
         Ok(())
     }
@@ -186,6 +212,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// # Errors
     /// If the server must stop.
     pub fn poll(&mut self, now: Now) -> Result<bool, Fatal> {
+        self.discard_state()?;
         self.pass_time(now);
         if matches!(self.role, RoleState::Leader(_)) {
             self.advance_commit();
@@ -198,6 +225,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.advance_commit();
         }
         let more = self.apply()?;
+        self.retire(now);
+        self.look_for_feeder(now);
+        self.feed(now)?;
         self.compare_digest()?;
         self.tick_timers(now);
         self.serve_reads(now)?;
@@ -232,11 +262,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// When `poll` is due even if nothing comes in.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        match &self.role {
+        let next = match &self.role {
             RoleState::Follower(f) => f.deadline,
             RoleState::Candidate(c) => c.deadline,
             RoleState::Leader(l) => l.deadline(),
-        }
+        };
+        [self.feeding.deadline(), self.hungry_at()].into_iter().flatten().fold(next, Duration::min)
     }
 
     /// This server's storage: for its driver, which prepares segments ahead of need.
@@ -267,6 +298,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The configuration in force.
     pub fn configuration(&self) -> &Configuration {
         self.configurations.current()
+    }
+
+    /// The latest configuration that is known to be committed (or that the server was started with).
+    pub fn committed_configuration(&self) -> &Configuration {
+        self.configurations.committed().1
     }
 
     /// The settings.
@@ -318,12 +354,27 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.outputs.push(Output::Reply { id, result });
     }
 
-    fn message(&mut self, now: Now, from: ServerId, identity: Identity, message: Message) -> Result<(), Fatal> {
-        if !self.configuration().admits(from, identity) {
-            self.outputs.push(Output::Refused { peer: from, identity });
+    fn message(
+        &mut self,
+        now: Now,
+        from: ServerId,
+        identity: Identity,
+        cluster: u128,
+        message: Message,
+    ) -> Result<(), Fatal> {
+        let removed = self.configurations.committed().1.has_removed(identity);
+        let ignored = planted!(self.options, IdentityIgnored) && self.configuration().members.contains_key(&from);
+        let own = ignored || cluster != 0 && cluster == self.storage.meta().cluster && message.is_for_followers();
+        if removed || !(own || self.configuration().admits(from, identity)) {
+            self.outputs.push(Output::Refused { peer: from, identity, removed });
             return Ok(());
         }
         match message {
+            Message::Feed { previous_index, previous_term, entries, commit } => {
+                self.on_feed(now, from, (previous_index, previous_term), entries, commit)?;
+            }
+            Message::FeedReply { start, outcome, wants } => self.on_feed_reply(from, start, outcome, wants),
+            Message::FeedRequest => self.on_feed_request(now, from),
             // These two change nothing by their term alone: a poll only asks, and a vote is not heard while a leader is.
             Message::Poll { term, last_index, last_term } => self.on_poll(now, from, term, last_index, last_term),
             Message::Vote { term, last_index, last_term, transfer } => {
@@ -351,12 +402,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.agreed = self.agreed.max(digest);
                 self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
             }
-            Message::AppendReply { start, round, outcome, wants, lost, digest, .. } => {
+            Message::AppendReply { start, round, outcome, wants, lost, digest, configuration, .. } => {
                 if let Some(leader) = self.leading() {
                     leader.digests.insert(from, digest);
                 }
-                self.on_append_reply(now, from, start, (round, outcome, wants, lost));
+                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration);
             }
+            Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, configuration),
+            Message::Feed { .. } | Message::FeedReply { .. } | Message::FeedRequest => {}
             Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from)?,
             Message::TimeoutNow { .. } => self.on_timeout_now(now, from),
             Message::VoteReply { .. } | Message::PollReply { .. } | Message::Poll { .. } | Message::Vote { .. } => {}
@@ -400,6 +453,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if let RoleState::Leader(mut leader) = office {
             waiting.extend(leader.sequencing.leave_office());
             waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
+            waiting.extend(leader.changes.iter().map(|&(id, _)| id));
         }
         for id in waiting {
             self.reply(id, Err(Refusal::NotLeader { leader: None }));
@@ -518,13 +572,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         assert!(commit >= self.commit, "commit regression {} -> {commit}", self.commit);
         assert!(commit <= self.storage.last_index(), "commit {commit} above the last index");
         self.commit = commit;
-        self.configurations.commit(commit);
-        let cluster = self.configuration().cluster;
-        if cluster != 0 && self.configurations.entry() <= commit && self.storage.meta().cluster != cluster {
-            let mut meta = self.storage.meta().clone();
-            meta.cluster = cluster;
-            self.storage.set_meta(meta);
-        }
+        let superseded = self.configurations.commit(commit);
+        self.configurations_committed(&superseded);
     }
 
     fn peer(&mut self, id: ServerId, met: Met) {
@@ -532,10 +581,5 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if let RoleState::Leader(leader) = &mut self.role {
             leader.met(id);
         }
-    }
-
-    fn remember_configuration(&mut self, index: Index, configuration: Configuration) {
-        self.storage.set_configuration(encode(&configuration));
-        self.configurations.push(index, configuration);
     }
 }

@@ -28,6 +28,10 @@ pub(super) struct Progress {
     /// The highest round it has answered.
     pub(super) round: u64,
     pub(super) heard: Duration,
+    /// When it last answered in this leader's term.
+    pub(super) answered: Option<Duration>,
+    /// The entry of the latest configuration that it knows to be committed.
+    pub(super) configuration: Index,
     pub(super) sent: Duration,
     /// The commit index it was last told.
     pub(super) commit_sent: Index,
@@ -48,6 +52,8 @@ impl Progress {
             inflight: VecDeque::new(),
             round: 0,
             heard: now,
+            answered: None,
+            configuration: 0,
             sent: Duration::ZERO,
             commit_sent: 0,
             wants: 0,
@@ -102,14 +108,21 @@ impl Progress {
         self.lost_until.get_or_insert(leader_last);
     }
 
+    /// What it held is gone.
+    pub(super) fn forget(&mut self) {
+        self.match_index = 0;
+        self.lost_until = None;
+        self.probe_from(0);
+    }
+
     /// Whether what was said at this start still holds. A new start voids what was known: the log may have been lost, and
     /// may be lost again while it is got back.
     pub(super) fn is_of_last_start(&mut self, start: u64) -> bool {
         if start > self.start {
+            let next = self.next;
             self.start = start;
-            self.match_index = 0;
-            self.lost_until = None;
-            self.probe_from(self.next);
+            self.forget();
+            self.probe_from(next);
         }
         start == self.start
     }

@@ -78,6 +78,14 @@ impl Reads {
         self.arrived.drain(..).chain(unconfirmed).map(|w| w.id).collect()
     }
 
+    /// Forgets everything: the state is gone. Returns who waits.
+    pub(super) fn abandon(&mut self) -> Vec<RequestId> {
+        let mut waiting = self.leave_office();
+        let Self { ready, early, .. } = std::mem::take(self);
+        waiting.extend(ready.into_values().chain(early.into_iter().map(|(_, w)| w)).map(|w| w.id));
+        waiting
+    }
+
     /// Something waits for entries through this index to be committed; 0: nothing.
     pub(super) fn wants(&self) -> Index {
         self.ready.last_key_value().map_or(0, |(&(index, _), _)| index)
@@ -106,10 +114,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    /// Whether this server is too far behind its leader to answer sequential queries.
+    /// Whether this server is too far behind its leader to answer sequential queries, or has no state at all.
     fn is_behind(&self) -> bool {
-        matches!(&self.role, RoleState::Follower(f)
-            if f.leader_commit > self.executor.applied() + self.options.sequential_lag)
+        !self.is_stateful()
+            || matches!(&self.role, RoleState::Follower(f)
+                if f.leader_commit > self.executor.applied() + self.options.sequential_lag)
     }
 
     /// Answers a sequential query if that needs no waiting: what is applied is at or above its index. Changes nothing, so

@@ -1,5 +1,7 @@
 //! What an operator sees of an engine.
 
+use super::configuration::{Configuration, MemberStatus, MemberType};
+use super::progress::Progress;
 use super::{Engine, Fatal, RoleState, StateMachine};
 use crate::engine::types::{Identity, Index, Role, ServerId, Term};
 use copycat_storage::Disk;
@@ -24,6 +26,61 @@ pub enum Event {
         /// in this term.
         term: Term,
     },
+    /// The configuration's committed change of one member.
+    Member {
+        /// Which member.
+        member: ServerId,
+        /// What has changed.
+        change: MemberChange,
+        /// The entry that holds the configuration.
+        index: Index,
+        /// Why it was changed.
+        reason: String,
+    },
+    /// This server was removed from the cluster: it must stop.
+    Removed {
+        /// The entry that holds the configuration.
+        index: Index,
+    },
+}
+
+/// What a configuration has changed of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// It is new.
+    Joined(MemberType),
+    /// It is gone.
+    Left,
+    /// It is now of this type.
+    Type(MemberType),
+    /// It is heard, or no longer.
+    Status(MemberStatus),
+}
+
+impl MemberChange {
+    /// What has changed from one configuration to another.
+    pub(super) fn between(before: &Configuration, after: &Configuration) -> Vec<(ServerId, Self)> {
+        let mut changes = Vec::new();
+        for (&id, m) in &before.members {
+            if after.members.get(&id).is_none_or(|n| n.identity != m.identity && m.identity.is_some()) {
+                changes.push((id, Self::Left));
+            }
+        }
+        for (&id, m) in &after.members {
+            match before.members.get(&id).filter(|b| b.identity.is_none() || b.identity == m.identity) {
+                None => changes.push((id, Self::Joined(m.member_type))),
+                Some(b) => {
+                    if b.member_type != m.member_type {
+                        changes.push((id, Self::Type(m.member_type)));
+                    }
+                    if b.status != m.status {
+                        changes.push((id, Self::Status(m.status)));
+                    }
+                }
+            }
+        }
+        changes
+    }
 }
 
 /// What the leader knows of a member.
@@ -31,7 +88,7 @@ pub enum Event {
 pub struct MemberProgress {
     /// Durable at the member, through this index.
     pub match_index: Index,
-    /// When it was last heard; `None`: it is the leader itself.
+    /// When it was last heard; the leader itself, and one that was not heard in this term, have none.
     pub heard: Option<Duration>,
 }
 
@@ -46,6 +103,8 @@ pub struct Status {
     pub cluster: u128,
     /// What it is.
     pub role: Role,
+    /// What its configuration has it be; `None`: it is no member.
+    pub member_type: Option<MemberType>,
     /// Its term,
     pub term: Term,
     /// and whom it voted for in it; 0: nobody.
@@ -108,6 +167,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             identity: meta.identity,
             cluster: meta.cluster,
             role: self.role(),
+            member_type: self.own_type(),
             term: meta.term,
             vote: meta.vote,
             leader: self.leader,
@@ -115,7 +175,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             applied,
             last_index: self.storage.last_index(),
             durable_index: self.storage.durable_index(),
-            ready: self.leader.is_some() && self.reads.learned().is_some_and(|index| applied >= index),
+            ready: self.leader.is_some()
+                && (!self.is_stateful() || self.reads.learned().is_some_and(|index| applied >= index)),
             lost_log: meta.lost,
             digest: self.executor.digest(),
             compared: self.compared,
@@ -129,7 +190,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub fn member_progress(&self, id: ServerId) -> Option<MemberProgress> {
         match &self.role {
             RoleState::Leader(leader) if id != self.id => {
-                leader.progress.get(&id).map(|p| MemberProgress { match_index: p.match_index, heard: Some(p.heard) })
+                let of = |p: &Progress| MemberProgress { match_index: p.match_index, heard: p.answered };
+                leader.progress.get(&id).map(of)
             }
             RoleState::Leader(_) => Some(MemberProgress { match_index: self.storage.durable_index(), heard: None }),
             _ => None,

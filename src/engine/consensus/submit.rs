@@ -38,7 +38,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // Signs of life take one entry for many: load must not end sessions.
         let full = match submit {
             Submit::KeepAlive(_) => office.keep_alives.len() >= self.options.waiting_queries,
-            Submit::Register { .. } if self.executor.sessions().len() >= self.options.sessions => true,
+            // A repeat takes no room.
+            Submit::Register { key, .. } if self.executor.sessions().len() >= self.options.sessions => {
+                key.as_deref().is_none_or(|key| !self.executor.sessions().keys.has(key))
+            }
             _ => self.storage.last_index() - self.commit >= self.options.uncommitted_entries,
         };
         full.then_some(Refusal::Overloaded)
@@ -248,8 +251,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub(super) fn refuse_overdue(&mut self, now: Now) {
         let Some(leader) = self.leading() else { return };
         for (session, id) in leader.sequencing.overdue(now.monotonic) {
-            let expected = self.expected(session);
-            self.reply(id, Err(Refusal::Session(SessionError::SequenceGap { expected })));
+            let sessions = self.executor.sessions();
+            // It may have ended meanwhile.
+            let error = match sessions.is_open(session) {
+                true => SessionError::SequenceGap { expected: self.expected(session) },
+                false => sessions.missing(session, self.executor.applied()),
+            };
+            self.reply(id, Err(Refusal::Session(error)));
         }
     }
 

@@ -255,7 +255,9 @@ impl<M: StateMachine> Executor<M> {
                 }
                 Vec::new()
             }
-            Kind::Configuration | Kind::Tick => Vec::new(),
+            // Whoever asked for a configuration is told what has come of it.
+            Kind::Configuration => vec![Self::answer(&entry, None, Outcome::Output(entry.data.to_vec()))],
+            Kind::Tick => Vec::new(),
         };
         self.applied = entry.index;
         self.time = time;

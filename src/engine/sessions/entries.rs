@@ -123,3 +123,29 @@ pub struct Keyed {
     /// The operation of the state machine.
     pub operation: Vec<u8>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_again_may_be_handed_over_twice() {
+        let command = |sequence, key: Option<&str>| Submit::Command {
+            operation: Vec::new(),
+            mode: 0,
+            session: 7,
+            sequence,
+            key: key.map(str::to_string),
+        };
+        let register = |key: Option<&str>| Submit::Register {
+            timeout_ms: 1000,
+            name: String::new(),
+            key: key.map(str::to_string),
+        };
+        assert!(!command(0, None).is_repeatable() && !register(None).is_repeatable());
+        assert!(command(1, None).is_repeatable() && command(0, Some("k")).is_repeatable());
+        assert!(register(Some("k")).is_repeatable());
+        assert!(Submit::KeepAlive(KeepAlive::default()).is_repeatable());
+        assert!(Submit::Unregister { session: 7 }.is_repeatable());
+    }
+}

@@ -30,6 +30,11 @@ impl Keys {
         (self.by_key.len(), self.bytes)
     }
 
+    /// Whether the answer to it is kept.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.by_key.contains_key(key)
+    }
+
     pub(crate) fn admit(&self, key: &str, hash: u64) -> Admission {
         match self.by_key.get(key) {
             Some(kept) if kept.hash == hash => Admission::Repeat(kept.answer.clone()),

@@ -3,7 +3,9 @@
 use super::{ServerBackend, answer, received};
 use crate::engine::machine::{Ask, Outcome, Topic};
 use crate::engine::sessions::{self, KeepAlive, Submit};
+use crate::server::polls::Ticket;
 use crate::server::requests::{Refusal, Reply, Request};
+use crate::server::waiters::Waiter;
 use crate::server::{clock, convert};
 use async_channel::{Receiver, RecvError};
 use async_std::future;
@@ -22,8 +24,7 @@ enum Woken {
 }
 
 impl ServerBackend {
-    /// The log is told of the poll on arrival: a sign of life, what it acknowledges, and that it supersedes others. That is
-    /// not waited for, unless this server knows too little to say anything without it.
+    /// The log is told of the poll on arrival: a sign of life, what it acknowledges, and that it supersedes others.
     fn announce(
         &self,
         poll: &Poll,
@@ -48,16 +49,34 @@ impl ServerBackend {
         }
         let waiter = self.waiters.register(topic).ok_or(Failure::Overloaded)?;
         let mut announced = self.announce(&poll, ticket.new, timeout)?;
+        let answer = self.hold(&poll, &ticket, &waiter, &mut announced, timeout).await;
+        // If the log heard of it after it is answered, it would supersede the poll that comes next, at another server.
+        // Where no leader takes it, the log will not hear of it, and what is here is told.
+        if let Some(announced) = announced {
+            let _ = announced.recv().await;
+        }
+        answer
+    }
+
+    /// Holds a poll until there is something to tell. What became of its announcement is taken, if it is heard of before.
+    async fn hold(
+        &self,
+        poll: &Poll,
+        ticket: &Ticket,
+        waiter: &Waiter,
+        announced: &mut Option<Receiver<Result<Reply, Refusal>>>,
+        timeout: Duration,
+    ) -> Result<Answer<EventPage>, Failure> {
         // A server that has applied less than a session's id, or than what its client has seen, knows nothing to say.
-        let mut floor = session.max(poll.after.unwrap_or(0));
+        let mut floor = poll.session.max(poll.after.unwrap_or(0));
         let begun = clock::monotonic();
         let mut wait = poll.wait;
         loop {
-            let look = async { Looked::Page(self.page(&poll, floor, timeout).await) };
+            let look = async { Looked::Page(self.page(poll, floor, timeout).await) };
             let told = async { Looked::Announced(hear(announced.as_ref()).await) };
             let (reply, page) = match or(look, told).await {
                 Looked::Announced(heard) => {
-                    announced = None;
+                    *announced = None;
                     if let Some(entry) = verdict(heard)? {
                         ticket.announced(entry);
                     }
@@ -81,7 +100,7 @@ impl ServerBackend {
             match future::timeout(left, or(changed, told)).await.unwrap_or(Woken::Over) {
                 Woken::Changed(index) => floor = floor.max(index),
                 Woken::Announced(heard) => {
-                    announced = None;
+                    *announced = None;
                     if let Some(entry) = verdict(heard)? {
                         ticket.announced(entry);
                     }

@@ -2,7 +2,10 @@
 
 mod events;
 mod locks;
+mod members;
 mod views;
+
+pub(super) use views::{status_name, type_name};
 
 use super::clock;
 use super::convert;
@@ -21,8 +24,8 @@ use async_std::future;
 use async_trait::async_trait;
 use copycat_http::{
     Answer, Backend, Caller, Checks, ClusterView, Command, CommandOutput, Consistency, Ended, EntryView, EventPage,
-    Failure, Feed, KeptAlive, LockOutput, LockRequest, Poll, Query, QueryOutput, Read, Registered, SegmentView,
-    ServerView, SessionPage, SessionView, Watched,
+    Failure, Feed, KeptAlive, LockOutput, LockRequest, MemberChange, Poll, Query, QueryOutput, Read, Registered,
+    SegmentView, ServerView, SessionPage, SessionView, Watched,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,6 +142,7 @@ fn failure(refusal: Refusal) -> Failure {
         Refusal::LeaderLost => Failure::LeaderLost,
         Refusal::ShuttingDown => Failure::ShuttingDown,
         Refusal::SessionBusy => Failure::SessionBusy,
+        Refusal::Configuration(error) => members::failure(error),
         Refusal::Session(error) => match error {
             SessionError::NotFound => Failure::SessionNotFound,
             SessionError::Ended(reason) => Failure::SessionExpired(match reason {
@@ -325,6 +329,14 @@ impl Backend for ServerBackend {
         }
         let segments = answer.recv().await.map_err(|_| Failure::ShuttingDown)?;
         Ok(segments.into_iter().map(|(segment, live)| convert::segment(&segment, live as u64)).collect())
+    }
+
+    async fn change_member(&self, change: MemberChange, timeout: Duration) -> Result<Answer<ClusterView>, Failure> {
+        self.change(change, timeout).await
+    }
+
+    async fn transfer(&self, member: u64, timeout: Duration) -> Result<Answer<u64>, Failure> {
+        self.hand_over(member, timeout).await
     }
 
     fn id(&self) -> u64 {

@@ -1,41 +1,61 @@
 //! A server as others see it.
 
-use crate::engine::{MemberStatus, MemberType, Role};
+use crate::engine::{Configuration, MemberStatus, MemberType, Role};
 use crate::server::clock;
 use crate::server::view::View;
 use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView};
 use std::time::Duration;
 
+/// A type of members as users see it.
+pub(in crate::server) fn type_name(member_type: MemberType) -> &'static str {
+    match member_type {
+        MemberType::Active => "active",
+        MemberType::Passive => "passive",
+        MemberType::Reserve => "reserve",
+    }
+}
+
+/// A status of members as users see it.
+pub(in crate::server) fn status_name(status: MemberStatus) -> &'static str {
+    match status {
+        MemberStatus::Available => "available",
+        MemberStatus::Unavailable => "unavailable",
+    }
+}
+
 pub(super) fn cluster(view: &View) -> ClusterView {
+    cluster_of(view, &view.configuration)
+}
+
+/// A configuration, with what this server knows of its members.
+pub(super) fn cluster_of(view: &View, configuration: &Configuration) -> ClusterView {
     let (last, now) = (view.matched_of, clock::monotonic());
-    let members = view.configuration.members.iter().map(|(&id, m)| {
+    let members = configuration.members.iter().map(|(&id, m)| {
         let match_index = view.matched.get(&id).copied();
         let contact = view.contact.get(&id).copied();
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         MemberView {
             id,
-            member_type: match m.member_type {
-                MemberType::Active => "active",
-                MemberType::Passive => "passive",
-                MemberType::Reserve => "reserve",
-            },
-            status: match m.status {
-                MemberStatus::Available => "available",
-                MemberStatus::Unavailable => "unavailable",
-            },
+            member_type: type_name(m.member_type),
+            becoming: m.becoming.map(type_name),
+            status: status_name(m.status),
+            identity: m.identity.map(|identity| format!("{identity:016x}")),
             http: Some(m.http.clone()).filter(|h| !h.is_empty()),
             peer: m.peer.clone(),
             match_index,
             lag: match_index.map(|m| last.saturating_sub(m)),
             lag_ms: contact.map(|(_, behind)| ms(behind)),
-            heard_ms: contact.map(|(heard, _)| heard.map_or(0, |heard| ms(now.saturating_sub(heard)))),
+            heard_ms: contact.and_then(|(heard, _)| match heard {
+                Some(at) => Some(ms(now.saturating_sub(at))),
+                None => (id == view.status.id).then_some(0),
+            }),
         }
     });
     ClusterView {
         cluster_id: Some(view.status.cluster).filter(|&c| c != 0).map(|c| format!("{c:032x}")),
         term: view.status.term,
         leader: view.status.leader,
-        configuration_index: view.configuration.index,
+        configuration_index: configuration.index,
         members: members.collect(),
     }
 }
@@ -45,7 +65,10 @@ pub(super) fn server(view: &View, started: Duration) -> ServerView {
     ServerView {
         id: s.id,
         identity: format!("{:016x}", s.identity),
+        member_type: s.member_type.map(type_name),
         role: match s.role {
+            Role::Follower if s.member_type == Some(MemberType::Passive) => "passive",
+            Role::Follower if s.member_type == Some(MemberType::Reserve) => "reserve",
             Role::Follower => "follower",
             Role::Candidate => "candidate",
             Role::Leader => "leader",

@@ -6,17 +6,21 @@
 
 use crate::engine::machine::{Ask, Outcome};
 use crate::engine::sessions::{SessionError, Submit};
-use crate::engine::{Consistency, Identity, Message, RequestId, ServerId, decode, encode};
+use crate::engine::{
+    Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, RequestId, ServerId,
+    decode, encode,
+};
 use async_std::io::{self, ReadExt, WriteExt};
 use bincode::{Decode, Encode};
 
 /// The version of everything below. Servers of different versions refuse each other.
-pub(crate) const WIRE_VERSION: u16 = 1;
+pub(crate) const WIRE_VERSION: u16 = 2;
 const MAGIC: u32 = u32::from_le_bytes(*b"CCAT");
 /// The longest frame: well above one append of the largest entries.
 const FRAME_LIMIT: u32 = 32 * 1024 * 1024;
-/// The longest greeting.
+/// The longest greeting, and the longest answer to one: it may carry a configuration.
 const GREETING_LIMIT: u32 = 4096;
+const WELCOME_LIMIT: u32 = 256 * 1024;
 
 /// The first thing on a connection, from the one who dialed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -28,14 +32,31 @@ pub(crate) struct Hello {
     pub(crate) digest: u32,
     pub(crate) from: ServerId,
     pub(crate) identity: Identity,
-    /// Whom the dialer wants to reach: a wrong address is noticed at once.
-    pub(crate) to: ServerId,
-    /// Where HTTP clients reach the dialer.
+    /// What the dialer wants.
+    pub(crate) purpose: Purpose,
+    /// Where HTTP clients reach the dialer,
     pub(crate) http: String,
+    /// and its peers.
+    pub(crate) peer: String,
+}
+
+/// Why a server dials another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Purpose {
+    /// To send it frames. It names whom it wants to reach: a wrong address is noticed at once.
+    Peer {
+        /// Whom.
+        to: ServerId,
+    },
+    /// To join the cluster, through whichever member it is.
+    Join {
+        /// As what.
+        member_type: MemberType,
+    },
 }
 
 impl Hello {
-    pub(crate) fn new(me: &Me, cluster: u128, to: ServerId) -> Self {
+    pub(crate) fn new(me: &Me, cluster: u128, purpose: Purpose) -> Self {
         Self {
             magic: MAGIC,
             version: WIRE_VERSION,
@@ -43,8 +64,9 @@ impl Hello {
             digest: me.digest,
             from: me.id,
             identity: me.identity,
-            to,
+            purpose,
             http: me.http.clone(),
+            peer: me.peer.clone(),
         }
     }
 }
@@ -56,6 +78,7 @@ pub(crate) struct Me {
     pub(crate) identity: Identity,
     pub(crate) digest: u32,
     pub(crate) http: String,
+    pub(crate) peer: String,
 }
 
 /// The answer to a hello.
@@ -63,6 +86,10 @@ pub(crate) struct Me {
 pub(crate) enum Welcome {
     /// Come in.
     Accepted { cluster: u128, identity: Identity, http: String },
+    /// The dialer is a member now: the committed configuration, and its entry.
+    Joined { index: Index, configuration: Configuration },
+    /// Nobody can decide now: try again.
+    Later,
     /// Stay out.
     Rejected(Rejection),
 }
@@ -80,6 +107,10 @@ pub(crate) enum Rejection {
     WrongServer(ServerId),
     /// It is no member, or has another identity than the member with its number.
     NotAdmitted,
+    /// Its directory was removed from the cluster.
+    Removed,
+    /// It may not join.
+    MayNotJoin(ConfigurationError),
 }
 
 impl std::fmt::Display for Rejection {
@@ -100,8 +131,12 @@ impl std::fmt::Display for Rejection {
             }
             Self::NotAdmitted => f.write_str(
                 "it knows another data directory under this server's id: bring that directory back, or remove the member \
-                 and join again under a new id",
+                 and join again",
             ),
+            Self::Removed => f.write_str(
+                "this server was removed from the cluster: start it with an empty directory and --join to take it back",
+            ),
+            Self::MayNotJoin(error) => write!(f, "{error}"),
         }
     }
 }
@@ -147,6 +182,10 @@ pub(crate) enum WireRequest {
     Submit { submit: Submit, timeout_ms: u64 },
     /// A query; its timeout in milliseconds.
     Query { consistency: Consistency, index: u64, ask: Ask, timeout_ms: u64 },
+    /// A change of the configuration; its timeout in milliseconds.
+    Change { change: Change, timeout_ms: u64 },
+    /// The office is to go to this member; the timeout in milliseconds.
+    Transfer { target: ServerId, timeout_ms: u64 },
 }
 
 /// The answer to a forwarded request.
@@ -173,6 +212,7 @@ pub(crate) enum WireRefusal {
     },
     Session(SessionError),
     SessionBusy,
+    Configuration(ConfigurationError),
 }
 
 /// Appends a frame to what is to be written.
@@ -218,7 +258,7 @@ pub(crate) async fn read_hello(stream: &mut (impl io::Read + Unpin)) -> io::Resu
 }
 
 pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Result<Welcome> {
-    read_limited(stream, GREETING_LIMIT).await
+    read_limited(stream, WELCOME_LIMIT).await
 }
 
 #[cfg(test)]

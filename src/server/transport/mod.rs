@@ -6,12 +6,16 @@
 
 pub(crate) mod frame;
 mod inbound;
+mod join;
+mod links;
 mod outbound;
 
 use crate::engine::{Configuration, Identity, ServerId};
-use frame::{Hello, Me, Rejection, WIRE_VERSION, Welcome};
+use frame::{Hello, Me, Purpose, Rejection, WIRE_VERSION, Welcome};
 pub(crate) use inbound::listen;
-pub(crate) use outbound::Peer;
+pub(crate) use join::join;
+pub(crate) use links::Links;
+use outbound::Peer;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -28,21 +32,26 @@ pub(crate) struct Door {
 struct Known {
     cluster: u128,
     configuration: Arc<Configuration>,
+    /// The directories that are known to be removed: by a committed configuration.
+    removed: Vec<Identity>,
 }
 
 impl Door {
     pub(crate) fn new(me: Me, cluster: u128, configuration: Configuration) -> Self {
-        let known = Known { cluster, configuration: Arc::new(configuration) };
+        let known = Known { cluster, configuration: Arc::new(configuration), removed: Vec::new() };
         Self { me, known: Arc::new(Mutex::new(known)), generation: Arc::default() }
     }
 
-    /// The driver tells what is in force now.
-    pub(crate) fn update(&self, cluster: u128, configuration: &Configuration) {
+    /// The driver tells what is in force now, and what is committed. Returns whether that is news.
+    pub(crate) fn update(&self, cluster: u128, configuration: &Configuration, committed: &Configuration) -> bool {
         let mut known = self.lock();
-        if known.cluster != cluster || *known.configuration != *configuration {
-            *known = Known { cluster, configuration: Arc::new(configuration.clone()) };
-            self.generation.fetch_add(1, Ordering::Release);
+        if known.cluster == cluster && *known.configuration == *configuration && known.removed == committed.removed {
+            return false;
         }
+        let configuration = Arc::new(configuration.clone());
+        *known = Known { cluster, configuration, removed: committed.removed.clone() };
+        self.generation.fetch_add(1, Ordering::Release);
+        true
     }
 
     /// Changes when a greeting may be judged otherwise than before.
@@ -54,8 +63,8 @@ impl Door {
         self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn hello(&self, to: ServerId) -> Hello {
-        Hello::new(&self.me, self.lock().cluster, to)
+    fn hello(&self, purpose: Purpose) -> Hello {
+        Hello::new(&self.me, self.lock().cluster, purpose)
     }
 
     fn welcome(&self) -> Welcome {
@@ -63,11 +72,12 @@ impl Door {
         Welcome::Accepted { cluster: self.lock().cluster, identity, http: http.clone() }
     }
 
-    /// Whether the one that was dialed is the member that was meant.
+    /// Whether the one that was dialed is the member that was meant, or one of this cluster that the own configuration,
+    /// being old, does not know.
     fn knows(&self, peer: ServerId, cluster: u128, identity: Identity) -> bool {
         let known = self.lock();
         let same = known.cluster == 0 || cluster == 0 || known.cluster == cluster;
-        same && known.configuration.admits(peer, identity)
+        same && (known.configuration.admits(peer, identity) || known.shares(cluster))
     }
 
     /// Whether to let this one in.
@@ -80,16 +90,28 @@ impl Door {
             if known.cluster != hello.cluster {
                 return Err(Rejection::Cluster);
             }
-        } else if hello.digest != self.me.digest {
+        } else if hello.digest != self.me.digest && matches!(hello.purpose, Purpose::Peer { .. }) {
             return Err(Rejection::InitialList);
         }
-        if hello.to != self.me.id {
-            return Err(Rejection::WrongServer(self.me.id));
+        match hello.purpose {
+            Purpose::Peer { to } if to != self.me.id => return Err(Rejection::WrongServer(self.me.id)),
+            Purpose::Peer { .. } => {}
+            // Whether it may is for the leader to say.
+            Purpose::Join { .. } => return Ok(()),
         }
-        if !known.configuration.admits(hello.from, hello.identity) {
+        if known.removed.contains(&hello.identity) {
+            return Err(Rejection::Removed);
+        }
+        if !known.configuration.admits(hello.from, hello.identity) && !known.shares(hello.cluster) {
             return Err(Rejection::NotAdmitted);
         }
         Ok(())
+    }
+}
+
+impl Known {
+    fn shares(&self, cluster: u128) -> bool {
+        cluster != 0 && cluster == self.cluster
     }
 }
 
@@ -99,19 +121,25 @@ mod tests {
 
     fn door(id: ServerId, cluster: u128) -> Door {
         let configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
-        let me = Me { id, identity: id * 10, digest: configuration.digest(), http: String::new() };
+        let (http, peer) = (String::new(), String::new());
+        let me = Me { id, identity: id * 10, digest: configuration.digest(), http, peer };
         Door::new(me, cluster, configuration)
+    }
+
+    fn to(to: ServerId) -> Purpose {
+        Purpose::Peer { to }
     }
 
     #[test]
     fn strangers_are_told_why() {
         let ours = door(1, 7);
-        assert_eq!(ours.judge(&door(2, 7).hello(1)), Ok(()));
-        assert_eq!(ours.judge(&door(2, 0).hello(1)), Ok(()), "a fresh directory, same list");
-        assert_eq!(ours.judge(&door(2, 8).hello(1)), Err(Rejection::Cluster));
-        assert_eq!(ours.judge(&door(2, 7).hello(3)), Err(Rejection::WrongServer(1)));
-        assert_eq!(ours.judge(&door(3, 7).hello(1)), Err(Rejection::NotAdmitted));
-        let mut hello = door(2, 0).hello(1);
+        assert_eq!(ours.judge(&door(2, 7).hello(to(1))), Ok(()));
+        assert_eq!(ours.judge(&door(2, 0).hello(to(1))), Ok(()), "a fresh directory, same list");
+        assert_eq!(ours.judge(&door(2, 8).hello(to(1))), Err(Rejection::Cluster));
+        assert_eq!(ours.judge(&door(2, 7).hello(to(3))), Err(Rejection::WrongServer(1)));
+        assert_eq!(ours.judge(&door(3, 0).hello(to(1))), Err(Rejection::NotAdmitted));
+        assert_eq!(ours.judge(&door(3, 7).hello(to(1))), Ok(()), "of this cluster, and newer than what is known here");
+        let mut hello = door(2, 0).hello(to(1));
         hello.digest += 1;
         assert_eq!(ours.judge(&hello), Err(Rejection::InitialList));
         hello.version += 1;
@@ -123,26 +151,33 @@ mod tests {
         let ours = door(1, 7);
         let mut configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
         configuration.members.get_mut(&2).expect("member").identity = Some(20);
-        ours.update(7, &configuration);
-        let mut hello = door(2, 0).hello(1);
+        ours.update(7, &configuration, &configuration);
+        let mut hello = door(2, 0).hello(to(1));
         assert_eq!(ours.judge(&hello), Ok(()));
         hello.identity = 21;
         assert_eq!(ours.judge(&hello), Err(Rejection::NotAdmitted));
+        let mut hello = door(2, 7).hello(to(1));
+        hello.identity = 20;
+        let mut committed = configuration.clone();
+        committed.removed.push(20);
+        ours.update(7, &configuration, &committed);
+        assert_eq!(ours.judge(&hello), Err(Rejection::Removed));
     }
 
     #[test]
     fn what_was_let_in_is_judged_again_when_the_cluster_is_known() {
         let ours = door(1, 0);
-        let hello = door(2, 8).hello(1);
+        let hello = door(2, 8).hello(to(1));
         assert_eq!(ours.judge(&hello), Ok(()), "it may be the cluster that this fresh server joins");
         assert!(ours.knows(2, 8, 20));
         let before = ours.generation();
         let configuration = ours.lock().configuration.as_ref().clone();
-        ours.update(0, &configuration);
+        ours.update(0, &configuration, &configuration);
         assert_eq!(ours.generation(), before, "nothing is new");
-        ours.update(7, &configuration);
+        ours.update(7, &configuration, &configuration);
         assert_ne!(ours.generation(), before);
         assert_eq!(ours.judge(&hello), Err(Rejection::Cluster));
-        assert!(!ours.knows(2, 8, 20) && ours.knows(2, 0, 20) && ours.knows(2, 7, 20) && !ours.knows(3, 7, 30));
+        assert!(!ours.knows(2, 8, 20) && ours.knows(2, 0, 20) && ours.knows(2, 7, 20) && !ours.knows(3, 0, 30));
+        assert!(ours.knows(3, 7, 30), "of this cluster, and newer than what is known here");
     }
 }

@@ -1,7 +1,7 @@
 //! The connection to one peer: dialed, greeted, written to, watched, and dialed again.
 
 use super::Door;
-use super::frame::{self, Frame, Refused, Welcome};
+use super::frame::{self, Frame, Purpose, Refused, Welcome};
 use crate::engine::{Identity, ServerId};
 use crate::server::inbox::{Event, Inbox};
 use async_channel::{Receiver, Sender, TrySendError};
@@ -27,6 +27,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The sending side of a connection to a peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
+    address: Arc<str>,
     queue: Sender<Frame>,
     connected: Arc<AtomicBool>,
 }
@@ -36,9 +37,15 @@ impl Peer {
     pub(crate) fn connect(id: ServerId, address: String, door: Door, inbox: Inbox, silence: Duration) -> Self {
         let (queue, frames) = async_channel::bounded(QUEUE);
         let connected = Arc::new(AtomicBool::new(false));
+        let at = address.as_str().into();
         let link = Link { id, address, door, inbox, silence, frames, connected: connected.clone() };
         task::spawn(link.run());
-        Self { queue, connected }
+        Self { address: at, queue, connected }
+    }
+
+    /// Where it is dialed.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Queues a frame. Returns false, and forgets it, if there is no connection or no room.
@@ -102,7 +109,7 @@ impl Link {
     async fn dial(&self) -> io::Result<Result<(TcpStream, Judged), Refused>> {
         let mut stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
-        frame::write(&mut stream, &self.door.hello(self.id)).await?;
+        frame::write(&mut stream, &self.door.hello(Purpose::Peer { to: self.id })).await?;
         match frame::read_welcome(&mut stream).await? {
             Welcome::Accepted { cluster, identity, http } => {
                 let judged = Judged { generation: self.door.generation(), cluster, identity };
@@ -111,10 +118,14 @@ impl Link {
                 }
                 while self.frames.try_recv().is_ok() {}
                 self.connected.store(true, Ordering::Release);
-                self.inbox.offer(Event::Met { id: self.id, identity, cluster, http, dialed: true });
+                let peer = self.address.clone();
+                self.inbox.offer(Event::Met { id: self.id, identity, cluster, http, peer, dialed: true });
                 Ok(Ok((stream, judged)))
             }
             Welcome::Rejected(rejection) => Ok(Err(Refused::ByPeer(rejection))),
+            Welcome::Joined { .. } | Welcome::Later => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question"))
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::encode;
-use crate::engine::sessions::{EndReason, Limits, Register, Unregister};
+use crate::engine::sessions::{EndReason, KeepAlive, Keyed, Limits, Register, SessionError, Unregister};
 
 impl Machine {
     fn session(&mut self) -> SessionId {
@@ -110,6 +110,23 @@ fn sharers_have_tokens_of_their_own_also_at_one_index() {
     m.close(&[b, c, d]);
     let next = token(&m.lock(a, EXCLUSIVE, 0, false));
     assert!(next > at + 2 && first < at);
+}
+
+#[test]
+fn who_waits_gets_no_less_than_it_asked_for_last() {
+    let mut m = Machine::new();
+    let [a, b, c] = [m.session(), m.session(), m.session()];
+    token(&m.lock(a, SHARED, 0, false));
+    m.lock(b, EXCLUSIVE, 0, true);
+    m.lock(c, SHARED, 0, true);
+    assert!(matches!(m.lock(c, EXCLUSIVE, 0, true), Output::Queued { position: 2, .. }), "the same place");
+    assert!(matches!(m.lock(b, SHARED, 0, true), Output::Queued { position: 1, .. }), "alone is more than shared");
+    m.unlock(a);
+    m.unlock(b);
+    assert_eq!(m.holders(), [(c, m.0.applied())]);
+    let acquired = |token| Event::LockAcquired { lock: b"l".to_vec(), token, mode: EXCLUSIVE };
+    assert_eq!(m.told(c), [(m.0.applied(), vec![acquired(m.0.applied())])]);
+    assert!(matches!(m.lock(a, SHARED, 0, false), Output::Held { .. }), "it has it alone");
 }
 
 #[test]
@@ -249,4 +266,36 @@ fn an_ephemeral_key_goes_with_its_session_unless_another_takes_it() {
     };
     let refused = m.entry_of(a, Kind::Command, 0, &encode_operation(&late));
     assert!(matches!(refused, Some(Outcome::Refused(_))), "nothing is done for one that has ended: {refused:?}");
+}
+
+#[test]
+fn an_acknowledgement_alone_is_no_sign_of_life() {
+    let mut m = Machine::new();
+    let session = m.session();
+    let kept = |m: &Machine| m.0.sessions().info(session).map(|info| (info.kept_at, info.kept_by));
+    let first = kept(&m);
+    m.1 += 100;
+    let mut item = KeepAlive { session, ..KeepAlive::default() };
+    m.entry(Kind::KeepAlive, 0, &encode(&vec![item]));
+    assert_eq!(kept(&m), first);
+    item.alive = true;
+    m.entry(Kind::KeepAlive, 0, &encode(&vec![item]));
+    assert_eq!(kept(&m), Some((m.1, m.0.applied())));
+}
+
+#[test]
+fn an_answer_is_known_by_its_key_for_ten_minutes_and_to_the_same_session() {
+    let mut m = Machine::new();
+    let [a, b] = [m.session(), m.session()];
+    let watch = Command::Watch { target: Target::Prefix(b"a".to_vec()), values: false, limit: 9 };
+    let keyed = encode(&Keyed { key: "k".into(), operation: encode_operation(&watch) });
+    let ask = |m: &mut Machine, session| m.entry_of(session, Kind::KeyedCommand, 0, &keyed);
+    let first = ask(&mut m, a);
+    let watch = Output::Watching { watch: m.0.applied(), created: true };
+    assert_eq!(first, Some(Outcome::Output(encode_operation(&watch))));
+    m.pass(10 * 60 * 1000 - 1);
+    assert_eq!(ask(&mut m, a), first);
+    assert_eq!(ask(&mut m, b), Some(Outcome::Refused(SessionError::IdempotencyMismatch)), "another's request");
+    m.pass(1);
+    assert_ne!(ask(&mut m, a), first, "it is another command now: the watch is there already");
 }

@@ -1,16 +1,39 @@
 //! What a server knows, and the pages.
 
-use super::super::errors::{BACKEND, FEED, READY, TIMED};
+use super::super::errors::{BACKEND, FEED, JSON_BODY, MEMBERS, READY, TIMED};
 use super::{HTML, JSON, Operation, STREAM, TEXT, shape, text};
-use crate::routes::{feed, health, history, log};
+use crate::routes::{cluster, feed, health, history, log};
 use serde_json::{Value, json};
 
 pub(super) fn all() -> Vec<Operation> {
     const TERM: &[&str] = &["Copycat-Term"];
+    const OF_CHANGE: &[&str] = &["Copycat-Index", "Copycat-Term"];
     vec![
         Operation::new("get", "/v1/cluster", "get_cluster", "The cluster, as this server knows it")
             .answers(200, "The cluster.", vec![(JSON, shape("ClusterView"))])
             .stamped(TERM),
+        Operation::new("post", "/v1/cluster/members/{member}", "change_member", "Promotes or demotes a member")
+            .about(
+                "Between any two of `active`, `passive` and `reserve`. Who is to vote is caught up first: until then it is \
+                 passive, `becoming` active. What would leave too few voters that can be heard is refused, unless forced.",
+            )
+            .takes(cluster::CHANGE, &[])
+            .body(JSON, shape("NewMemberType"))
+            .answers(200, "The cluster after it.", vec![(JSON, shape("ClusterView"))])
+            .stamped(OF_CHANGE)
+            .fails(&[BACKEND, TIMED, JSON_BODY, MEMBERS]),
+        Operation::new("delete", "/v1/cluster/members/{member}", "remove_member", "Removes a member")
+            .about("A server that is removed stops; of the server itself: it leaves. Its directory is never taken back.")
+            .takes(cluster::REMOVE, &[])
+            .answers(200, "The cluster after it.", vec![(JSON, shape("ClusterView"))])
+            .stamped(OF_CHANGE)
+            .fails(&[BACKEND, TIMED, MEMBERS]),
+        Operation::new("post", "/v1/cluster/leader", "transfer_leadership", "Has another member lead")
+            .takes(cluster::CHANGE, &[])
+            .body(JSON, shape("NewLeader"))
+            .answers(200, "Another leads.", vec![(JSON, shape("Leading"))])
+            .stamped(OF_CHANGE)
+            .fails(&[BACKEND, TIMED, JSON_BODY, MEMBERS]),
         Operation::new("get", "/v1/cluster/events", "poll_feed", "What this server saw happen, to itself and the cluster")
             .about(
                 "Held until there is something behind `after`, or the wait is over. Numbers are this server's own, and \

@@ -1,38 +1,20 @@
-//! `copycat cluster`
+//! `copycat cluster status`
 
-use super::client::{Call, Client};
-use super::{Failure, Format, Target};
-use clap::{Args, Subcommand};
+use super::super::{Failure, Format, Target};
+use super::{call, view};
+use crate::cli::client::Client;
+use clap::Args;
 use serde_json::Value;
 
 #[derive(Args)]
-pub(super) struct Cluster {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Prints the members, the leader and how far each member is
-    Status(Status),
-}
-
-#[derive(Args)]
 #[command(after_help = "Example:\n  copycat cluster status --endpoint http://127.0.0.1:8701")]
-struct Status {
+pub(super) struct Status {
     #[command(flatten)]
     target: Target,
 }
 
-impl Cluster {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let Command::Status(status) = self.command;
-        status.run()
-    }
-}
-
 /// A JSON value in a table.
-pub(super) fn cell(value: &Value) -> String {
+pub(in crate::cli) fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) if text.is_empty() => "-".into(),
@@ -42,13 +24,9 @@ pub(super) fn cell(value: &Value) -> String {
 }
 
 impl Status {
-    fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let client = Client::new(&self.target.cluster);
-        let call = Call { method: "GET", path: "/v1/cluster", query: Vec::new(), headers: Vec::new(), body: None };
-        let answer = client.call(&call)?;
-        if answer.status != 200 {
-            return Err(answer.failure());
-        }
+        let answer = call(&client, "GET", "/v1/cluster", Vec::new(), None)?;
         let cluster = answer.json()?;
         if self.target.output == Format::Json {
             println!("{cluster}");
@@ -62,14 +40,14 @@ impl Status {
             cell(&cluster["leader"])
         );
         println!(
-            "{:>4}  {:<8} {:<12} {:<22} {:<22} {:>12} {:>6}",
+            "{:>4}  {:<17} {:<12} {:<22} {:<22} {:>12} {:>6}",
             "ID", "TYPE", "STATUS", "HTTP", "PEER", "MATCH", "LAG"
         );
         for m in cluster["members"].as_array().into_iter().flatten() {
             println!(
-                "{:>4}  {:<8} {:<12} {:<22} {:<22} {:>12} {:>6}",
+                "{:>4}  {:<17} {:<12} {:<22} {:<22} {:>12} {:>6}",
                 cell(&m["id"]),
-                cell(&m["type"]),
+                view::type_of(m),
                 cell(&m["status"]),
                 cell(&m["http"]),
                 cell(&m["peer"]),
@@ -77,6 +55,7 @@ impl Status {
                 cell(&m["lag"])
             );
         }
+        println!("{}", view::Tolerance::of(&cluster));
         if cluster["leader"].is_null() {
             return Err(Failure::new("there is no leader: a majority of the servers must run and reach each other"));
         }

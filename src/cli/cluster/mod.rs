@@ -1,0 +1,57 @@
+//! `copycat cluster`
+
+mod change;
+mod status;
+mod view;
+
+use super::Failure;
+use super::client::{Answer, Call, Client};
+use clap::{Args, Subcommand};
+pub(super) use status::cell;
+
+#[derive(Args)]
+pub(super) struct Cluster {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints the members, the leader and how far each member is
+    Status(status::Status),
+    /// Makes a member passive, or active: then it votes, as soon as it has caught up
+    Promote(change::Promote),
+    /// Makes a member passive, or reserve: then it votes no longer
+    Demote(change::Demote),
+    /// Removes a member, dead or alive: one that runs stops
+    Remove(change::Remove),
+    /// Removes the server at the endpoint: it stops
+    Leave(change::Leave),
+    /// Has another member lead
+    Transfer(change::Transfer),
+}
+
+impl Cluster {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Status(c) => c.run(),
+            Command::Promote(c) => c.run(),
+            Command::Demote(c) => c.run(),
+            Command::Remove(c) => c.run(),
+            Command::Leave(c) => c.run(),
+            Command::Transfer(c) => c.run(),
+        }
+    }
+}
+
+/// A call that must be answered with 200.
+fn call(
+    client: &Client,
+    method: &str,
+    path: &str,
+    query: Vec<(&str, Vec<u8>)>,
+    body: Option<String>,
+) -> Result<Answer, Failure> {
+    let answer = client.call(&Call { method, path, query, headers: Vec::new(), body: body.map(String::into_bytes) })?;
+    if answer.status == 200 { Ok(answer) } else { Err(answer.failure()) }
+}
