@@ -53,6 +53,7 @@ describe("the dashboard", { timeout: 1_200_000 }, () => {
     const leader = await cluster.leader();
     return cluster.ids.find((id) => id !== leader);
   };
+  const dialogOf = (page) => page.getByRole("dialog");
   const row = (page, table, text) => page.getByRole("grid", { name: table }).getByRole("row").filter({ hasText: text });
 
   test("each page opens by itself and tells what the API tells", async () => {
@@ -240,9 +241,19 @@ describe("the dashboard", { timeout: 1_200_000 }, () => {
 
     await page.getByLabel(`Change server ${other}`).selectOption("lead");
     await dialog.getByRole("button", { name: "Transfer" }).click();
-    // A server that cannot do it yet says so; one that can does it.
-    const done = page.locator(".health", { hasText: `leader ${other}` });
-    await done.or(dialog.getByText("This server does not offer it yet.")).waitFor();
+    await page.locator(".health", { hasText: `leader ${other}` }).waitFor();
+    assert.equal(await cluster.leader(), other);
+
+    // Its page now: a voter becomes passive, and a voter again.
+    const second = await look(other, "#/members");
+    for (const [type, voters] of [["passive", "2 of 2"], ["active", "3 of 3"]]) {
+      await second.page.getByLabel(`Change server ${leader}`).selectOption(type);
+      await dialogOf(second.page).getByRole("button", { name: "Change" }).click();
+      await second.page.locator(".health", { hasText: `${voters} voters` }).waitFor();
+      const { members } = await cluster.get(other, "/v1/cluster");
+      assert.equal(members.find((m) => m.id === leader).type, type);
+    }
+    assert.deepEqual(second.faults, []);
   });
 
   test("it goes on through another server when its own is gone", async () => {

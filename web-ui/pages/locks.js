@@ -117,7 +117,7 @@ function Graph({ locks }) {
           const bad = inCircle(e);
           const [ox, oy] = bad ? [-dy * 9, dx * 9] : [0, 0];
           return html`<g key=${`${e.from}-${e.to}-${e.lock}-${i}`}><line x1=${a.x + dx * reach + ox} y1=${a.y + dy * reach + oy} x2=${b.x - dx * reach + ox} y2=${b.y - dy * reach + oy} class=${`wait ${bad ? "bad" : "plain"}`} marker-end=${`url(#arrow-${bad ? "bad" : "plain"})`} />
-            <text x=${(a.x + b.x) / 2 + ox * 2} y=${(a.y + b.y) / 2 - 4 + oy * 2} text-anchor="middle" class="wait-name">${visible(e.lock).slice(0, 18)}</text></g>`;
+            <text x=${a.x + (b.x - a.x) * 0.4 + ox} y=${a.y + (b.y - a.y) * 0.4 + oy + (oy > 0 ? 13 : -5)} text-anchor="middle" class="wait-name">${visible(e.lock).slice(0, 18)}</text></g>`;
         })}
         ${[...at.keys()].map((id) => {
           const p = center(id);

@@ -5,7 +5,10 @@ use crate::fake::{Server, server};
 use copycat_http::ClusterEvent;
 use serde_json::{Value, json};
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Far longer than a second, on any machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
 const STREAM: (&str, &str) = ("Accept", "text/event-stream");
@@ -91,7 +94,8 @@ fn message(client: &mut Client) -> Option<(String, Value)> {
 
 fn happened(server: &Server, id: u64) {
     let (kind, time_ms) = ("leader", 1_700_000_000_000);
-    let event = ClusterEvent { id, time_ms, kind, term: 4, member: 2, voter: None, role: None, reason: None };
+    let (member_type, status, role, reason) = (None, None, None, None);
+    let event = ClusterEvent { id, time_ms, kind, term: 4, member: 2, voter: None, role, member_type, status, reason };
     server.fake.state().feed.push(event);
 }
 
@@ -152,8 +156,9 @@ fn seconds_are_counted() {
     }
     server.call("PUT", "/v1/kv/a", &[], b"x");
     let mut counted = json!({});
-    let mut after = 0;
+    let (mut after, start) = (0, Instant::now());
     while counted != json!({"read": 3, "write": 1}) {
+        assert!(start.elapsed() < PATIENCE, "{counted}");
         std::thread::sleep(Duration::from_millis(50));
         let page = server.get(&format!("/v1/server/history?after={after}")).json();
         for point in page["points"].as_array().expect("points") {
