@@ -42,18 +42,19 @@ unit: ## unit, contract, golden and crash-image tests
 	$(CARGO) test --profile quick --package copycat-storage --package copycat-http --package copycat-testkit --tests
 	for test in $$(find tests -mindepth 1 -maxdepth 1 \( -name '*.rs' -o -exec test -f {}/main.rs \; \) -print | sort); do
 		name=$$(basename "$$test" .rs)
-		case "$$name" in simulation | cluster) continue ;; esac
+		case "$$name" in simulation | replay | cluster) continue ;; esac
 		$(CARGO) test --profile quick --test "$$name"
 	done
 
-simulate: ## the simulator and its planted bugs; COPYCAT_SIM_SEED=n replays one run
-	@$(CARGO) test --profile quick --features planted-bugs --test simulation
+simulate: ## the simulator, the replay checker and their planted bugs; COPYCAT_SIM_SEED=n replays one run
+	@$(CARGO) test --profile quick --features planted-bugs --test replay --test simulation
 
 seeds: ## searches a seed for each planted bug, and writes them into docs/correctness.md
 	@COPYCAT_UPDATE=1 $(CARGO) test --profile quick --features planted-bugs --test simulation -- --ignored --nocapture search
 
-cluster: ## three real processes: kills, pauses, cut connections
-	@$(CARGO) test --profile quick --test cluster -- --nocapture
+cluster: ## real processes: kills, pauses, cut connections, members that come and go
+	@.ci/hosts
+	$(CARGO) test --profile quick --test cluster -- --nocapture
 
 browser: ## the dashboard in Chromium, against three real processes; needs Node, installs Chromium where it may
 	@$(CARGO) build --profile quick

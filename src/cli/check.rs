@@ -33,6 +33,13 @@ impl Check {
                     "first_index": report.first,
                     "last_index": report.last,
                     "segments": report.segments.len(),
+                    "holes": report.segments.iter().map(|segment| segment.holes).sum::<u64>(),
+                    "snapshot": report.snapshot.map(|snapshot| serde_json::json!({
+                        "index": snapshot.index,
+                        "term": snapshot.term,
+                        "bytes": snapshot.size,
+                        "references": snapshot.references,
+                    })),
                 })
             ),
         }

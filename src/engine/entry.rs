@@ -47,10 +47,16 @@ impl Kind {
 #[error("malformed bytes: {0}")]
 pub struct DecodeError(String);
 
+impl DecodeError {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
+
 /// No structure that is decoded may claim more memory than this, whatever its bytes say.
 const DECODE_LIMIT: usize = 64 * 1024 * 1024;
 
-fn config() -> impl bincode::config::Config {
+pub(crate) fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<DECODE_LIMIT>()
 }
 
@@ -72,4 +78,75 @@ pub fn decode<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError(format!("{} bytes behind the end", bytes.len() - read)));
     }
     Ok(value)
+}
+
+/// Puts structures one behind the other: for what may be larger, as a whole, than a decoded structure may be.
+#[derive(Debug, Default)]
+pub(crate) struct Encoder(Vec<u8>);
+
+impl Encoder {
+    pub(crate) fn put<T: bincode::Encode>(&mut self, value: &T) {
+        bincode::encode_into_std_write(value, &mut self.0, config()).expect("a bounded structure encodes into memory");
+    }
+
+    /// Their number, and each of them.
+    pub(crate) fn put_all<T: bincode::Encode>(&mut self, values: impl ExactSizeIterator<Item = T>) {
+        self.put(&(values.len() as u64));
+        for value in values {
+            self.put(&value);
+        }
+    }
+
+    /// Bytes, however many.
+    pub(crate) fn put_bytes(&mut self, bytes: &[u8]) {
+        self.put(&(bytes.len() as u64));
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// Takes structures in the order in which an [`Encoder`] put them.
+#[derive(Debug)]
+pub(crate) struct Decoder<'a>(&'a [u8]);
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn take<T: bincode::Decode<()>>(&mut self) -> Result<T, DecodeError> {
+        let (value, read) = bincode::decode_from_slice(self.0, config()).map_err(|e| DecodeError(e.to_string()))?;
+        self.0 = &self.0[read..];
+        Ok(value)
+    }
+
+    /// What `put_all` put. Memory grows with what is read, not with what the bytes claim.
+    pub(crate) fn take_all<T, U, C>(&mut self, mut each: impl FnMut(T) -> U) -> Result<C, DecodeError>
+    where
+        T: bincode::Decode<()>,
+        C: Default + Extend<U>,
+    {
+        let count: u64 = self.take()?;
+        let mut all = C::default();
+        for _ in 0..count {
+            all.extend([each(self.take()?)]);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn take_bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length: u64 = self.take()?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or_else(|| DecodeError::new("cut short"))?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    /// All was taken.
+    pub(crate) fn end(self) -> Result<(), DecodeError> {
+        if self.0.is_empty() { Ok(()) } else { Err(DecodeError(format!("{} bytes behind the end", self.0.len()))) }
+    }
 }

@@ -15,8 +15,8 @@
 //! - An error of `step` or `poll` ([`Fatal`]) ends the server. Nothing that was not yet handed over may leave it.
 //!
 //! # Caveats
-//! Membership changes, snapshots and compaction are not built yet; the trait of the state machine and the layout of an
-//! entry already have room for them.
+//! Snapshots and compaction are not built yet; the trait of the state machine and the layout of an entry already have room
+//! for them.
 
 pub mod consensus;
 mod entry;

@@ -170,11 +170,25 @@ pub enum Bug {
     NoCheckQuorum,
     /// A passive member that is not fed asks nobody else.
     HungryForEver,
+    /// A snapshot leaves out the answers to numbered commands.
+    SnapshotWithoutAnswers,
+    /// A snapshot leaves out the answers to commands with an idempotency key.
+    SnapshotWithoutKeys,
+    /// A snapshot leaves out the events that are not acknowledged.
+    SnapshotWithoutEvents,
+    /// A snapshot leaves out the index of a session's last event, if that is acknowledged.
+    SnapshotForgetsBackPointer,
+    /// A snapshot leaves out the timers.
+    SnapshotWithoutTimers,
+    /// A snapshot leaves out the next timer's id.
+    SnapshotForgetsNextTimer,
+    /// A snapshot leaves out log time.
+    SnapshotForgetsTime,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
-    /// All of them.
+    /// Those that the simulator must find. (What a snapshot leaves out, the replay checker's tests find.)
     pub const ALL: &[Self] = &[
         Self::VoteBeforeDurable,
         Self::AcknowledgeBeforeDurable,

@@ -201,6 +201,7 @@ impl<M: StateMachine> Driver<M> {
             self.finish(id, Err(if unknown { Refusal::LeaderLost } else { Refusal::ShuttingDown }));
         }
         self.waiters.wake_all();
+        self.feeds.end();
         self.flusher.stop();
     }
 

@@ -9,6 +9,7 @@ use super::clock;
 use super::waiters::{Waiter, Waiters};
 use crate::engine::machine::Topic;
 use crate::engine::{Event, MemberChange, Role, ServerId, Term};
+use async_channel::{Receiver, Sender};
 use copycat_http::{ClusterEvent, Feed};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ const REPEATS: usize = 16;
 pub(super) struct Feeds {
     shared: Arc<Mutex<Recent>>,
     waiters: Waiters,
+    listeners: Arc<Mutex<Vec<Sender<Event>>>>,
 }
 
 #[derive(Debug)]
@@ -37,15 +39,30 @@ impl Feeds {
     pub(super) fn new(waiters: Waiters) -> Self {
         // More than a thousand events in each second of an earlier life would be needed to reach this.
         let recent = Recent { events: VecDeque::new(), last: clock::wall_ms() };
-        Self { shared: Arc::new(Mutex::new(recent)), waiters }
+        Self { shared: Arc::new(Mutex::new(recent)), waiters, listeners: Arc::default() }
+    }
+
+    /// What happens from now on. A listener that leaves [`KEPT`] events unread hears nothing more.
+    pub(super) fn listen(&self) -> Receiver<Event> {
+        let (sender, events) = async_channel::bounded(KEPT);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        events
     }
 
     fn lock(&self) -> MutexGuard<'_, Recent> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing more will happen.
+    pub(super) fn end(&self) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// An engine tells something, in its term `at`.
     pub(super) fn note(&self, server: ServerId, at: Term, event: &Event) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| listener.try_send(event.clone()).is_ok());
+        drop(listeners);
         let (mut member_type, mut status) = (None, None);
         let (kind, term, member, role, reason) = match event {
             Event::Role { role, term, reason } => {

@@ -89,6 +89,7 @@ impl Options {
 pub struct Server {
     http: SocketAddr,
     stopper: Stopper,
+    feeds: Feeds,
     driver: thread::JoinHandle<Result<(), Stopped>>,
     http_done: async_channel::Receiver<()>,
 }
@@ -251,7 +252,8 @@ impl Server {
         let (http_stop, http_stopped) = async_channel::bounded(1);
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
-        let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, (waiters, feeds), options.id));
+        let sources = (waiters, feeds.clone());
+        let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, sources, options.id));
         let config = options.limits.clone();
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {
@@ -263,13 +265,20 @@ impl Server {
             .name(name)
             .spawn(move || driver::run(&driver, events))
             .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
-        Ok(Self { http, stopper: Stopper { inbox, http: http_stop }, driver, http_done })
+        Ok(Self { http, stopper: Stopper { inbox, http: http_stop }, feeds, driver, http_done })
     }
 
     /// Where it serves HTTP.
     #[must_use]
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// What happens to it and to the cluster from now on, as this server sees it: elections, and members that join, leave
+    /// or change. The channel is closed when the server has ended, and when 1,024 events are left unread.
+    #[must_use]
+    pub fn events(&self) -> async_channel::Receiver<crate::engine::Event> {
+        self.feeds.listen()
     }
 
     /// What stops it.

@@ -2,8 +2,9 @@
 
 use super::types::{Answer, Listed, Listing};
 use super::{Record, Store};
-use std::collections::btree_map::Range;
+use imbl::shared_ptr::DefaultSharedPtr;
 use std::ops::Bound;
+use std::sync::Arc;
 
 /// The first key behind all that begin with these bytes; `None`: there can be none.
 fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
@@ -14,8 +15,9 @@ fn behind(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Store {
-    pub(super) fn from(&self, start: &[u8]) -> Range<'_, Vec<u8>, Record> {
-        self.keys.range::<[u8], _>((Bound::Included(start), Bound::Unbounded))
+    /// All keys from here on. The type is named, since a list goes on from another place.
+    pub(super) fn from(&self, start: &[u8]) -> imbl::ordmap::RangedIter<'_, Arc<[u8]>, Arc<Record>, DefaultSharedPtr> {
+        self.keys.range::<_, [u8]>((Bound::Included(start), Bound::Unbounded))
     }
 
     pub(super) fn list(&self, listing: &Listing) -> Answer {
@@ -35,7 +37,7 @@ impl Store {
                 None => key.len() + if *values { record.value.len() } else { 0 },
             } as u64;
             if items.len() as u64 >= *limit || (!items.is_empty() && bytes > *max_bytes) {
-                return Answer::Page { items, next: Some(key.clone()) };
+                return Answer::Page { items, next: Some(key.to_vec()) };
             }
             match folded {
                 Some(folded) => {

@@ -14,7 +14,10 @@ use crate::engine::SessionId;
 use crate::engine::machine::{Context, TimerId, encode_operation};
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use crate::engine::planted_here;
+use imbl::OrdSet;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Most holders, and most waiters, that the answer to a command tells of. Part of the replicated state.
 const TOLD: usize = 100;
@@ -26,14 +29,14 @@ pub(super) struct Wish {
     pub(super) queue: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Holder {
     session: SessionId,
     mode: LockMode,
     since: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Waiter {
     session: SessionId,
     mode: LockMode,
@@ -44,12 +47,14 @@ struct Waiter {
     timer: Option<TimerId>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// It is in snapshots as it is here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lock {
     /// By token.
     holders: BTreeMap<u64, Holder>,
     queue: VecDeque<Waiter>,
     #[cfg(feature = "planted-bugs")]
+    #[serde(skip)]
     grants: u64,
 }
 
@@ -68,6 +73,11 @@ impl Lock {
 
     pub(super) fn holds(&self, token: u64) -> bool {
         self.holders.contains_key(&token)
+    }
+
+    /// Who has it or waits for it.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.holders.values().map(|holder| holder.session).chain(self.queue.iter().map(|waiter| waiter.session))
     }
 
     /// Some who have it: as many as an answer tells.
@@ -154,7 +164,7 @@ impl Store {
         }
         let view = lock.brief(&name);
         Self::touch_lock(&name, context);
-        self.part(session).locks.insert(name);
+        self.part(session).locks.insert(name.into());
         Output::Queued { position: place as u64 + 1, view }
     }
 
@@ -173,7 +183,7 @@ impl Store {
         };
         lock.holders.insert(token, Holder { session, mode, since });
         Self::touch_lock(name, context);
-        self.part(session).locks.insert(name.to_vec());
+        self.part(session).locks.insert(name.into());
         token
     }
 
@@ -264,9 +274,9 @@ impl Store {
     }
 
     /// The session has ended: what it held goes to others, and it waits for nothing.
-    pub(super) fn release_all(&mut self, session: SessionId, names: &[Vec<u8>], context: &mut Context<Event>) {
+    pub(super) fn release_all(&mut self, session: SessionId, names: &OrdSet<Arc<[u8]>>, context: &mut Context<Event>) {
         for name in names {
-            let waits = self.locks.get(name).is_some_and(|lock| lock.token(session).is_none());
+            let waits = self.locks.get(&**name).is_some_and(|lock| lock.token(session).is_none());
             if planted_here!(context, LockToEnded) && waits {
                 continue;
             }

@@ -64,6 +64,11 @@ impl Watches {
         }
     }
 
+    /// As it was when the session asked for it.
+    pub(super) fn restore(&mut self, session: SessionId, watch: u64, target: &Target, values: bool) {
+        self.of(target).insert(session, Watcher { watch, values });
+    }
+
     fn of(&mut self, target: &Target) -> &mut Watchers {
         match target {
             Target::Key(key) => self.by_key.entry(key.clone()).or_default(),
@@ -119,24 +124,22 @@ impl Store {
             self.last_watch = watcher.watch;
         }
         let watch = watcher.watch;
-        if created {
-            self.part(session).watches.insert(watch, target);
-        }
+        self.part(session).watches.insert(watch, (target, values));
         Output::Watching { watch, created }
     }
 
     pub(super) fn unwatch(&mut self, session: SessionId, watch: u64) -> Output {
         let target = self.parts.get_mut(&session).and_then(|part| part.watches.remove(&watch));
-        if let Some(target) = &target {
+        if let Some((target, _)) = &target {
             self.watches.remove(session, target);
             self.forget_empty_part(session);
         }
         Output::Unwatched { existed: target.is_some() }
     }
 
-    pub(super) fn unwatch_all(&mut self, session: SessionId, targets: impl IntoIterator<Item = Target>) {
+    pub(super) fn unwatch_all<'a>(&mut self, session: SessionId, targets: impl IntoIterator<Item = &'a Target>) {
         for target in targets {
-            self.watches.remove(session, &target);
+            self.watches.remove(session, target);
         }
     }
 }

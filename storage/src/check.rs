@@ -4,9 +4,11 @@ use std::fmt;
 
 use crate::configuration;
 use crate::disk::Disk;
-use crate::log;
+use crate::log::Part;
+use crate::log::{self, Floor};
 use crate::meta::{self, Found, Meta};
-use crate::storage::{choose_meta, names};
+use crate::snapshot::{Incoming, SnapshotFile, SnapshotInfo, corrupt};
+use crate::storage::{choose_meta, floor, is_leftover, is_set_aside, names, read_snapshot};
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,8 @@ pub struct Report {
     pub meta: Option<Meta>,
     /// Size of the configuration in bytes, if it can be read.
     pub configuration: Option<usize>,
+    /// The snapshot, if there is one whose header and tables are whole.
+    pub snapshot: Option<SnapshotInfo>,
 }
 
 /// One segment in a [`Report`].
@@ -47,6 +51,8 @@ pub struct SegmentReport {
     pub bytes: u64,
     /// Whether it is sealed.
     pub sealed: bool,
+    /// Indexes of it that have no entry.
+    pub holes: u64,
 }
 
 impl Report {
@@ -61,13 +67,21 @@ impl fmt::Display for Report {
         for segment in &self.segments {
             writeln!(
                 f,
-                "{}: {} entries ({} to {}), {} bytes{}",
+                "{}: {} entries ({} to {}), {} bytes{}{}",
                 segment.name,
                 segment.entries,
                 segment.first,
                 segment.last,
                 segment.bytes,
-                if segment.sealed { ", sealed" } else { "" }
+                if segment.sealed { ", sealed" } else { "" },
+                if segment.holes > 0 { format!(", {} holes", segment.holes) } else { String::new() }
+            )?;
+        }
+        if let Some(snapshot) = &self.snapshot {
+            writeln!(
+                f,
+                "snapshot: at {} (term {}), {} bytes, refers to {} entries",
+                snapshot.index, snapshot.term, snapshot.size, snapshot.references
             )?;
         }
         for note in &self.notes {
@@ -132,7 +146,15 @@ fn check_meta<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
 }
 
 fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
-    let plan = match log::inspect(disk, names) {
+    let snapshot = match read_snapshot(disk, names) {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            report.problems.push(error.to_string());
+            None
+        }
+    };
+    let floor: Floor = floor(snapshot.as_ref());
+    let plan = match log::inspect(disk, names, floor) {
         Ok(plan) => plan,
         Err(error) => {
             report.problems.push(error.to_string());
@@ -142,6 +164,12 @@ fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
     };
     if plan.torn {
         report.notes.push("the log has a torn tail; the next open cuts it".to_owned());
+    }
+    for name in names.iter().filter(|name| is_leftover(name)) {
+        report.notes.push(format!("{name} was never finished; the next open deletes it"));
+    }
+    for name in names.iter().filter(|name| is_set_aside(name)) {
+        report.notes.push(format!("{name} was set aside by a repair; nothing uses it, and it may be deleted"));
     }
     for name in plan.beyond.iter().chain(&plan.dead) {
         report.notes.push(format!("{name} is unused or replaced; the next open deletes it"));
@@ -161,11 +189,34 @@ fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
             entries,
             bytes: walk.data,
             sealed: part.file.header.sealed,
+            holes: part.holes(),
         });
+    }
+    if let Some(snapshot) = &snapshot {
+        check_snapshot::<D>(snapshot, &plan.parts, report);
     }
     if report.segments.last().is_some_and(|s| s.last > 0) {
         report.first = report.segments[0].first;
         report.last = report.segments.last().map_or(0, |s| s.last);
+    }
+}
+
+/// Verifies the payload, and that everything it refers to is in the log.
+fn check_snapshot<D: Disk>(snapshot: &SnapshotFile<D::File>, parts: &[Part<D::File>], report: &mut Report) {
+    report.snapshot = Some(snapshot.info());
+    for block in 0..snapshot.head.blocks() {
+        if let Err(problem) = snapshot.block(block) {
+            report.problems.push(problem.to_string());
+        }
+    }
+    for i in 0..snapshot.references() {
+        let reference = snapshot.reference(i);
+        let found = log::entry_at(parts, reference.index);
+        if !found.is_some_and(|entry| Incoming::<D>::matches(&reference, entry)) {
+            let reason = "the snapshot refers to an entry that is not in the log";
+            let problem = corrupt(snapshot.name, snapshot.reference_at(i), reference.index, reason);
+            report.problems.push(problem.to_string());
+        }
     }
 }
 
@@ -188,6 +239,7 @@ fn log_piecemeal<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
                     entries,
                     bytes: alone.walk.data,
                     sealed: alone.sealed,
+                    holes: 0,
                 });
             }
         }

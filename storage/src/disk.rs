@@ -29,6 +29,12 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// [`io::ErrorKind::NotFound`], or what the system says.
     fn open(&self, name: &str) -> io::Result<Self::File>;
 
+    /// Maps an existing file beside those who have it mapped already, to read what they have written so far.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`], or what the system says.
+    fn read(&self, name: &str) -> io::Result<Self::File>;
+
     /// The names in the directory, sorted.
     ///
     /// # Errors
@@ -63,7 +69,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 }
 
 /// One mapped file. Its length never changes.
-pub trait DiskFile: Send + 'static {
+pub trait DiskFile: Send + Sync + 'static {
     /// What makes a range of this file durable, on any thread.
     type Flush: Flush;
 

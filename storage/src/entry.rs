@@ -67,7 +67,34 @@ pub struct EntryRef<'a> {
     pub data: &'a [u8],
 }
 
+impl Entry {
+    /// The same, its data borrowed.
+    pub fn borrow(&self) -> EntryRef<'_> {
+        EntryRef {
+            index: self.index,
+            term: self.term,
+            time: self.time,
+            session: self.session,
+            sequence: self.sequence,
+            kind: self.kind,
+            mode: self.mode,
+            data: &self.data,
+        }
+    }
+}
+
 impl EntryRef<'_> {
+    /// CRC32C of the whole entry, the same wherever it lies: what a snapshot that refers to it records.
+    pub fn digest(&self) -> u32 {
+        let mut head = [0; 42];
+        for (at, field) in [self.index, self.term, self.time, self.session, self.sequence].iter().enumerate() {
+            put(&mut head, 8 * at, &field.to_le_bytes());
+        }
+        head[40] = self.kind;
+        head[41] = self.mode;
+        crc32c::crc32c_append(crc32c::crc32c(&head), self.data)
+    }
+
     /// A copy that owns its data.
     // Named as the thing it does; `ToOwned` cannot be implemented beside `Clone`.
     #[allow(clippy::should_implement_trait, clippy::wrong_self_convention)]
@@ -119,6 +146,7 @@ pub(crate) struct Header {
     pub(crate) index: u64,
     pub(crate) term: u64,
     pub(crate) mark: u64,
+    pub(crate) mode: u8,
 }
 
 /// Bytes that an entry with `data` bytes of payload takes in a segment.
@@ -127,7 +155,7 @@ pub(crate) fn footprint(data: usize) -> usize {
 }
 
 /// The header for `entry` at `offset` of a segment with this salt.
-pub(crate) fn encode(entry: &Entry, mark: u64, salt: u32, offset: u32) -> [u8; HEADER] {
+pub(crate) fn encode(entry: EntryRef<'_>, mark: u64, salt: u32, offset: u32) -> [u8; HEADER] {
     let mut out = [0; HEADER];
     put(&mut out, 0, &narrow(HEADER + entry.data.len()).to_le_bytes());
     put(&mut out, 8, &entry.index.to_le_bytes());
@@ -136,7 +164,7 @@ pub(crate) fn encode(entry: &Entry, mark: u64, salt: u32, offset: u32) -> [u8; H
     put(&mut out, 32, &entry.session.to_le_bytes());
     put(&mut out, 40, &entry.sequence.to_le_bytes());
     put(&mut out, 48, &mark.to_le_bytes());
-    let data = crc32c::crc32c_append(salt, &entry.data);
+    let data = crc32c::crc32c_append(salt, entry.data);
     put(&mut out, 56, &data.to_le_bytes());
     out[60] = entry.kind;
     out[61] = entry.mode;
@@ -167,7 +195,7 @@ pub(crate) fn header(bytes: &[u8], offset: u32, salt: u32) -> Result<Header, Bad
     if u32_at(rest, 4) != header_crc(rest, salt, offset) {
         return Err(Bad::Header);
     }
-    Ok(Header { length, index: u64_at(rest, 8), term: u64_at(rest, 16), mark: u64_at(rest, 48) })
+    Ok(Header { length, index: u64_at(rest, 8), term: u64_at(rest, 16), mark: u64_at(rest, 48), mode: rest[61] })
 }
 
 /// Reads and checks the whole entry at `offset` of a segment's `bytes`.
@@ -216,7 +244,7 @@ mod tests {
 
     fn place(entry: &Entry, offset: u32, salt: u32) -> Vec<u8> {
         let mut bytes = vec![0; 512];
-        put(&mut bytes, at(offset), &encode(entry, 6, salt, offset));
+        put(&mut bytes, at(offset), &encode(entry.borrow(), 6, salt, offset));
         put(&mut bytes, at(offset) + HEADER, &entry.data);
         bytes
     }

@@ -107,3 +107,18 @@ impl AppendError {
         }
     }
 }
+
+/// Why work in the background (a snapshot, a compaction) came to nothing. The log and the snapshot
+/// are what they were.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// An entry that it read has changed on the disk.
+    #[error(transparent)]
+    Corrupt(#[from] Corrupt),
+    /// An entry that was asked for is not in the log.
+    #[error("entry {0} is not in the log")]
+    Missing(u64),
+    /// The disk refused; it may be full.
+    #[error("the disk refused: {0}")]
+    Io(#[from] io::Error),
+}

@@ -163,6 +163,12 @@ impl Disk for FileDisk {
         Ok(MappedFile { file: Arc::new(file), mapping })
     }
 
+    fn read(&self, name: &str) -> io::Result<MappedFile> {
+        let file = File::open(self.file(name))?;
+        let mapping = Mapping::new(&file, false)?;
+        Ok(MappedFile { file: Arc::new(file), mapping })
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.shared.path)? {

@@ -17,6 +17,8 @@ pub struct FlushJob<D: Disk> {
     pub(crate) sequence: u64,
     pub(crate) log: Capture<D>,
     pub(crate) whole: bool,
+    /// A snapshot to be given the name that counts.
+    pub(crate) rename: Option<(&'static str, &'static str)>,
     pub(crate) meta: Option<(MetaFiles<D::File>, Record)>,
     pub(crate) configuration: Option<Vec<u8>>,
     pub(crate) failed: Arc<AtomicBool>,
@@ -28,6 +30,7 @@ pub struct FlushJob<D: Disk> {
 pub struct Persisted<D: Disk> {
     pub(crate) sequence: u64,
     pub(crate) whole: bool,
+    pub(crate) renamed: bool,
     pub(crate) meta: Option<MetaFiles<D::File>>,
 }
 
@@ -60,6 +63,7 @@ impl<D: Disk> FlushJob<D> {
     pub fn is_instant(&self) -> bool {
         let log = &self.log;
         self.meta.is_none()
+            && self.rename.is_none()
             && self.configuration.is_none()
             && log.flushers.is_empty()
             && !log.sync_dir
@@ -95,6 +99,11 @@ impl<D: Disk> FlushJob<D> {
         if self.log.sync_dir {
             self.disk.sync_dir()?;
         }
+        // A snapshot after the log that it covers. This is what makes it count, and an install too.
+        if let Some((from, to)) = self.rename {
+            self.disk.rename(from, to)?;
+            self.disk.sync_dir()?;
+        }
         // The configuration after the log: it never speaks of an entry that is not durable.
         if let Some(data) = &self.configuration {
             configuration::save(&self.disk, data)?;
@@ -106,7 +115,8 @@ impl<D: Disk> FlushJob<D> {
             }
             self.disk.sync_dir()?;
         }
-        Ok(Persisted { sequence: self.sequence, whole: self.whole, meta })
+        let renamed = self.rename.is_some();
+        Ok(Persisted { sequence: self.sequence, whole: self.whole, renamed, meta })
     }
 }
 

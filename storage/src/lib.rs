@@ -22,15 +22,20 @@ mod log;
 mod mapping;
 mod mem_disk;
 mod meta;
+mod snapshot;
 mod storage;
 
 pub use check::{Report, SegmentReport, check};
 pub use disk::{Disk, DiskFile, Flush};
 pub use entry::{Entry, EntryRef};
-pub use error::{AppendError, Corrupt, OpenError};
+pub use error::{AppendError, Corrupt, OpenError, WorkError};
 pub use file_disk::{DirectoryError, FileDisk, FileFlush, MappedFile};
 pub use job::{FlushJob, Persisted, PrepareJob, Prepared};
-pub use log::SegmentInfo;
+pub use log::{Bounds, Compacted, CompactionJob, Lookup, SegmentInfo};
 pub use mem_disk::{MemDisk, MemFile, MemFlush};
 pub use meta::Meta;
+pub use snapshot::{
+    Incoming, InstallError, Reference, Refused, Snapshot, SnapshotInfo, SnapshotJob, SnapshotStream, StageJob, Staged,
+    Written,
+};
 pub use storage::{DEFAULT_SEGMENT, MAX_SEGMENT, MIN_SEGMENT, Opened, Options, Seed, Storage};

@@ -36,7 +36,9 @@ impl Mapping {
             // see bytes change under it. It copies nothing by reference across that: all decoding
             // reads plain integers, and every length is checked against the slice's bounds, so
             // changed bytes give a wrong checksum, not an access out of bounds. Files are never
-            // shortened by a server either.
+            // shortened by a server either. The same holds for a second mapping of a file that this
+            // process writes through another one: bytes that were written before are not written
+            // again, and those behind them are not looked at.
             let map = unsafe { Mmap::map(file)? };
             Ok(Mapping::Read(map))
         }

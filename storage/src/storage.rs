@@ -1,4 +1,8 @@
-//! One server's durable state: log, meta, configuration.
+//! One server's durable state: log, snapshot, meta, configuration.
+
+mod background;
+mod files;
+mod repair;
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +15,9 @@ use crate::error::{AppendError, Corrupt, OpenError};
 use crate::job::{FlushJob, Persisted, PrepareJob, Prepared};
 use crate::log::{self, Log, Make, SegmentInfo};
 use crate::meta::{self, Meta, MetaFiles, Record};
+use crate::snapshot::{self, Snapshots};
+
+pub(crate) use files::{choose_meta, floor, is_leftover, is_set_aside, names, read_snapshot};
 
 /// The smallest segment.
 pub const MIN_SEGMENT: u32 = 4096;
@@ -76,7 +83,7 @@ pub struct Opened {
     pub log_lost: bool,
 }
 
-/// Log, meta and configuration of one directory.
+/// Log, snapshot, meta and configuration of one directory.
 ///
 /// Everything is written in memory at once. [`Storage::flush`] takes what is not yet durable into a
 /// job that runs on any thread; [`Storage::persisted`] is told of its success. Nothing here blocks
@@ -85,6 +92,7 @@ pub struct Storage<D: Disk> {
     disk: D,
     options: Options,
     log: Log<D>,
+    snapshots: Snapshots<D::File>,
     record: Record,
     /// With the flush job while it is out.
     meta_files: Option<MetaFiles<D::File>>,
@@ -114,35 +122,6 @@ impl<D: Disk> std::fmt::Debug for Storage<D> {
     }
 }
 
-/// Which files are there, after refusing those that do not belong.
-pub(crate) fn names<D: Disk>(disk: &D) -> Result<Vec<String>, OpenError> {
-    let names = disk.list().map_err(|source| OpenError::directory("list", source))?;
-    for name in &names {
-        let known = log::parse(name).is_some()
-            || meta::NAMES.contains(&name.as_str())
-            || name == configuration::NAME
-            || name == configuration::TEMPORARY;
-        if !known {
-            return Err(OpenError::Foreign { name: name.clone() });
-        }
-    }
-    Ok(names)
-}
-
-/// The record that both meta files are to hold, and whether the directory is new.
-pub(crate) fn choose_meta(survey: &meta::Survey, names: &[String], identity: u64) -> Result<(Record, bool), OpenError> {
-    if let Some(record) = &survey.best {
-        return Ok((record.clone(), false));
-    }
-    // Meta is made, durably, before anything else is.
-    let others = names.iter().any(|name| log::parse(name).is_some() || name == configuration::NAME);
-    if others || survey.damaged() {
-        return Err(OpenError::MetaLost);
-    }
-    let record = Record { counter: 1, born: false, meta: Meta { identity, ..Meta::default() } };
-    Ok((record, true))
-}
-
 impl<D: Disk> Storage<D> {
     /// Opens a directory, making its files when it is empty, repairing what a power cut leaves, and
     /// refusing what only damage explains. On return everything found is durable.
@@ -155,7 +134,8 @@ impl<D: Disk> Storage<D> {
         let survey = meta::survey(&disk, &names)?;
         let (mut record, fresh) = choose_meta(&survey, &names, seed.identity)?;
         let configuration = configuration::read(&disk, &names)?;
-        let plan = log::inspect(&disk, &names)?;
+        let mut snapshot = read_snapshot(&disk, &names)?;
+        let plan = log::inspect(&disk, &names, floor(snapshot.as_ref()))?;
 
         let mut opened =
             Opened { fresh, torn: plan.torn, beyond: plan.beyond.clone(), dead: plan.dead.clone(), log_lost: false };
@@ -171,8 +151,20 @@ impl<D: Disk> Storage<D> {
             disk.remove(configuration::TEMPORARY)
                 .map_err(|source| OpenError::io("delete", configuration::TEMPORARY, source))?;
         }
+        for name in names.iter().filter(|name| is_leftover(name)) {
+            disk.remove(name).map_err(|source| OpenError::io("delete", name, source))?;
+        }
+        if plan.parts.is_empty() && snapshot.take().is_some() {
+            // It refers to a log that is lost, durably so by now.
+            let delete = |source| OpenError::io("delete", snapshot::NAME, source);
+            disk.remove(snapshot::NAME).map_err(delete)?;
+        }
         let make = Make { size: options.segment_size, salt: seed.salt, now: seed.now_ms };
-        let log = if plan.parts.is_empty() { log::fresh(&disk, make, &plan)? } else { log::found(&disk, make, plan)? };
+        let mut log =
+            if plan.parts.is_empty() { log::fresh(&disk, make, &plan)? } else { log::found(&disk, make, plan)? };
+        if let Some(snapshot) = &snapshot {
+            log.release_unreferred(snapshot);
+        }
         if !record.born {
             record.counter += 1;
             record.born = true;
@@ -183,6 +175,7 @@ impl<D: Disk> Storage<D> {
             disk,
             options,
             log,
+            snapshots: Snapshots::new(snapshot),
             record,
             meta_files: Some(files),
             meta_dirty: false,
@@ -303,14 +296,19 @@ impl<D: Disk> Storage<D> {
     ///
     /// # Errors
     /// As [`Storage::append`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When `last` is below the snapshot: what it covers was committed.
     pub fn truncate(&mut self, last: u64) -> Result<(), AppendError> {
+        let floor = self.snapshots.floor();
+        assert!(last >= floor, "truncated to {last}, below the snapshot at {floor}");
         if self.log.truncate(last)? {
             self.sequence += 1;
         }
         Ok(())
     }
 
-    /// The entry at `index`, its checksum verified; `None` outside the log.
+    /// The entry at `index`, its checksum verified; `None` outside the log and at a hole, see [`Storage::lookup`].
     ///
     /// # Errors
     /// [`Corrupt`] when its bytes have changed since they were written.
@@ -318,8 +316,9 @@ impl<D: Disk> Storage<D> {
         self.log.get(index)
     }
 
-    /// Entries from `from` on without a gap: at most `max_count`, and at most `max_bytes` of data
-    /// and headers (64 bytes each), but at least one if there is one and `max_count` is not 0.
+    /// Entries from `from` on without a gap (so none at or behind a hole): at most `max_count`, and at
+    /// most `max_bytes` of data and headers (64 bytes each), but at least one if there is one and
+    /// `max_count` is not 0.
     ///
     /// # Errors
     /// [`Corrupt`] when the bytes of one have changed since they were written.
@@ -399,6 +398,9 @@ impl<D: Disk> Storage<D> {
         } else {
             None
         };
+        let rename = self.commit();
+        // A snapshot counts only after the log that it covers is really durable.
+        let log = log || rename.is_some();
         let configuration = std::mem::take(&mut self.configuration_dirty).then(|| self.configuration.clone());
         self.flushing = true;
         Some(FlushJob {
@@ -406,6 +408,7 @@ impl<D: Disk> Storage<D> {
             sequence: self.sequence,
             log: if log { self.log.capture() } else { self.log.promise() },
             whole: log,
+            rename,
             meta,
             configuration,
             failed: Arc::clone(&self.failed),
@@ -422,6 +425,9 @@ impl<D: Disk> Storage<D> {
         self.durable = persisted.sequence;
         if persisted.meta.is_some() {
             self.meta_files = persisted.meta;
+        }
+        if persisted.renamed {
+            self.committed();
         }
         if persisted.whole {
             self.flushed = persisted.sequence;

@@ -96,8 +96,15 @@ pub struct Process {
 
 impl Process {
     pub fn start(log: PathBuf, arguments: &[String]) -> Self {
+        Self::start_within(&[], log, arguments)
+    }
+
+    /// The same, by a command that becomes it.
+    pub fn start_within(wrapper: &[&str], log: PathBuf, arguments: &[String]) -> Self {
         let output = File::options().create(true).append(true).open(&log).unwrap();
-        let child = Command::new(BINARY)
+        let mut words = wrapper.iter().copied().chain([BINARY]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())

@@ -14,6 +14,7 @@ mod examples;
 mod failover;
 mod harness;
 mod hostile;
+mod hosts;
 mod load;
 mod members;
 mod polls;

@@ -495,3 +495,57 @@ fn a_dead_voter_is_replaced_by_itself() {
     println!("puts: {} acknowledged, the longest pause between two {outage:?}", acknowledged.len());
     assert_kept(shape.http(at), "auto/", &acknowledged);
 }
+
+/// The leader's processor time for each of some thousands of puts, in microseconds.
+fn cost_of_a_put(shape: &Shape) -> f64 {
+    let leader = shape.leader();
+    let at = shape.http(leader);
+    let before = shape.running[&leader].usage().0;
+    let (clients, each) = (8, 500);
+    let writers: Vec<_> = (0..clients)
+        .map(|c| {
+            thread::spawn(move || {
+                let mut client = copycat_testkit::http::Client::new(at, Duration::from_secs(10));
+                for n in 0..each {
+                    let answer = client.request("PUT", &format!("/v1/kv/cost/{c}/{n}"), &[], &[b'v'; 256]).unwrap();
+                    assert!(matches!(answer.status, 200 | 201), "{}", answer.status);
+                }
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|w| w.join().unwrap());
+    (shape.running[&leader].usage().0 - before) * 1e6 / f64::from(clients * each)
+}
+
+#[test]
+fn passive_members_cost_the_leader_little() {
+    if !long() {
+        return;
+    }
+    let _turn = turn();
+    let mut shape = Shape::start(3, &[]);
+    cost_of_a_put(&shape);
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        without.push(cost_of_a_put(&shape));
+        for id in [4, 5] {
+            shape.wipe(id);
+            shape.join(id, &[1], "passive");
+            shape.wait_until_ready(id);
+            shape.wait_until_caught_up(id);
+        }
+        with.push(cost_of_a_put(&shape));
+        for id in [4, 5] {
+            shape.change(1, &["remove", &id.to_string()]);
+            assert!(shape.ended(id).0);
+        }
+    }
+    println!("leader, microseconds a put: {without:.1?} without passive members, {with:.1?} with two");
+    let median = |of: &mut Vec<f64>| {
+        of.sort_by(f64::total_cmp);
+        of[2]
+    };
+    let ratio = median(&mut with) / median(&mut without);
+    println!("two passive members: {ratio:.3} of the leader's time for a put");
+    assert!(ratio < 1.1, "{ratio}");
+}

@@ -250,7 +250,7 @@ impl World {
             if self.time > end {
                 let states: Vec<_> =
                     self.servers.iter().filter_map(|s| s.engine.as_ref().map(SimEngine::status)).collect();
-                return Err(format!("NO PROGRESS {what}: {states:#?}"));
+                return Err(format!("STUCK {what}: {states:#?}"));
             }
             self.next()?;
         }

@@ -547,7 +547,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Answers who waited for the entry at this index: whoever's entry it is not, has had no effect.
     fn answer_commands(&mut self, applied: Applied) {
-        let Applied { index, term, mut answers } = applied;
+        let Applied { index, term, mut answers, .. } = applied;
         if let RoleState::Leader(leader) = &mut self.role {
             leader.sequencing.applied(index);
         }

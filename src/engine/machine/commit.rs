@@ -141,6 +141,15 @@ impl<E> Context<E> {
         (self.index, self.time) = (index, time);
     }
 
+    /// What the machine did has no effect.
+    pub(super) fn forget(&mut self) {
+        self.held.clear();
+        self.released.clear();
+        self.scheduled.clear();
+        self.cancelled.clear();
+        self.events.clear();
+    }
+
     pub(super) fn listen(&mut self, listening: bool) {
         self.listening = listening;
         if !listening {

@@ -2,9 +2,12 @@
 //!
 //! Invariants: `applied` rises by one with each entry; log time never goes back; a timer fires at the first entry whose
 //! time is at or past its due time, after that entry's own operation; `live` holds just the indexes that the machine
-//! holds and has not released; two executors that applied the same entries have the same digest.
+//! holds and has not released; two executors that applied the same entries have the same digest, and are equal in all that
+//! a snapshot holds.
 
 use super::commit::{Commit, Context, Timer, TimerId, Topic};
+use super::frozen::{Origin, Timers};
+use super::live::Live;
 use super::{CompactionMode, StateMachine};
 use crate::engine::entry::{DecodeError, Kind, decode, encode};
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
@@ -15,6 +18,7 @@ use crate::engine::sessions::{
 use crate::engine::types::{Index, SessionId, Term};
 use bincode::{Decode, Encode};
 use copycat_storage::EntryRef;
+use imbl::OrdMap;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
@@ -44,6 +48,10 @@ pub struct Applied {
     pub term: Term,
     /// What it answered: one answer an item. That to a repeat is the first one, with the index of then.
     pub answers: Vec<Answer>,
+    /// The machine holds this very entry: it stays in the log. One that is not held is released at once.
+    pub held: bool,
+    /// Earlier entries that were held and are no longer: once each, in the order of their release.
+    pub released: Vec<Index>,
 }
 
 /// A question to the applied state.
@@ -89,18 +97,25 @@ const DIGESTS: usize = 256;
 
 /// A state machine, and what the engine keeps beside it.
 pub struct Executor<M: StateMachine> {
-    machine: M,
-    applied: Index,
-    time: u64,
-    /// How often the machine holds an entry: one that changes several keys is held for each.
-    live: BTreeMap<Index, u32>,
-    timers: BTreeMap<(u64, TimerId), Vec<u8>>,
-    due_by_id: BTreeMap<TimerId, u64>,
+    pub(super) machine: M,
+    pub(super) applied: Index,
+    /// The term of the entry there.
+    pub(super) term: Term,
+    pub(super) time: u64,
+    pub(super) live: Live,
+    /// Held entries that are no longer, of the entry being applied.
+    released: Vec<Index>,
+    /// How the held entries were applied, if that is what the machine is rebuilt from.
+    pub(super) origins: OrdMap<Index, Origin>,
+    /// The machine is frozen, not rebuilt.
+    freezes: bool,
+    pub(super) timers: Timers,
+    pub(super) due_by_id: BTreeMap<TimerId, u64>,
     /// What the entry being applied has published, by session.
     published: BTreeMap<SessionId, Vec<Vec<u8>>>,
-    digest: u32,
-    digests: VecDeque<(Index, u32)>,
-    context: Context<M::Event>,
+    pub(super) digest: u32,
+    pub(super) digests: VecDeque<(Index, u32)>,
+    pub(super) context: Context<M::Event>,
 }
 
 const CONFIG: bincode::config::Configuration = bincode::config::standard();
@@ -143,11 +158,15 @@ impl<M: StateMachine> Executor<M> {
     /// An executor that has applied nothing.
     pub fn new(machine: M) -> Self {
         Self {
+            freezes: machine.freeze().is_some(),
             machine,
             applied: 0,
+            term: 0,
             time: 0,
-            live: BTreeMap::new(),
-            timers: BTreeMap::new(),
+            live: Live::default(),
+            released: Vec::new(),
+            origins: OrdMap::new(),
+            timers: Timers::new(),
             due_by_id: BTreeMap::new(),
             published: BTreeMap::new(),
             digest: 0,
@@ -178,7 +197,18 @@ impl<M: StateMachine> Executor<M> {
 
     /// How many entries from `first` to `last` the machine holds.
     pub fn live_between(&self, first: Index, last: Index) -> usize {
-        if first > last { 0 } else { self.live.range(first..=last).count() }
+        self.live.between(first, last)
+    }
+
+    /// Whether the machine holds this entry.
+    pub fn is_live(&self, index: Index) -> bool {
+        self.live.has(index)
+    }
+
+    /// The entries that the machine holds, in order: after a start or an install, all others through the applied index are
+    /// released.
+    pub fn live_indexes(&self) -> impl Iterator<Item = Index> + '_ {
+        self.live.indexes()
     }
 
     /// From now on, keep account of the topics that are touched (or no longer).
@@ -226,7 +256,7 @@ impl<M: StateMachine> Executor<M> {
 
     /// When the next timer is due, in log time.
     pub fn next_due(&self) -> Option<u64> {
-        self.timers.keys().next().map(|&(due, _)| due)
+        self.timers.get_min().map(|&((due, _), _)| due)
     }
 
     /// Applies the next entry.
@@ -260,12 +290,15 @@ impl<M: StateMachine> Executor<M> {
             Kind::Tick => Vec::new(),
         };
         self.applied = entry.index;
+        self.term = entry.term;
         self.time = time;
         self.fire();
         self.context.sessions.keys.expire(time);
         self.publish(entry.index);
         self.extend_digest(&answers);
-        Ok(Applied { index: entry.index, term: entry.term, answers })
+        let mut released = std::mem::take(&mut self.released);
+        released.retain(|&index| index != entry.index);
+        Ok(Applied { index: entry.index, term: entry.term, answers, held: self.live.has(entry.index), released })
     }
 
     fn answer(entry: &EntryRef<'_>, event_index: Option<Index>, outcome: Outcome) -> Answer {
@@ -276,7 +309,11 @@ impl<M: StateMachine> Executor<M> {
     fn operate(&mut self, session: SessionId, time: u64, operation: &[u8]) -> Outcome {
         let Some(operation) = decode_operation::<M::Command>(operation) else { return Outcome::Malformed };
         let commit = Commit { index: self.context.index(), time, session, operation };
+        let next_timer = self.context.next_timer;
         let output = self.machine.apply(commit, &mut self.context);
+        if !self.freezes && !self.context.held.is_empty() {
+            self.origins.insert(self.context.index(), Origin { time, session, next_timer });
+        }
         self.settle();
         Outcome::Output(encode_operation(&output))
     }
@@ -419,10 +456,11 @@ impl<M: StateMachine> Executor<M> {
     /// Fires what is due. A timer that a fired one sets for now or earlier fires with it; their number is bounded by
     /// what the machine schedules.
     fn fire(&mut self) {
-        while let Some((&(due, id), _)) = self.timers.first_key_value()
+        while let Some(&((due, id), ref data)) = self.timers.get_min()
             && due <= self.time
         {
-            let data = self.timers.remove(&(due, id)).unwrap_or_default();
+            let data = data.to_vec();
+            self.timers.remove(&(due, id));
             self.due_by_id.remove(&id);
             self.machine.timer(Timer { id, due, data }, &mut self.context);
             self.settle();
@@ -440,21 +478,21 @@ impl<M: StateMachine> Executor<M> {
         };
         for index in held.drain(..) {
             note(b'h', index);
-            *self.live.entry(index).or_default() += 1;
+            self.live.hold(index);
+            let known = self.freezes || self.origins.contains_key(&index);
+            assert!(known, "a machine that cannot be frozen held entry {index} outside of `apply`");
         }
         for index in released.drain(..) {
             note(b'r', index);
-            if let Some(holds) = self.live.get_mut(&index) {
-                *holds -= 1;
-                if *holds == 0 {
-                    self.live.remove(&index);
-                }
+            if self.live.release(index) {
+                self.released.push(index);
+                self.origins.remove(&index);
             }
         }
         for timer in scheduled.drain(..) {
             note(b's', timer.due);
             self.due_by_id.insert(timer.id, timer.due);
-            self.timers.insert((timer.due, timer.id), timer.data);
+            self.timers.insert((timer.due, timer.id), timer.data.into());
         }
         for id in cancelled.drain(..) {
             note(b'c', id);

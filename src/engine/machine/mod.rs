@@ -2,13 +2,17 @@
 
 mod commit;
 mod executor;
+mod frozen;
+mod live;
+pub mod replay;
 mod snapshot;
 
 pub use commit::{Commit, CompactionMode, Context, Held, Timer, TimerId, Topic};
 pub use executor::{
     Applied, ApplyError, Ask, Executor, decode_operation, decode_output, decode_query_output, encode_operation,
 };
-pub use snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter};
+pub use frozen::FrozenExecutor;
+pub use snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter, operation};
 
 pub use super::sessions::Outcome;
 pub use super::types::SessionId;
@@ -20,9 +24,25 @@ use serde::{Serialize, de::DeserializeOwned};
 /// must be *deterministic*: a function of the state and the [`Commit`], never of a clock, a random number, a hash map's
 /// order or a local setting. An operation that fails is an [`Output`](Self::Output) like any other.
 ///
+/// # The log and the state
+/// The log drops entries once a snapshot is durable, except those that the machine *holds* ([`Context::hold`]): those stay
+/// until it releases them. A machine with [`freeze`](Self::freeze) writes its state into the snapshot, and may write a
+/// reference to a held entry where the state is just what that entry carries.
+///
+/// A machine without `freeze` is its held entries: it is rebuilt by applying them again, in order, each at its own log time,
+/// to a machine as it was at first. Their answers, events and timers were settled the first time, and have no effect. So it
+/// owes more than determinism, namely that **its state is a function of the entries that it holds, in their order**:
+/// - What an entry does must not depend on an entry that was released, nor on one that was never held. (A counter that holds only the
+///   latest increment breaks this; a conditional write breaks it unless what it does, once done, is done without the condition.)
+/// - It holds in `apply` only. What a timer or the end of a session changes, it changes by releasing entries, and by
+///   what is undone when those entries are gone.
+/// - `apply` must not ask whether a session is open.
+///
+/// [`replay`] finds machines that break these rules.
+///
 /// # Panics
 /// A panic in any of these methods stops the server; it does not leave a half-applied state behind, since state is
-/// rebuilt from the log.
+/// rebuilt from snapshot and log.
 pub trait StateMachine: Send + 'static {
     /// What changes the state. It is written to the log with serde and bincode: only ever add variants at the end.
     type Command: Serialize + DeserializeOwned + Send;
@@ -59,16 +79,26 @@ pub trait StateMachine: Send + 'static {
     /// A session ended, in whatever way.
     fn close(&mut self, _session: SessionId, _context: &mut Context<Self::Event>) {}
 
-    /// A frozen copy of the whole state, cheap to take, to be written in the background. `None`: this machine is
-    /// rebuilt from its live entries.
+    /// A frozen copy of the whole state, to be written in the background. It is asked for between two entries, which wait
+    /// for it: it must be cheap (persistent maps are). `None`, and then always: this machine is rebuilt from the entries that
+    /// it holds.
     fn freeze(&self) -> Option<Box<dyn Frozen>> {
         None
+    }
+
+    /// Back to the state in which it was first: asked of a machine without [`freeze`](Self::freeze) when a snapshot takes the
+    /// place of what it has applied.
+    ///
+    /// # Errors
+    /// If it cannot do that: the server stops, and is rebuilt at its next start.
+    fn clear(&mut self) -> Result<(), SnapshotError> {
+        Err(SnapshotError::NotSupported)
     }
 
     /// Replaces the state by that of a snapshot.
     ///
     /// # Errors
-    /// If the snapshot is not one of this machine's.
+    /// If the snapshot is not one of this machine's. The state may be anything then: the server stops.
     fn install(&mut self, _reader: &mut SnapshotReader<'_>) -> Result<(), SnapshotError> {
         Err(SnapshotError::NotSupported)
     }

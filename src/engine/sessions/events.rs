@@ -1,9 +1,11 @@
 //! The events of one session, kept until they are acknowledged.
 
 use super::entries::Limits;
+use crate::engine::entry::{DecodeError, Decoder, Encoder};
 use crate::engine::types::Index;
 use bincode::{Decode, Encode};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// All events of a session at one index.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -25,7 +27,8 @@ impl Batch {
 /// Invariant: `acknowledged <= last`, and the batches are just those above `acknowledged`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Events {
-    batches: VecDeque<Batch>,
+    /// Shared, so that a session that is frozen for a snapshot is cheap to copy.
+    batches: VecDeque<Arc<Batch>>,
     last: Index,
     acknowledged: Index,
     queued: u64,
@@ -42,6 +45,20 @@ impl Events {
         self.acknowledged
     }
 
+    /// All that is to be kept of them.
+    pub(super) fn save(&self, to: &mut Encoder) {
+        to.put(&(self.last, self.acknowledged));
+        to.put_all(self.batches.iter().map(AsRef::as_ref));
+    }
+
+    pub(super) fn load(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let (last, acknowledged) = from.take()?;
+        let batches: VecDeque<Arc<Batch>> = from.take_all(Arc::new)?;
+        let queued = batches.iter().map(|batch| batch.events.len() as u64).sum();
+        let bytes = batches.iter().map(|batch| batch.bytes()).sum();
+        Ok(Self { batches, last, acknowledged, queued, bytes })
+    }
+
     /// Events that are not acknowledged.
     pub(crate) fn queued(&self) -> u64 {
         self.queued
@@ -56,7 +73,7 @@ impl Events {
             return false;
         }
         (self.queued, self.bytes, self.last) = (queued, bytes, index);
-        self.batches.push_back(batch);
+        self.batches.push_back(Arc::new(batch));
         true
     }
 
@@ -83,10 +100,24 @@ impl Events {
     }
 
     #[cfg(feature = "planted-bugs")]
+    pub(super) fn forget_queued(&mut self) {
+        (self.queued, self.bytes) = (0, 0);
+        self.batches.clear();
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn forget_last(&mut self) {
+        if self.batches.is_empty() {
+            (self.last, self.acknowledged) = (0, 0);
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
     pub(super) fn break_pointer(&mut self) {
         if let Some(batch) = self.batches.back_mut()
             && batch.previous != 0
         {
+            let batch = Arc::make_mut(batch);
             batch.previous = batch.index - 1;
         }
     }
@@ -102,7 +133,7 @@ impl Events {
                 break;
             }
             left = left.saturating_sub(size);
-            found.push(batch.clone());
+            found.push(Batch::clone(batch));
         }
         found
     }

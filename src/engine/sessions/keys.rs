@@ -3,14 +3,20 @@
 use super::SessionError;
 use super::outcome::Answer;
 use super::session::Admission;
-use std::collections::{BTreeMap, VecDeque};
+use crate::engine::entry::{DecodeError, Decoder, Encoder};
+use bincode::{Decode, Encode};
+use imbl::OrdMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// How long an answer is kept, in milliseconds of log time. Part of the replicated state.
 const KEPT_MS: u64 = 10 * 60 * 1000;
 
-#[derive(Debug)]
+#[derive(Debug, Encode, Decode)]
 struct Kept {
     hash: u64,
+    /// When it is forgotten, in log time.
+    end: u64,
     answer: Answer,
 }
 
@@ -18,9 +24,9 @@ struct Kept {
 /// there are too many.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
-    by_key: BTreeMap<String, Kept>,
+    by_key: OrdMap<Arc<str>, Arc<Kept>>,
     /// In the order in which they end.
-    order: VecDeque<(u64, String)>,
+    order: VecDeque<(u64, Arc<str>)>,
     bytes: u64,
 }
 
@@ -45,8 +51,24 @@ impl Keys {
 
     pub(crate) fn keep(&mut self, key: String, hash: u64, time: u64, answer: Answer) {
         self.bytes += answer.outcome.bytes() + key.len() as u64;
-        self.order.push_back((time.saturating_add(KEPT_MS), key.clone()));
-        self.by_key.insert(key, Kept { hash, answer });
+        let (key, end): (Arc<str>, u64) = (key.into(), time.saturating_add(KEPT_MS));
+        self.order.push_back((end, Arc::clone(&key)));
+        self.by_key.insert(key, Arc::new(Kept { hash, end, answer }));
+    }
+
+    /// A copy, for a snapshot.
+    pub(super) fn freeze(&self) -> FrozenKeys {
+        FrozenKeys(self.by_key.clone())
+    }
+
+    pub(super) fn load(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let kept: Vec<(Arc<str>, Arc<Kept>)> =
+            from.take_all(|(key, kept): (String, Kept)| (key.into(), kept.into()))?;
+        let size = |(key, kept): &(Arc<str>, Arc<Kept>)| kept.answer.outcome.bytes() + key.len() as u64;
+        let bytes = kept.iter().map(size).sum();
+        let mut order: Vec<(u64, Arc<str>)> = kept.iter().map(|(key, kept)| (kept.end, Arc::clone(key))).collect();
+        order.sort_by_key(|&(end, _)| end);
+        Ok(Self { by_key: kept.into_iter().collect(), order: order.into(), bytes })
     }
 
     /// Drops what has ended.
@@ -54,11 +76,20 @@ impl Keys {
         while let Some((end, key)) = self.order.front()
             && *end <= time
         {
-            if let Some(kept) = self.by_key.remove(key) {
+            if let Some(kept) = self.by_key.remove(&**key) {
                 self.bytes -= kept.answer.outcome.bytes() + key.len() as u64;
             }
             self.order.pop_front();
         }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct FrozenKeys(OrdMap<Arc<str>, Arc<Kept>>);
+
+impl FrozenKeys {
+    pub(super) fn save(&self, to: &mut Encoder) {
+        to.put_all(self.0.iter().map(|(key, kept)| (&**key, &**kept)));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Client sessions, as every server has them: who is registered and until when, the answers to numbered commands, the
 //! events that are not acknowledged, and the answers to commands with an idempotency key.
 //!
-//! All of it is changed by applied entries only, so it is equal on all servers at an equal index, and comes back by
-//! replay. What a leader keeps besides, of entries that are not applied yet, is in `sequencing`.
+//! All of it is changed by applied entries only, so it is equal on all servers at an equal index. It is in each snapshot,
+//! whole. What a leader keeps besides, of entries that are not applied yet, is in `sequencing`.
 //!
 //! # Invariants
 //! - The id of a session is the index of the entry that registered it. Once ended, it is ended for ever.
@@ -25,8 +25,11 @@ pub use outcome::{Answer, EndReason, EventPage, Outcome, SessionError, SessionIn
 pub(crate) use session::{Admission, Session};
 
 use super::types::{Index, SessionId};
-use keys::Keys;
+use crate::engine::entry::{DecodeError, Decoder, Encoder};
+use imbl::OrdMap;
+use keys::{FrozenKeys, Keys};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Sessions whose end is remembered with its reason. Part of the replicated state: never change it without a new feature
 /// level.
@@ -35,7 +38,7 @@ const ENDED: usize = 4096;
 /// All sessions.
 #[derive(Debug, Default)]
 pub struct Sessions {
-    open: BTreeMap<SessionId, Session>,
+    open: OrdMap<SessionId, Arc<Session>>,
     by_deadline: BTreeSet<(u64, SessionId)>,
     /// Those that left too many events unacknowledged.
     full: BTreeSet<SessionId>,
@@ -68,11 +71,11 @@ impl Sessions {
     }
 
     pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
-        self.open.get(&id)
+        self.open.get(&id).map(AsRef::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
-        self.open.get_mut(&id)
+        self.open.get_mut(&id).map(Arc::make_mut)
     }
 
     /// Why this session is not open, said by a server that has applied the log through `applied`.
@@ -110,12 +113,12 @@ impl Sessions {
         let session = Session::new(index, time, register);
         let timeout_ms = session.timeout_ms;
         self.by_deadline.insert((session.deadline(), index));
-        self.open.insert(index, session);
+        self.open.insert(index, Arc::new(session));
         Outcome::Registered { session: index, timeout_ms }
     }
 
     fn touch(&mut self, id: SessionId, index: Index, time: u64) {
-        let Some(session) = self.open.get_mut(&id) else { return };
+        let Some(session) = self.open.get_mut(&id).map(Arc::make_mut) else { return };
         self.by_deadline.remove(&(session.deadline(), id));
         (session.kept_at, session.kept_by) = (time, index);
         self.by_deadline.insert((session.deadline(), id));
@@ -136,7 +139,7 @@ impl Sessions {
         if item.alive {
             self.touch(item.session, index, time);
         }
-        let Some(session) = self.open.get_mut(&item.session) else { unreachable!("it is open") };
+        let Some(session) = self.get_mut(item.session) else { unreachable!("it is open") };
         session.acknowledge(item.sequence);
         session.events.acknowledge(item.event_index);
         if item.server != 0 {
@@ -167,7 +170,7 @@ impl Sessions {
 
     /// Queues a batch of events. Returns whether the session is there to get it.
     pub(crate) fn publish(&mut self, id: SessionId, index: Index, events: Vec<Vec<u8>>) -> bool {
-        let Some(session) = self.open.get_mut(&id) else { return false };
+        let Some(session) = self.open.get_mut(&id).map(Arc::make_mut) else { return false };
         if self.full.contains(&id) {
             return false;
         }
@@ -180,16 +183,39 @@ impl Sessions {
 
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn trim(&mut self, id: SessionId) {
-        if let Some(session) = self.open.get_mut(&id) {
+        if let Some(session) = self.get_mut(id) {
             session.events.trim(4);
         }
     }
 
     #[cfg(feature = "planted-bugs")]
     pub(crate) fn break_pointer(&mut self, id: SessionId) {
-        if let Some(session) = self.open.get_mut(&id) {
+        if let Some(session) = self.get_mut(id) {
             session.events.break_pointer();
         }
+    }
+
+    /// A copy, for a snapshot. What it shares with these is copied when these change.
+    pub(crate) fn freeze(&self) -> FrozenSessions {
+        FrozenSessions {
+            open: self.open.clone(),
+            full: self.full.iter().copied().collect(),
+            ended: self.ended.iter().map(|(&id, &reason)| (id, reason)).collect(),
+            keys: self.keys.freeze(),
+        }
+    }
+
+    pub(crate) fn load(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let count: u64 = from.take()?;
+        let mut open = OrdMap::new();
+        for _ in 0..count {
+            open.insert(from.take()?, Arc::new(Session::load(from)?));
+        }
+        let full: BTreeSet<SessionId> = from.take_all(|id: SessionId| id)?;
+        let ended = from.take_all(|ended: (SessionId, EndReason)| ended)?;
+        let keys = Keys::load(from)?;
+        let by_deadline = open.iter().map(|(&id, session): (_, &Arc<Session>)| (session.deadline(), id)).collect();
+        Ok(Self { open, by_deadline, full, ended, keys })
     }
 
     /// What there is to see of a session.
@@ -229,5 +255,46 @@ impl Sessions {
             timeout_ms: session.timeout_ms,
             poll: session.poll,
         })
+    }
+}
+
+/// All sessions as they were when a snapshot was taken.
+#[derive(Debug)]
+pub(crate) struct FrozenSessions {
+    open: OrdMap<SessionId, Arc<Session>>,
+    full: Vec<SessionId>,
+    ended: Vec<(SessionId, EndReason)>,
+    keys: FrozenKeys,
+}
+
+impl FrozenSessions {
+    pub(crate) fn save(&self, to: &mut Encoder) {
+        to.put(&(self.open.len() as u64));
+        for (id, session) in &self.open {
+            to.put(id);
+            session.save(to);
+        }
+        to.put_all(self.full.iter());
+        to.put_all(self.ended.iter());
+        self.keys.save(to);
+    }
+
+    /// Leaves something out that belongs there.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn plant(&mut self, bug: crate::engine::Bug) {
+        use crate::engine::Bug;
+        if bug == Bug::SnapshotWithoutKeys {
+            self.keys = Keys::default().freeze();
+        }
+        let ids: Vec<SessionId> = self.open.keys().copied().collect();
+        for id in ids {
+            let Some(session) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
+            match bug {
+                Bug::SnapshotWithoutAnswers => session.forget_answers(),
+                Bug::SnapshotWithoutEvents => session.events.forget_queued(),
+                Bug::SnapshotForgetsBackPointer => session.events.forget_last(),
+                _ => {}
+            }
+        }
     }
 }

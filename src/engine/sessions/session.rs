@@ -3,8 +3,11 @@
 use super::entries::{Limits, Register};
 use super::events::Events;
 use super::outcome::{Answer, SessionError, SessionInfo};
+use crate::engine::entry::{DecodeError, Decoder, Encoder};
 use crate::engine::types::{Index, ServerId, SessionId};
+use bincode::{Decode, Encode};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Whether a numbered command is to be applied.
 #[derive(Debug)]
@@ -18,13 +21,14 @@ pub(crate) enum Admission {
 }
 
 /// The answer to a command, and what the command was.
-#[derive(Debug)]
+#[derive(Debug, Encode, Decode)]
 struct Kept {
     hash: u64,
     answer: Answer,
 }
 
-#[derive(Debug)]
+/// Cheap to copy: what it keeps is shared.
+#[derive(Clone, Debug)]
 pub(crate) struct Session {
     name: String,
     pub(super) timeout_ms: u64,
@@ -39,7 +43,7 @@ pub(crate) struct Session {
     sequence: u64,
     acknowledged: u64,
     /// The first is the answer to `acknowledged + 1`.
-    answers: VecDeque<Kept>,
+    answers: VecDeque<Arc<Kept>>,
     answer_bytes: u64,
     pub(super) events: Events,
 }
@@ -101,7 +105,7 @@ impl Session {
         assert_eq!(sequence, self.sequence + 1, "commands of a session are applied in order");
         self.sequence = sequence;
         self.answer_bytes += answer.outcome.bytes();
-        self.answers.push_back(Kept { hash, answer });
+        self.answers.push_back(Arc::new(Kept { hash, answer }));
         if planted {
             self.acknowledge(self.sequence.saturating_sub(2));
         }
@@ -115,6 +119,48 @@ impl Session {
                 self.answer_bytes -= kept.answer.outcome.bytes();
             }
         }
+    }
+
+    /// All of it.
+    pub(super) fn save(&self, to: &mut Encoder) {
+        to.put(&self.name);
+        to.put(&(self.timeout_ms, self.limits, self.kept_at, self.kept_by, self.server, self.poll));
+        to.put(&(self.sequence, self.acknowledged));
+        to.put_all(self.answers.iter().map(AsRef::as_ref));
+        self.events.save(to);
+    }
+
+    pub(super) fn load(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let name = from.take()?;
+        let (timeout_ms, limits, kept_at, kept_by, server, poll) = from.take()?;
+        let (sequence, acknowledged) = from.take()?;
+        let answers: VecDeque<Arc<Kept>> = from.take_all(Arc::new)?;
+        let answer_bytes = answers.iter().map(|kept| kept.answer.outcome.bytes()).sum();
+        let events = Events::load(from)?;
+        let (sequence, acknowledged): (u64, u64) = (sequence, acknowledged);
+        if sequence.checked_sub(acknowledged) != Some(answers.len() as u64) {
+            return Err(DecodeError::new("a session's answers are not those above the acknowledged one"));
+        }
+        Ok(Self {
+            name,
+            timeout_ms,
+            limits,
+            kept_at,
+            kept_by,
+            server,
+            poll,
+            sequence,
+            acknowledged,
+            answers,
+            answer_bytes,
+            events,
+        })
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn forget_answers(&mut self) {
+        (self.sequence, self.acknowledged, self.answer_bytes) = (self.sequence, self.sequence, 0);
+        self.answers.clear();
     }
 
     pub(super) fn info(&self, session: SessionId) -> SessionInfo {

@@ -1,4 +1,5 @@
 mod sessions;
+mod snapshot;
 
 use super::*;
 use crate::engine::Kind;
@@ -9,6 +10,13 @@ use copycat_storage::EntryRef;
 fn key(name: &[u8]) -> Topic {
     Topic::Machine([b"k", name].concat())
 }
+
+/// Values so large that they stay in the log.
+const LARGE: [&str; 3] = [
+    "one, more than sixty-four bytes of it, so that a snapshot refers to its entry",
+    "two, more than sixty-four bytes of it, so that a snapshot refers to its entry",
+    "three, more than sixty-four bytes of it, so that a snapshot refers to its entry",
+];
 
 /// Its log time stands still unless it is moved.
 struct Machine(Executor<Store>, u64);
@@ -187,7 +195,7 @@ fn deeper_levels_are_folded_into_one_item_each() {
 fn a_prefix_is_removed_at_once_and_in_bounds() {
     let mut m = Machine::new();
     for key in ["a/1", "a/2", "a/3", "b"] {
-        m.put(key, "v", Condition::Always);
+        m.put(key, LARGE[0], Condition::Always);
     }
     let remove =
         |m: &mut Machine, prefix: &str, limit| m.apply(&Command::DeletePrefix { prefix: prefix.into(), limit });
@@ -211,18 +219,18 @@ fn get(key: &str) -> Operation {
 fn a_transaction_does_one_list_or_the_other_and_sees_its_own_writes() {
     use Predicate as P;
     let mut m = Machine::new();
-    m.put("a", "1", Condition::Always);
+    m.put("a", LARGE[0], Condition::Always);
     let key = || b"a".to_vec();
-    let swap = || P::Value { key: key(), value: b"1".to_vec() };
-    let then = vec![put("a", "2"), get("a"), put("b", "x"), Operation::Delete { key: b"zz".to_vec() }];
+    let swap = || P::Value { key: key(), value: LARGE[0].into() };
+    let then = vec![put("a", LARGE[1]), get("a"), put("b", LARGE[1]), Operation::Delete { key: b"zz".to_vec() }];
     let Output::Transaction { succeeded: true, results } = m.transaction(swap(), then, vec![]) else {
-        panic!("the value is 1");
+        panic!("the value is the first");
     };
     assert_eq!(results[0], OperationOutput::Put { created: false });
-    assert!(matches!(&results[1], OperationOutput::Value(Some(i)) if i.value == b"2" && i.version == 2));
+    assert!(matches!(&results[1], OperationOutput::Value(Some(i)) if i.value == LARGE[1].as_bytes() && i.version == 2));
     assert_eq!(results[2..], [OperationOutput::Put { created: true }, OperationOutput::Deleted { version: None }]);
     assert_eq!(m.0.live(), 1, "one entry holds both keys");
-    m.put("a", "3", Condition::Always);
+    m.put("a", LARGE[2], Condition::Always);
     assert_eq!(m.0.live(), 2, "and is held as long as one of them needs it");
     let otherwise = vec![Operation::Delete { key: b"b".to_vec() }];
     assert_eq!(
@@ -266,7 +274,7 @@ fn a_batch_goes_on_after_a_condition_that_does_not_hold() {
     let mut m = Machine::new();
     let put = |key: &str, condition| Command::Put {
         key: key.into(),
-        value: b"v".to_vec(),
+        value: LARGE[0].into(),
         content_type: String::new(),
         ttl_ms: 0,
         ephemeral: false,
@@ -297,15 +305,44 @@ fn touched_topics_are_told_to_those_who_listen() {
 }
 
 #[test]
-fn each_key_holds_its_last_put_and_nothing_else() {
+fn each_key_holds_its_last_put_if_that_is_large_and_nothing_else() {
     let mut m = Machine::new();
-    m.put("a", "1", Condition::Always);
-    m.put("b", "1", Condition::Always);
-    m.put("a", "2", Condition::Always);
-    m.put("a", "3", Condition::Absent);
-    assert_eq!(m.0.live(), 2);
+    m.put("a", LARGE[0], Condition::Always);
+    m.put("b", LARGE[0], Condition::Always);
+    m.put("a", LARGE[1], Condition::Always);
+    m.put("a", LARGE[2], Condition::Absent);
+    assert_eq!((m.0.live(), m.0.is_live(1), m.0.is_live(2), m.0.is_live(3)), (2, false, true, true));
+    assert_eq!((m.0.live_between(1, 2), m.0.live_between(2, 4), m.0.live_between(3, 2)), (1, 2, 0));
+    assert!(m.0.live_indexes().eq([2, 3]));
     m.delete("a", Condition::Always);
     assert_eq!(m.0.live(), 1);
+    m.put("b", &"x".repeat(INLINE), Condition::Always);
+    assert_eq!(m.0.live(), 0, "a small one is in the snapshot itself");
+    m.put("b", &"x".repeat(INLINE + 1), Condition::Always);
+    assert_eq!(m.0.live(), 1);
+}
+
+#[test]
+fn what_is_held_and_what_released_is_told_by_each_entry() {
+    let mut m = Machine::new();
+    let mut apply = |command: &Command| {
+        let (index, data) = (m.0.applied() + 1, encode_operation(command));
+        let (kind, mode) = (Kind::Command as u8, Store::mode(command) as u8);
+        let entry = EntryRef { index, term: 1, time: 1000, session: 0, sequence: 0, kind, mode, data: &data };
+        let applied = m.0.apply(entry).expect("a known kind");
+        (applied.held, applied.released)
+    };
+    let always = || Predicate::All(vec![]);
+    let transaction = |then| Command::Transaction { condition: always(), then, otherwise: vec![], max_bytes: 1000 };
+    assert_eq!(apply(&transaction(vec![put("a", LARGE[0]), put("b", LARGE[1])])), (true, vec![]));
+    assert_eq!(apply(&transaction(vec![put("a", LARGE[0])])), (true, vec![]), "b still needs the first");
+    assert_eq!(
+        apply(&transaction(vec![put("b", LARGE[0]), put("b", "small")])),
+        (false, vec![1]),
+        "itself it is not told of"
+    );
+    let all = Command::DeletePrefix { prefix: vec![], limit: 9 };
+    assert_eq!(apply(&all), (false, vec![2]));
 }
 
 #[test]
@@ -338,10 +375,10 @@ fn a_key_with_a_ttl_is_gone_when_its_time_is_over() {
     m.pass(1);
     assert!(m.get("b").is_none() && m.get("a").is_some());
     assert_eq!(m.changed("b"), 4, "removed by the entry that moved time there");
-    assert_eq!((m.0.live(), m.0.next_due()), (1, Some(1500)));
+    assert_eq!(m.0.next_due(), Some(1500));
     m.0.listen(true);
     m.pass(10_000);
-    assert_eq!((m.0.machine().len(), m.0.live(), m.0.next_due()), (0, 0, None));
+    assert_eq!((m.0.machine().len(), m.0.next_due()), (0, None));
     assert_eq!(m.0.take_touched(), [key(b"a")], "who waits for it is told");
 }
 
@@ -377,4 +414,20 @@ fn a_ttl_within_a_transaction_counts_too() {
     assert!(m.get("a").is_some());
     m.pass(100);
     assert!(m.get("a").is_none());
+}
+
+#[test]
+fn a_command_of_several_parts_is_dropped_as_late_as_the_last_of_them() {
+    use CompactionMode as M;
+    let put = |ttl_ms| Operation::Put { key: b"a".to_vec(), value: vec![], content_type: String::new(), ttl_ms };
+    let delete = || Operation::Delete { key: b"a".to_vec() };
+    let transaction =
+        |then, otherwise| Command::Transaction { condition: Predicate::All(vec![]), then, otherwise, max_bytes: 0 };
+    assert_eq!(Store::mode(&transaction(vec![put(0), put(5)], vec![])), M::Expiring);
+    assert_eq!(Store::mode(&transaction(vec![put(5)], vec![delete()])), M::Tombstone);
+    assert_eq!(Store::mode(&transaction(vec![], vec![])), M::Release);
+    let batch = Command::Batch(vec![Command::Unwatch { watch: 1 }, transaction(vec![put(5)], vec![])]);
+    assert_eq!(Store::mode(&batch), M::Expiring);
+    assert_eq!(Store::mode(&Command::Batch(vec![Command::Unwatch { watch: 1 }])), M::Snapshot);
+    assert_eq!(Store::mode(&Command::Guarded { lock: vec![], token: 1, command: Box::new(batch) }), M::Expiring);
 }

@@ -5,7 +5,7 @@ use crate::engine::encode;
 use crate::engine::sessions::{EndReason, KeepAlive, Keyed, Limits, Register, SessionError, Unregister};
 
 impl Machine {
-    fn session(&mut self) -> SessionId {
+    pub(super) fn session(&mut self) -> SessionId {
         let limits = Limits { events: 1000, event_bytes: 1 << 20 };
         let register = Register { timeout_ms: 1_000_000, name: String::new(), key: None, limits };
         match self.entry(Kind::Register, 0, &encode(&register)) {

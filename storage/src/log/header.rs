@@ -3,8 +3,8 @@
 //! | at | size | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `CCATSEG1` |
-//! | 8 | 2 | format version |
-//! | 10 | 2 | flags: bit 0 sealed |
+//! | 8 | 2 | format version: 2 when bit 1 or 2 of the flags or a version above 1 is used, else 1 |
+//! | 10 | 2 | flags: bit 0 sealed, bit 1 installed, bit 2 with holes |
 //! | 12 | 4 | CRC32C of the 64 bytes, with this field 0 |
 //! | 16 | 4 | id |
 //! | 20 | 4 | version |
@@ -14,7 +14,7 @@
 //! | 40 | 8 | mark: unsealed, an index known flushed; sealed, the last index |
 //! | 48 | 8 | created, ms |
 //! | 56 | 4 | id of the segment that holds entry `first - 1`; 0 = none |
-//! | 60 | 4 | how many entries that segment holds below `first` |
+//! | 60 | 4 | how many indexes that segment has below `first`; of no meaning after a settled one |
 //!
 //! It lies in the file's first sector, so the disk holds an old header or a new one, never a mix.
 
@@ -23,18 +23,26 @@ use crate::error::{Corrupt, OpenError};
 
 /// Bytes of a segment's header.
 pub(crate) const HEADER: usize = 64;
-/// The format version written here.
-pub(crate) const FORMAT: u16 = 1;
+/// The highest format version known here.
+pub(crate) const FORMAT: u16 = 2;
+/// What is written when nothing in the file needs a later one.
+const PLAIN: u16 = 1;
 /// The version of a segment that no compaction has rewritten.
 pub(crate) const VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"CCATSEG1";
 const SEALED: u16 = 1;
+const INSTALLED: u16 = 2;
+const SPARSE: u16 = 4;
 
 /// A decoded header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) sealed: bool,
+    /// Came with a snapshot from another server: counts only if the own snapshot says so.
+    pub(crate) installed: bool,
+    /// Some indexes from `first` to the last have no entry, and the table at the end says which.
+    pub(crate) sparse: bool,
     pub(crate) id: u32,
     pub(crate) version: u32,
     pub(crate) size: u32,
@@ -49,9 +57,15 @@ pub(crate) struct SegmentHeader {
 impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; HEADER] {
         let mut out = [0; HEADER];
-        let flags = if self.sealed { SEALED } else { 0 };
+        let mut flags = 0;
+        for (set, flag) in [(self.sealed, SEALED), (self.installed, INSTALLED), (self.sparse, SPARSE)] {
+            if set {
+                flags |= flag;
+            }
+        }
+        let format = if self.settled() || self.sparse { FORMAT } else { PLAIN };
         put(&mut out, 0, MAGIC);
-        put(&mut out, 8, &FORMAT.to_le_bytes());
+        put(&mut out, 8, &format.to_le_bytes());
         put(&mut out, 10, &flags.to_le_bytes());
         put(&mut out, 16, &self.id.to_le_bytes());
         put(&mut out, 20, &self.version.to_le_bytes());
@@ -86,15 +100,13 @@ impl SegmentHeader {
         }
         let format = u16_at(raw, 8);
         let (id, version) = parse(name).ok_or_else(|| corrupt("not a segment's name"))?;
-        if format > FORMAT || version > VERSION {
-            return Err(OpenError::FutureFormat {
-                file: name.to_owned(),
-                found: format.max(FORMAT + 1),
-                known: FORMAT,
-            });
+        if format > FORMAT {
+            return Err(OpenError::FutureFormat { file: name.to_owned(), found: format, known: FORMAT });
         }
         let header = SegmentHeader {
             sealed: u16_at(raw, 10) & SEALED != 0,
+            installed: u16_at(raw, 10) & INSTALLED != 0,
+            sparse: u16_at(raw, 10) & SPARSE != 0,
             id: u32_at(raw, 16),
             version: u32_at(raw, 20),
             size: u32_at(raw, 24),
@@ -115,21 +127,47 @@ impl SegmentHeader {
             || (header.prev == 0) != (header.prev_count == 0)
             || header.prev >= header.id
             || header.first > 1 && header.prev == 0
+            || header.settled() && (!header.sealed || header.first == 0 || header.mark < header.first)
+            || header.sparse && !header.settled()
         {
             return Err(corrupt("the header contradicts itself"));
         }
         Ok(Some(header))
     }
 
-    /// The first index of the segment before this one.
+    /// The first index of the segment before this one, if that one is not settled.
     pub(crate) fn prev_first(&self) -> u64 {
         self.first - u64::from(self.prev_count)
+    }
+
+    /// Whether this file is a work of compaction or an install: it got its name, or the right to
+    /// count, only after all of it was durable. It takes the place of the version of its id before
+    /// it, and of those below that it was merged from: `prev` leads past them.
+    pub(crate) fn settled(&self) -> bool {
+        self.installed || self.version > VERSION
+    }
+
+    /// Whether `prev` is the segment that this one follows.
+    pub(crate) fn follows(&self, prev: &SegmentHeader) -> bool {
+        let fits =
+            if prev.settled() { prev.mark.checked_add(1) == Some(self.first) } else { self.prev_first() == prev.first };
+        self.prev == prev.id && fits
     }
 }
 
 /// The file name of a segment.
 pub(crate) fn name(id: u32, version: u32) -> String {
     format!("{id:010}-{version:04}.log")
+}
+
+/// The name of a segment while compaction writes it; without meaning after a crash.
+pub(crate) fn temporary(id: u32, version: u32) -> String {
+    format!("{id:010}-{version:04}.tmp")
+}
+
+/// Whether a file name is one of [`temporary`].
+pub(crate) fn is_temporary(file: &str) -> bool {
+    file.strip_suffix(".tmp").is_some_and(|stem| parse(&format!("{stem}.log")).is_some())
 }
 
 /// Id and version from a file name; `None` when it is not a segment's.
@@ -156,6 +194,8 @@ mod tests {
     fn any_flipped_bit_is_seen() {
         let header = SegmentHeader {
             sealed: false,
+            installed: false,
+            sparse: false,
             id: 3,
             version: 1,
             size: 4096,

@@ -7,27 +7,36 @@
 //! what else lies in the directory: that is why a truncation can be a mere roll to a new segment,
 //! with no flush, and still nothing that was replaced comes back (see `scan`).
 
+pub(crate) mod compaction;
 mod header;
+mod marks;
 mod open;
 mod scan;
 mod segment;
+mod settled;
+mod sparse;
 mod table;
+mod verify;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use compaction::{Bounds, Compacted, CompactionJob};
 pub use segment::SegmentInfo;
 
-pub(crate) use header::{SegmentHeader, parse};
+pub(crate) use header::{SegmentHeader, is_temporary, name as segment_name, parse};
 pub(crate) use open::{found, fresh};
-pub(crate) use scan::{inspect, inspect_alone, verify};
+pub(crate) use scan::{Floor, Part, inspect};
+pub(crate) use segment::{Segment, Source};
+pub(crate) use verify::{entry_at, inspect_alone, verify};
+pub(crate) use writer::{Contents, Writer};
 
-use crate::bytes::narrow;
 use crate::disk::{Disk, DiskFile};
 use crate::entry::{self, Entry, EntryRef};
 use crate::error::{AppendError, Corrupt};
 use crate::job::{PrepareJob, Prepared};
-use segment::{Segment, write_new_header};
+use segment::write_new_header;
 
 /// What new segments are made with.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +53,8 @@ impl Make {
     fn header(&self, id: u32) -> SegmentHeader {
         SegmentHeader {
             sealed: false,
+            installed: false,
+            sparse: false,
             id,
             version: header::VERSION,
             size: self.size,
@@ -96,6 +107,24 @@ pub(crate) struct Log<D: Disk> {
     acknowledged: u64,
     /// A flush failed.
     failed: Arc<AtomicBool>,
+    /// First and last id of the segments that an install brought; zeros when none did.
+    base: (u32, u32),
+    /// The highest index without an entry; 0 when there is none. At or below the snapshot.
+    hole: u64,
+    /// Rises with every install: work planned before one is about another log.
+    epoch: u32,
+}
+
+/// What is at an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// An entry.
+    Entry(EntryRef<'a>),
+    /// Nothing any more: it was committed, the snapshot covers it, and compaction has dropped it
+    /// (or it never came, because a snapshot came instead).
+    Hole,
+    /// Below the first or above the last index.
+    Outside,
 }
 
 impl<D: Disk> Log<D> {
@@ -145,6 +174,14 @@ impl<D: Disk> Log<D> {
     fn run_of(&self, index: u64) -> Option<(u64, u64)> {
         let after = self.runs.partition_point(|run| run.0 <= index);
         after.checked_sub(1).map(|i| self.runs[i])
+    }
+
+    pub(crate) fn lookup(&self, index: u64) -> Result<Lookup<'_>, Corrupt> {
+        match self.get(index)? {
+            Some(entry) => Ok(Lookup::Entry(entry)),
+            None if index >= self.first_index() && index <= self.last_index() => Ok(Lookup::Hole),
+            None => Ok(Lookup::Outside),
+        }
     }
 
     pub(crate) fn get(&self, index: u64) -> Result<Option<EntryRef<'_>>, Corrupt> {
@@ -257,7 +294,8 @@ impl<D: Disk> Log<D> {
         header.first = last + 1;
         header.mark = self.durable;
         (header.prev, header.prev_count) = match self.segments.last() {
-            Some(prev) => (prev.header.id, narrow(prev.count())),
+            // Of no meaning after a settled segment, which may have more indexes than fit.
+            Some(prev) => (prev.header.id, u32::try_from(prev.count()).unwrap_or(u32::MAX)),
             None => (0, 0),
         };
         header
@@ -291,7 +329,7 @@ impl<D: Disk> Log<D> {
             if segment.header.sealed || segment.tabled.is_some() {
                 continue;
             }
-            let runs = self.runs_between(segment.first(), segment.last);
+            let runs = compaction::runs_between(&self.runs, segment.first(), segment.last);
             self.segments[i].write_table(&runs);
         }
         let flushers = self.segments.iter_mut().filter_map(Segment::capture);
@@ -311,14 +349,6 @@ impl<D: Disk> Log<D> {
         if let Some(index) = self.in_flight.take() {
             self.acknowledged = self.acknowledged.max(index);
         }
-    }
-
-    fn runs_between(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
-        let from = self.runs.partition_point(|run| run.0 <= first) - 1;
-        let to = self.runs.partition_point(|run| run.0 <= last);
-        let mut runs = self.runs[from..to].to_vec();
-        runs[0].0 = first;
-        runs
     }
 
     /// The flush of the last capture succeeded.

@@ -41,6 +41,10 @@ pub(crate) fn found<D: Disk>(disk: &D, make: Make, plan: Plan<D::File>) -> Resul
                 let (end, runs) = (table.end, table.runs.clone());
                 (Places::Table(table), end, runs)
             }
+            Content::Sparse(table) => {
+                let (end, runs) = (table.end, table.runs.clone());
+                (Places::Sparse(table), end, runs)
+            }
             Content::Walked(walk) => {
                 // A killed process leaves pages that only the system's memory has.
                 file.flusher(0..file.len()).run().map_err(|source| OpenError::io("flush", &name, source))?;
@@ -57,7 +61,7 @@ pub(crate) fn found<D: Disk>(disk: &D, make: Make, plan: Plan<D::File>) -> Resul
     }
     disk.sync_dir().map_err(|source| OpenError::directory("sync", source))?;
     remove(disk, &plan.dead)?;
-    Ok(log(disk, make, segments, runs, plan.next_id))
+    Ok(log(disk, make, segments, runs, plan.next_id, plan.base))
 }
 
 /// Starts a log at index 1, durably.
@@ -75,7 +79,7 @@ pub(crate) fn fresh<D: Disk>(disk: &D, make: Make, plan: &Plan<D::File>) -> Resu
     let end = crate::bytes::narrow(header::HEADER);
     let segment = Segment::found(file, header, 0, end, places, 0);
     let next_id = plan.next_id.saturating_add(1);
-    Ok(log(disk, make, vec![segment], Vec::new(), next_id))
+    Ok(log(disk, make, vec![segment], Vec::new(), next_id, (0, 0)))
 }
 
 fn remove<D: Disk>(disk: &D, names: &[String]) -> Result<(), OpenError> {
@@ -88,7 +92,15 @@ fn remove<D: Disk>(disk: &D, names: &[String]) -> Result<(), OpenError> {
     disk.sync_dir().map_err(|source| OpenError::directory("sync", source))
 }
 
-fn log<D: Disk>(disk: &D, make: Make, segments: Vec<Segment<D::File>>, runs: Vec<(u64, u64)>, next_id: u32) -> Log<D> {
+fn log<D: Disk>(
+    disk: &D,
+    make: Make,
+    segments: Vec<Segment<D::File>>,
+    runs: Vec<(u64, u64)>,
+    next_id: u32,
+    base: (u32, u32),
+) -> Log<D> {
+    let hole = segments.iter().filter_map(Segment::hole).max().unwrap_or(0);
     let active = segments.last().expect("a log has a segment");
     let (durable, prepare_at) = (active.last, active.header.size / 2);
     Log {
@@ -106,5 +118,8 @@ fn log<D: Disk>(disk: &D, make: Make, segments: Vec<Segment<D::File>>, runs: Vec
         in_flight: None,
         acknowledged: 0,
         failed: Arc::new(AtomicBool::new(false)),
+        base,
+        hole,
+        epoch: 0,
     }
 }

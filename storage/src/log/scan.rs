@@ -32,6 +32,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::entry::{self, Bad};
 use crate::error::{Corrupt, OpenError};
 use crate::log::header::{self, SegmentHeader};
+use crate::log::sparse::Sparse;
 use crate::log::table::Table;
 
 /// A segment file with a valid header.
@@ -42,12 +43,12 @@ pub(crate) struct File<F> {
 }
 
 impl<F: DiskFile> File<F> {
-    fn corrupt(&self, offset: u32, index: u64, reason: &'static str) -> OpenError {
+    pub(crate) fn corrupt(&self, offset: u32, index: u64, reason: &'static str) -> OpenError {
         OpenError::Corrupt(Corrupt { file: self.name.clone(), offset: u64::from(offset), index, reason })
     }
 
     /// The highest mark in this file's header and entries from `from` on.
-    fn marks(&self, from: u32) -> u64 {
+    pub(crate) fn marks(&self, from: u32) -> u64 {
         let found = entry::highest_mark(self.file.bytes(), from, self.header.salt);
         found.max(self.header.mark)
     }
@@ -69,7 +70,7 @@ pub(crate) struct Walk {
 }
 
 /// Reads and checks the entries of a segment from its first, until index `to` or a bad place.
-fn walk(bytes: &[u8], header: &SegmentHeader, to: u64) -> Walk {
+pub(crate) fn walk(bytes: &[u8], header: &SegmentHeader, to: u64) -> Walk {
     let mut walk = Walk { end: narrow(header::HEADER), ..Walk::default() };
     let mut index = header.first;
     while index <= to {
@@ -100,6 +101,8 @@ fn walk(bytes: &[u8], header: &SegmentHeader, to: u64) -> Walk {
 pub(crate) enum Content {
     /// From its table; entries are checked when they are read.
     Sealed(Table),
+    /// The same, of a segment with holes.
+    Sparse(Sparse),
     /// By walking over all its entries.
     Walked(Walk),
 }
@@ -110,6 +113,16 @@ pub(crate) struct Part<F> {
     /// The last index that is in the log; `first - 1` when there is none.
     pub(crate) last: u64,
     pub(crate) content: Content,
+}
+
+impl<F> Part<F> {
+    /// Indexes of it that have no entry.
+    pub(crate) fn holes(&self) -> u64 {
+        match &self.content {
+            Content::Sparse(table) => self.last + 1 - self.file.header.first - u64::from(table.count),
+            Content::Sealed(_) | Content::Walked(_) => 0,
+        }
+    }
 }
 
 /// What an open has to do.
@@ -126,11 +139,24 @@ pub(crate) struct Plan<F> {
     pub(crate) dead: Vec<String>,
     /// An id no file has or had.
     pub(crate) next_id: u32,
+    /// First and last id of the segments that the snapshot says were installed.
+    pub(crate) base: (u32, u32),
+}
+
+/// What the snapshot says about the log; zeros when there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Floor {
+    /// Everything up to this index was flushed, and no hole is above it.
+    pub(crate) index: u64,
+    /// The term of the entry there.
+    pub(crate) term: u64,
+    /// First and last id of the segments that were installed with a snapshot.
+    pub(crate) base: (u32, u32),
 }
 
 /// Reads the headers of all segments and decides. Reads the entries of sealed segments only when
 /// it has to look for marks.
-pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::File>, OpenError> {
+pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> Result<Plan<D::File>, OpenError> {
     let mut used: Vec<File<D::File>> = Vec::new();
     let mut unused: Vec<File<D::File>> = Vec::new();
     let mut dead = Vec::new();
@@ -139,9 +165,6 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
         let Some((id, _)) = header::parse(name) else {
             continue;
         };
-        if used.last().is_some_and(|file| file.header.id == id) {
-            return Err(OpenError::Foreign { name: name.clone() });
-        }
         next_id = next_id.max(id.saturating_add(1));
         let file = disk.open(name).map_err(|source| OpenError::io("open", name, source))?;
         match SegmentHeader::decode(name, file.bytes())? {
@@ -157,7 +180,9 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
             }
         }
     }
-    let mut plan = Plan { parts: Vec::new(), beyond: Vec::new(), cut: None, torn: false, dead, next_id };
+    dead.extend(superseded(&mut used, snapshot.base));
+    let base = snapshot.base;
+    let mut plan = Plan { parts: Vec::new(), beyond: Vec::new(), cut: None, torn: false, dead, next_id, base };
     // Marks of what was dropped from the top.
     let mut floor = 0;
     let chain = loop {
@@ -167,9 +192,9 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
         match chain_of(&used, top) {
             Ok(chain) => break chain,
             Err((missing, first)) => {
-                let above = used.iter().filter(|file| file.header.id > missing);
-                let marks = above.map(|file| file.marks(0)).max().unwrap_or(0);
-                floor = floor.max(marks);
+                // The marks of this one only: another with a higher id than the missing one need not stand on it (a
+                // log goes on while an install beside it has its ids already). If it does, its turn comes.
+                floor = floor.max(top.marks(0));
                 if floor >= first {
                     return Err(OpenError::Corrupt(Corrupt {
                         file: header::name(missing, header::VERSION),
@@ -183,8 +208,60 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String]) -> Result<Plan<D::Fil
             }
         }
     };
-    read_chain(used, &unused, &chain, floor, &mut plan)?;
+    // What the snapshot covers was flushed before the snapshot was.
+    read_chain(used, &unused, &chain, floor.max(snapshot.index), &mut plan)?;
+    check_floor(&plan, snapshot)?;
     Ok(plan)
+}
+
+/// Takes out of `used` what does not count whatever the chain is, and returns its names: an install that the snapshot
+/// does not know was never finished; of two versions of a segment the
+/// higher is complete, or it would not have its name. (What a merge has taken up, and the log before an install, is not led to.)
+fn superseded<F>(used: &mut Vec<File<F>>, base: (u32, u32)) -> Vec<String> {
+    let mut highest = std::collections::BTreeMap::new();
+    for file in used.iter() {
+        let version = highest.entry(file.header.id).or_insert(0);
+        *version = file.header.version.max(*version);
+    }
+    let mut dead = Vec::new();
+    used.retain(|File { name, header, .. }| {
+        let known = !header.installed || (base.0..=base.1).contains(&header.id);
+        let counts = known && highest.get(&header.id) == Some(&header.version);
+        if !counts {
+            dead.push(name.clone());
+        }
+        counts
+    });
+    dead
+}
+
+/// Refuses a log that does not go with the snapshot: neither alone says what the state was.
+fn check_floor<F>(plan: &Plan<F>, snapshot: Floor) -> Result<(), OpenError> {
+    let wrong = |file: &str, index, reason| {
+        Err(OpenError::Corrupt(Corrupt { file: file.to_owned(), offset: 0, index, reason }))
+    };
+    let mut term = 0;
+    for part in &plan.parts {
+        let runs = match &part.content {
+            Content::Sealed(table) => &table.runs,
+            Content::Sparse(table) => &table.runs,
+            Content::Walked(walk) => &walk.runs,
+        };
+        term = runs.iter().rev().find(|run| run.0 <= snapshot.index).map_or(term, |run| run.1);
+        if let Content::Sparse(table) = &part.content
+            && table.hole > snapshot.index
+        {
+            return wrong(&part.file.name, table.hole, "an entry is missing that no snapshot covers");
+        }
+    }
+    let last = plan.parts.last().map_or(0, |part| part.last);
+    if last < snapshot.index {
+        return wrong(crate::snapshot::NAME, snapshot.index, "the log ends before the snapshot");
+    }
+    if term != snapshot.term {
+        return wrong(crate::snapshot::NAME, snapshot.index, "the log has another term at the snapshot's index");
+    }
+    Ok(())
 }
 
 /// The places in `used` of the segments that `top` leads back to, oldest first; or id and first
@@ -193,15 +270,14 @@ fn chain_of<F>(used: &[File<F>], top: &File<F>) -> Result<Vec<u32>, (u32, u64)> 
     let mut chain = vec![top.header.id];
     let mut above = &top.header;
     while above.prev != 0 {
-        let first = above.prev_first();
         let found = used
             .binary_search_by_key(&above.prev, |file| file.header.id)
             .ok()
             .map(|i| &used[i].header)
-            .filter(|header| header.first == first);
+            .filter(|header| above.follows(header));
         match found {
             Some(header) => above = header,
-            None => return Err((above.prev, first)),
+            None => return Err((above.prev, above.prev_first())),
         }
         chain.push(above.id);
     }
@@ -225,6 +301,7 @@ fn read_chain<F: DiskFile>(
         let (content, last) = read_segment(file, bound)?;
         let runs = match &content {
             Content::Sealed(table) => &table.runs,
+            Content::Sparse(table) => &table.runs,
             Content::Walked(walk) => &walk.runs,
         };
         // Both checked by themselves: only a wrong program writes terms that fall.
@@ -286,9 +363,15 @@ fn read_segment<F: DiskFile>(file: &File<F>, bound: Option<u64>) -> Result<(Cont
         let last = header.first + walk.offsets.len() as u64 - 1;
         return Ok((Content::Walked(walk), last));
     }
-    let table = Table::read(bytes, header.first, header.salt)
-        .map_err(|reason| file.corrupt(header.size, header.first, reason))?;
-    let last = header.first + u64::from(table.count) - 1;
+    let wrong = |reason| file.corrupt(header.size, header.first, reason);
+    let (content, last) = if header.sparse {
+        let table = Sparse::read(bytes, header.first, header.mark, header.salt).map_err(wrong)?;
+        (Content::Sparse(table), header.mark)
+    } else {
+        let table = Table::read(bytes, header.first, header.salt).map_err(wrong)?;
+        let last = header.first + u64::from(table.count) - 1;
+        (Content::Sealed(table), last)
+    };
     if last != header.mark {
         return Err(file.corrupt(0, header.first, "header and index table differ"));
     }
@@ -299,7 +382,7 @@ fn read_segment<F: DiskFile>(file: &File<F>, bound: Option<u64>) -> Result<(Cont
     if last + 1 < bound {
         return Err(file.corrupt(0, last + 1, "the segment ends before the next one begins"));
     }
-    Ok((Content::Sealed(table), bound - 1))
+    Ok((content, bound - 1))
 }
 
 /// Through which index of `file`'s entries something behind `offset` says the log was flushed.
@@ -314,50 +397,4 @@ fn marks_above<F: DiskFile>(used: &[File<F>], unused: &[File<F>], file: &File<F>
         highest = highest.max(other.marks(0));
     }
     highest
-}
-
-/// Checks every entry of a segment, for the offline check.
-pub(crate) fn verify<F: DiskFile>(part: &Part<F>) -> (Walk, Option<Corrupt>) {
-    let walk = walk(part.file.file.bytes(), &part.file.header, part.last);
-    let index = part.file.header.first + walk.offsets.len() as u64;
-    let problem = walk.bad.filter(|_| index <= part.last).map(|bad| Corrupt {
-        file: part.file.name.clone(),
-        offset: u64::from(walk.end),
-        index,
-        reason: bad.text(),
-    });
-    (walk, problem)
-}
-
-/// What one file says by itself, for the offline check of a log that makes no sense as a whole.
-pub(crate) struct Alone {
-    pub(crate) first: u64,
-    pub(crate) sealed: bool,
-    pub(crate) walk: Walk,
-    pub(crate) problem: Option<OpenError>,
-}
-
-/// Checks one file by itself; `None` when it is unused.
-pub(crate) fn inspect_alone<D: Disk>(disk: &D, name: &str) -> Result<Option<Alone>, OpenError> {
-    let file = disk.open(name).map_err(|source| OpenError::io("open", name, source))?;
-    let header = match SegmentHeader::decode(name, file.bytes())? {
-        Some(header) if header.first > 0 => header,
-        _ => return Ok(None),
-    };
-    let file = File { name: name.to_owned(), file, header };
-    let header = &file.header;
-    let to = if header.sealed { header.mark } else { u64::MAX };
-    let walk = walk(file.file.bytes(), header, to);
-    let index = header.first + walk.offsets.len() as u64;
-    let mut problem = None;
-    if let Some(bad) = walk.bad
-        && index <= file.marks(walk.end)
-    {
-        problem = Some(file.corrupt(walk.end, index, bad.text()));
-    } else if header.sealed
-        && let Err(reason) = Table::read(file.file.bytes(), header.first, header.salt)
-    {
-        problem = Some(file.corrupt(header.size, header.first, reason));
-    }
-    Ok(Some(Alone { first: header.first, sealed: header.sealed, walk, problem }))
 }

@@ -3,10 +3,12 @@
 use std::ops::Range;
 
 use crate::bytes::{at, narrow, put};
-use crate::disk::DiskFile;
+use crate::disk::{Disk, DiskFile};
 use crate::entry::{self, Bad, Entry, EntryRef};
 use crate::error::Corrupt;
 use crate::log::header::{self, SegmentHeader};
+use crate::log::marks::Marks;
+use crate::log::sparse::Sparse;
 use crate::log::table::{self, Table};
 
 /// What is known about a segment; for metrics and for compaction.
@@ -14,12 +16,21 @@ use crate::log::table::{self, Table};
 pub struct SegmentInfo {
     /// Its number; later segments have higher ones.
     pub id: u32,
-    /// How often compaction has rewritten it, from 1.
+    /// Its version: 1 as appended to, and 1 more for each time that compaction has rewritten it.
     pub version: u32,
     /// Its first index.
     pub first: u64,
     /// Its last index that is in the log; `first - 1` when it has none.
     pub last: u64,
+    /// Entries that are in the log.
+    pub entries: u64,
+    /// Indexes from `first` to `last` whose entries compaction has dropped.
+    pub holes: u64,
+    /// Entries that were released and not dropped yet.
+    pub released: u64,
+    /// Of those, the ones that the last compaction of this segment came upon and had to leave:
+    /// what they undo may still be elsewhere. 0 for a segment never compacted.
+    pub tombstones: u64,
     /// Bytes its entries take, header included.
     pub bytes: u32,
     /// Size of its file in bytes.
@@ -44,6 +55,19 @@ pub(crate) enum Places {
     Offsets(Vec<u32>),
     /// In the table at the end of the file.
     Table(Table),
+    /// In the table of a segment with holes.
+    Sparse(Sparse),
+}
+
+impl Places {
+    /// The runs of equal terms that the segment's table has; none while it has no table.
+    fn runs(&self) -> &[(u64, u64)] {
+        match self {
+            Places::Offsets(_) => &[],
+            Places::Table(table) => &table.runs,
+            Places::Sparse(table) => &table.runs,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,6 +89,12 @@ pub(crate) struct Segment<F> {
     dirty: Option<Range<u32>>,
     /// The header was sealed; nothing depends on that becoming durable.
     lazy: bool,
+    /// Which entries were released, by position.
+    pub(crate) marks: Marks,
+    /// See [`SegmentInfo::tombstones`].
+    pub(crate) tombstones: u32,
+    /// Entries that no snapshot referred to and that the last compaction had to leave.
+    pub(crate) stuck: u32,
 }
 
 impl<F: DiskFile> Segment<F> {
@@ -80,6 +110,9 @@ impl<F: DiskFile> Segment<F> {
             tabled: None,
             dirty: None,
             lazy: false,
+            marks: Marks::default(),
+            tombstones: 0,
+            stuck: 0,
         };
         segment.write_header();
         segment
@@ -94,7 +127,20 @@ impl<F: DiskFile> Segment<F> {
         places: Places,
         runs: usize,
     ) -> Segment<F> {
-        Segment { file, header, last, end, runs, places, tabled: None, dirty: None, lazy: false }
+        Segment {
+            file,
+            header,
+            last,
+            end,
+            runs,
+            places,
+            tabled: None,
+            dirty: None,
+            lazy: false,
+            marks: Marks::default(),
+            tombstones: 0,
+            stuck: 0,
+        }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -110,16 +156,60 @@ impl<F: DiskFile> Segment<F> {
         at(self.end) == header::HEADER
     }
 
-    /// Entries that are in the log.
+    /// Indexes of the log that are its, holes included.
     pub(crate) fn count(&self) -> usize {
         narrow64(self.last + 1 - self.first())
+    }
+
+    /// Entries that are in the log.
+    pub(crate) fn entries(&self) -> usize {
+        match &self.places {
+            // Whole while it lasts: what is settled is never cut.
+            Places::Sparse(table) => at(table.count),
+            _ => self.count(),
+        }
+    }
+
+    /// The highest index without an entry.
+    pub(crate) fn hole(&self) -> Option<u64> {
+        match &self.places {
+            Places::Sparse(table) => Some(table.hole),
+            _ => None,
+        }
+    }
+
+    /// The number, among its entries, of the one at `index`.
+    pub(crate) fn position(&self, index: u64) -> Option<usize> {
+        if index < self.first() || index > self.last {
+            return None;
+        }
+        match &self.places {
+            Places::Sparse(table) => table.position(self.file.bytes(), index).map(at),
+            _ => Some(narrow64(index - self.first())),
+        }
+    }
+
+    /// How many of its entries have an index below this one.
+    pub(crate) fn below(&self, index: u64) -> usize {
+        match &self.places {
+            Places::Sparse(table) => at(table.below(self.file.bytes(), index)),
+            _ => narrow64(index.clamp(self.first(), self.last + 1) - self.first()),
+        }
+    }
+
+    /// The index of entry number `position`, which must be one of its entries.
+    pub(crate) fn index_at(&self, position: usize) -> u64 {
+        match &self.places {
+            Places::Sparse(table) => table.index(self.file.bytes(), narrow(position)),
+            _ => self.first() + position as u64,
+        }
     }
 
     /// Whether an entry of so many bytes fits, with room kept for the index table.
     pub(crate) fn fits(&self, data: usize) -> bool {
         let written = match &self.places {
             Places::Offsets(offsets) => offsets.len(),
-            Places::Table(_) => return false,
+            Places::Table(_) | Places::Sparse(_) => return false,
         };
         at(self.end) + entry::footprint(data) + table::footprint(written + 1, self.runs + 1) <= at(self.header.size)
     }
@@ -127,7 +217,7 @@ impl<F: DiskFile> Segment<F> {
     /// Writes an entry for which [`Segment::fits`] holds.
     pub(crate) fn append(&mut self, entry: &Entry, mark: u64, new_term: bool) {
         let offset = self.end;
-        let head = entry::encode(entry, mark, self.header.salt, offset);
+        let head = entry::encode(entry.borrow(), mark, self.header.salt, offset);
         self.write(offset, &head);
         if !entry.data.is_empty() {
             self.write(offset + narrow(entry::HEADER), &entry.data);
@@ -150,6 +240,7 @@ impl<F: DiskFile> Segment<F> {
         if let Places::Offsets(offsets) = &mut self.places {
             offsets.truncate(count);
         }
+        self.marks.truncate(count);
     }
 
     pub(crate) fn write_header(&mut self) {
@@ -216,6 +307,46 @@ impl<F: DiskFile> Segment<F> {
             Places::Table(table) => {
                 (position < at(table.count)).then(|| table.offset(self.file.bytes(), narrow(position)))
             }
+            Places::Sparse(table) => {
+                let bytes = self.file.bytes();
+                table.position(bytes, index).map(|place| table.offset(bytes, place))
+            }
+        }
+    }
+
+    /// The checked header of the entry at `index`: its data is not looked at.
+    pub(crate) fn peek(&self, index: u64) -> Result<Option<entry::Header>, Corrupt> {
+        let Some(offset) = self.offset(index) else {
+            return Ok(None);
+        };
+        let header = entry::header(self.file.bytes(), offset, self.header.salt);
+        match header {
+            Ok(header) if header.index == index => Ok(Some(header)),
+            Ok(_) => Err(self.corrupt(offset, index, Bad::Order)),
+            Err(bad) => Err(self.corrupt(offset, index, bad)),
+        }
+    }
+
+    fn corrupt(&self, offset: u32, index: u64, bad: Bad) -> Corrupt {
+        Corrupt { file: self.name(), offset: u64::from(offset), index, reason: bad.text() }
+    }
+
+    /// What another thread needs to read entries up to `last` of this segment.
+    pub(crate) fn source(&self, last: u64) -> Source {
+        let places = match &self.places {
+            Places::Offsets(offsets) => {
+                let count = narrow64((last.min(self.last) + 1).saturating_sub(self.first()));
+                Places::Offsets(offsets[..count.min(offsets.len())].to_vec())
+            }
+            Places::Table(table) => Places::Table(table.clone()),
+            Places::Sparse(table) => Places::Sparse(table.clone()),
+        };
+        Source {
+            header: self.header.clone(),
+            last: last.min(self.last),
+            end: self.end,
+            places,
+            marks: self.marks.clone(),
         }
     }
 
@@ -224,7 +355,7 @@ impl<F: DiskFile> Segment<F> {
         let Some(offset) = self.offset(index) else {
             return Ok(None);
         };
-        let corrupt = |bad: Bad| Corrupt { file: self.name(), offset: u64::from(offset), index, reason: bad.text() };
+        let corrupt = |bad: Bad| self.corrupt(offset, index, bad);
         let (_, entry) = entry::read(self.file.bytes(), offset, self.header.salt).map_err(corrupt)?;
         if entry.index != index {
             return Err(corrupt(Bad::Order));
@@ -238,6 +369,10 @@ impl<F: DiskFile> Segment<F> {
             version: self.header.version,
             first: self.first(),
             last: self.last,
+            entries: self.entries() as u64,
+            holes: (self.count() - self.entries()) as u64,
+            released: self.marks.count() as u64,
+            tombstones: u64::from(self.tombstones),
             bytes: self.end,
             size: self.header.size,
             sealed: self.header.sealed,
@@ -246,9 +381,34 @@ impl<F: DiskFile> Segment<F> {
     }
 }
 
+/// A segment as another thread opens it.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) header: SegmentHeader,
+    pub(crate) last: u64,
+    end: u32,
+    places: Places,
+    /// As they were when this was made.
+    pub(crate) marks: Marks,
+}
+
+impl Source {
+    /// Maps the file. What was appended since is not seen.
+    pub(crate) fn open<D: Disk>(&self, disk: &D) -> std::io::Result<Segment<D::File>> {
+        let file = disk.read(&header::name(self.header.id, self.header.version))?;
+        let places = match &self.places {
+            Places::Offsets(offsets) => Places::Offsets(offsets.clone()),
+            Places::Table(table) => Places::Table(table.clone()),
+            Places::Sparse(table) => Places::Sparse(table.clone()),
+        };
+        let runs = self.places.runs().len();
+        Ok(Segment::found(file, self.header.clone(), self.last, self.end, places, runs))
+    }
+}
+
 /// A number of entries in one segment.
 fn narrow64(count: u64) -> usize {
-    usize::try_from(count).expect("bounded by a segment's size")
+    usize::try_from(count).expect("a 64-bit machine")
 }
 
 /// The bytes of a new segment's header, for a file not yet mapped here.

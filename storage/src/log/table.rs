@@ -9,7 +9,7 @@
 use crate::bytes::{align8, at, narrow, put, u32_at, u64_at};
 
 /// Bytes of the footer.
-const FOOTER: usize = 32;
+pub(crate) const FOOTER: usize = 32;
 const MAGIC: &[u8; 8] = b"CCATEND1";
 
 /// Bytes that a table takes. Room for it is kept while entries are appended.
@@ -38,7 +38,7 @@ pub(crate) fn encode(offsets: &[u32], runs: &[(u64, u64)], end: u32, salt: u32) 
     out
 }
 
-fn crc(table: &[u8], salt: u32) -> u32 {
+pub(crate) fn crc(table: &[u8], salt: u32) -> u32 {
     let field = table.len() - FOOTER + 20;
     let crc = crc32c::crc32c_append(salt, &table[..field]);
     crc32c::crc32c_append(crc, &table[field + 4..])

@@ -299,6 +299,14 @@ impl Disk for MemDisk {
         Ok(MemFile { disk: self.clone(), id, life, bytes: node.current.clone() })
     }
 
+    fn read(&self, name: &str) -> io::Result<MemFile> {
+        let inner = self.lock();
+        inner.alive()?;
+        let (id, life) = (inner.id(name)?, inner.life);
+        let node = inner.nodes.get(&id).ok_or_else(power_cut)?;
+        Ok(MemFile { disk: self.clone(), id, life, bytes: node.current.clone() })
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         let inner = self.lock();
         inner.alive()?;
