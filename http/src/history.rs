@@ -119,9 +119,9 @@ impl Counts {
         }
     }
 
-    /// The time within which this share of the requests was answered.
-    fn quantile(&self, share: f64) -> u64 {
-        let wanted = ((self.count as f64 * share).ceil() as u64).max(1);
+    /// The time within which so many of a hundred requests were answered.
+    fn within(&self, percent: u64) -> u64 {
+        let wanted = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;
         for (bucket, &count) in self.buckets.iter().enumerate() {
             seen += u64::from(count);
@@ -139,8 +139,8 @@ impl Counts {
             consistency: if let Kind::Read(consistency) = kind { Some(consistency.name()) } else { None },
             count: self.count,
             failed: self.failed,
-            p50_us: timed(self.quantile(0.5)),
-            p99_us: timed(self.quantile(0.99)),
+            p50_us: timed(self.within(50)),
+            p99_us: timed(self.within(99)),
             max_us: timed(self.longest),
         }
     }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 /** How long anything may take that should take no time: on a busy machine, or never. */
-export const PATIENCE = 30_000;
+export const PATIENCE = 90_000;
 
 const CHROMIUM = process.env.COPYCAT_CHROMIUM || "/usr/bin/chromium";
 const BINARY = process.env.COPYCAT_BINARY;

@@ -102,13 +102,16 @@ export function places(all) {
       if ((column.get(e.to) || 0) < wanted && !reaches(all, e.to, e.from)) column.set(e.to, wanted);
     }
   }
-  const rows = new Map();
+  /** @type {Map<number, {x: number, y: number}>} */
   const placed = new Map();
-  for (const id of ids.sort((a, b) => a - b)) {
-    const x = column.get(id) || 0;
-    const y = rows.get(x) || 0;
-    rows.set(x, y + 1);
-    placed.set(id, { x, y });
+  // From the right: who waits stands about where whom it waits for stands, so that few lines cross.
+  for (let x = Math.max(0, ...column.values()); x >= 0; x -= 1) {
+    const height = (/** @type {number} */ id) => {
+      const rows = all.filter((e) => e.from === id && placed.has(e.to)).map((e) => placed.get(e.to)?.y || 0);
+      return rows.length ? rows.reduce((sum, y) => sum + y, 0) / rows.length : Infinity;
+    };
+    const here = ids.filter((id) => column.get(id) === x).sort((a, b) => height(a) - height(b) || a - b);
+    here.forEach((id, y) => placed.set(id, { x, y }));
   }
   return spread(placed, all);
 }

@@ -23,10 +23,7 @@ pub(super) fn is_taken(headers: &HeaderMap) -> bool {
 pub(super) fn gzip(bytes: &[u8], level: Compression) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), level);
     // Into memory: it cannot fail, and if it did, nothing is sent compressed.
-    match encoder.write_all(bytes).and_then(|()| encoder.finish()) {
-        Ok(bytes) => bytes,
-        Err(_) => Vec::new(),
-    }
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
 /// An answer, compressed for whoever can read it.
