@@ -41,6 +41,7 @@ fn codec(c: &mut Criterion) {
         round: 1,
         recover_to: None,
         digest: (0, 0),
+        global: 0,
     };
     let bytes = encode(&append);
     group.throughput(Throughput::Elements(64));

@@ -2,6 +2,7 @@
 
 use crate::status::{Checks, ClusterView, SegmentView, ServerView};
 use async_trait::async_trait;
+use futures_lite::stream::Boxed;
 use std::time::Duration;
 
 /// What a write requires of its key.
@@ -790,6 +791,51 @@ pub enum Failure {
     Internal,
 }
 
+/// What a compaction has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// Something was rewritten.
+    pub compacted: bool,
+    /// How many files the log has now.
+    pub segments: u64,
+    /// The bytes of its entries before,
+    pub bytes_before: u64,
+    /// and after.
+    pub bytes_after: u64,
+}
+
+/// A snapshot of a server's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotTaken {
+    /// It was taken now; else there was one as new.
+    pub new: bool,
+    /// The last entry whose effect it holds.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// The bytes of its file.
+    pub bytes: u64,
+    /// How many entries of the log it refers to.
+    pub references: u64,
+}
+
+/// A backup on its way.
+pub struct Backup {
+    /// The last entry whose effect it holds.
+    pub index: u64,
+    /// The term of that entry.
+    pub term: u64,
+    /// Its bytes, in pieces of bounded size. Whoever reads must be able to tell that it broke off: nothing after an error
+    /// comes.
+    pub pieces: Boxed<Result<Vec<u8>, Failure>>,
+}
+
+impl std::fmt::Debug for Backup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backup").field("index", &self.index).field("term", &self.term).finish_non_exhaustive()
+    }
+}
+
 /// Why the cluster is not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conflict {
@@ -942,6 +988,13 @@ pub trait Backend: Send + Sync + 'static {
     async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure>;
     /// The files of this server's log.
     async fn segments(&self) -> Result<Vec<SegmentView>, Failure>;
+    /// Compacts this server's log, all of it with `major`. [`Failure::Overloaded`] while other work of this kind is under
+    /// way.
+    async fn compact(&self, major: bool, timeout: Duration) -> Result<Compaction, Failure>;
+    /// Takes a snapshot of this server's state, unless there is one as new.
+    async fn take_snapshot(&self, timeout: Duration) -> Result<SnapshotTaken, Failure>;
+    /// A backup of this server's latest snapshot; `None`: there is none yet.
+    async fn backup(&self, timeout: Duration) -> Result<Option<Backup>, Failure>;
     /// Changes a member; returns the cluster as it is then.
     async fn change_member(&self, change: MemberChange, timeout: Duration) -> Result<Answer<ClusterView>, Failure>;
     /// Hands leadership to a member; returns who leads then.

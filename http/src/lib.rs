@@ -50,12 +50,13 @@ mod status;
 mod value;
 
 pub use backend::{
-    Answer, Backend, Caller, ClusterEvent, Command, CommandOutput, Condition, Conflict, Consistency, Ended, EntryView,
-    EventBatch, EventPage, Failure, Feed, Item, KeptAlive, Listed, LockHolder, LockMode, LockOutput, LockRequest,
-    LockView, LockWaiter, MemberChange, MemberKind, Operation, OperationOutput, Poll, Predicate, Query, QueryOutput,
-    Read, Registered, SessionEvent, SessionPage, SessionView, WatchTarget, Watched,
+    Answer, Backend, Backup, Caller, ClusterEvent, Command, CommandOutput, Compaction, Condition, Conflict,
+    Consistency, Ended, EntryView, EventBatch, EventPage, Failure, Feed, Item, KeptAlive, Listed, LockHolder, LockMode,
+    LockOutput, LockRequest, LockView, LockWaiter, MemberChange, MemberKind, Operation, OperationOutput, Poll,
+    Predicate, Query, QueryOutput, Read, Registered, SessionEvent, SessionPage, SessionView, SnapshotTaken,
+    WatchTarget, Watched,
 };
 pub use config::HttpConfig;
 pub use duration::parse_duration;
 pub use serve::serve;
-pub use status::{Checks, ClusterView, LogView, MemberView, SegmentView, ServerView};
+pub use status::{Checks, ClusterView, LogView, MemberView, SegmentView, ServerView, SnapshotView};

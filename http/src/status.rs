@@ -94,11 +94,25 @@ pub struct ServerView {
     pub sessions: usize,
     /// It lost its log and is getting it back.
     pub log_lost: bool,
+    /// Every available member that keeps the state has everything through this index: major compaction goes so far.
+    pub global_index: u64,
+    /// Its latest durable snapshot; `null`: none was taken yet.
+    #[schema(required)]
+    pub snapshot: Option<SnapshotView>,
     /// Its log.
     pub log: LogView,
     /// Resident memory in bytes; `null` where the system does not tell.
     #[schema(required)]
     pub memory_bytes: Option<u64>,
+}
+
+/// A server's snapshot.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SnapshotView {
+    /// The last entry whose effect it holds.
+    pub index: u64,
+    /// The bytes of its file, without the entries that it refers to.
+    pub bytes: u64,
 }
 
 /// A server's log.
@@ -133,8 +147,18 @@ pub struct SegmentView {
     pub sealed: bool,
     /// How many of its entries the state machine holds.
     pub live: u64,
-    /// How many are needed no longer.
+    /// How many are needed no longer, and still there.
     pub released: u64,
+    /// Of those, how many the last compaction had to leave: what they undo may still be elsewhere.
+    pub tombstones: u64,
+    /// Indexes whose entries compaction has dropped.
+    pub holes: u64,
+    /// 1, and 1 more for each time that compaction has rewritten it.
+    pub generation: u64,
+    /// What keeps compaction from dropping it: `active` (it is written to), `above the snapshot`, `referred to by the
+    /// snapshot`, `above the global index` (of tombstones); `null`: nothing.
+    #[schema(required)]
+    pub pinned_by: Option<&'static str>,
 }
 
 /// What must hold for a server to be ready: each by name.

@@ -126,6 +126,41 @@ impl Client {
         Err(Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?")))
     }
 
+    /// The body of a GET as it comes, however long that takes, from the first endpoint that can be reached and does not
+    /// send to another.
+    pub(super) fn download(&self, path: &str) -> Result<impl std::io::Read + use<>, Failure> {
+        let (mut last, mut refused) = (String::new(), None);
+        for endpoint in &self.endpoints {
+            let request = ureq::http::Request::get(format!("{endpoint}{path}")).body(());
+            let answered = request.map_err(ureq::Error::from).and_then(|request| {
+                let request = self.agent.configure_request(request).timeout_global(None);
+                self.agent.run(request.timeout_recv_response(Some(TIMEOUT)).build())
+            });
+            let response = match answered {
+                Ok(response) => response,
+                Err(e) => {
+                    last = format!("{endpoint}: {e}");
+                    continue;
+                }
+            };
+            let (parts, mut body) = response.into_parts();
+            if parts.status.as_u16() == 200 {
+                return Ok(body.into_reader());
+            }
+            let read = body.with_config().limit(ANSWER_LIMIT).read_to_vec();
+            let body = read.map_err(|e| Failure::new(format!("{endpoint}: {e}")))?;
+            let answer = Answer { status: parts.status.as_u16(), headers: parts.headers, body };
+            if !answer.is_for_another() {
+                return Err(answer.failure());
+            }
+            refused = Some(answer);
+        }
+        Err(match refused {
+            Some(answer) => answer.failure(),
+            None => Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?")),
+        })
+    }
+
     /// Makes a call that does nothing twice, once, at one server; when that does not help, the next attempt goes to the next.
     pub(super) fn attempt(&self, call: &Call<'_>, time: Duration) -> Result<Answer, Failure> {
         let at = self.at.load(Ordering::Relaxed);

@@ -11,9 +11,11 @@ mod keys;
 mod lease;
 mod limits;
 mod lock;
+mod log;
 mod server;
 mod sessions;
 mod signals;
+mod snapshot;
 mod watch;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -55,6 +57,10 @@ enum Command {
     Session(sessions::Session),
     /// Looks at the cluster and changes its members
     Cluster(cluster::Cluster),
+    /// Takes snapshots, saves them to files, makes new clusters of those
+    Snapshot(snapshot::Snapshot),
+    /// Compacts a server's log
+    Log(log::Log),
     /// Puts a load on a running cluster and tells rates and times
     Bench(bench::Bench),
     /// Verifies a data directory that no server is using; changes nothing
@@ -123,6 +129,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Guarded(c) => return report(c.run()),
         Command::Session(c) => c.run(),
         Command::Cluster(c) => c.run(),
+        Command::Snapshot(c) => c.run(),
+        Command::Log(c) => c.run(),
         Command::Bench(c) => c.run(),
         Command::Check(c) => c.run(),
     };

@@ -75,6 +75,9 @@ pub(super) struct Tuning {
     /// Listen on addresses that other machines reach, without encryption or passwords
     #[arg(long, env = "COPYCAT_INSECURE")]
     insecure: bool,
+    /// After so many bytes of log entries a snapshot is taken, and what it covers compacted [default: half a segment]
+    #[arg(long, env = "COPYCAT_SNAPSHOT_BYTES", value_parser = clap::value_parser!(u64).range(64 * 1024..))]
+    snapshot_bytes: Option<u64>,
     /// While a server that says so leads: members that are not heard are replaced by available passive and reserve ones
     #[arg(long, env = "COPYCAT_AUTO_REPLACE")]
     auto_replace: bool,
@@ -91,9 +94,9 @@ enum Type {
 }
 
 #[derive(Clone)]
-pub(super) struct Members(Vec<(u64, String)>);
+pub(super) struct Members(pub(super) Vec<(u64, String)>);
 
-fn bootstrap(text: &str) -> Result<Members, String> {
+pub(super) fn bootstrap(text: &str) -> Result<Members, String> {
     let mut members: Vec<(u64, String)> = Vec::new();
     for item in text.split(',').map(str::trim).filter(|i| !i.is_empty()) {
         let (id, address) = item.split_once('=').ok_or_else(|| format!("{item:?} is not ID=HOST:PORT"))?;
@@ -149,6 +152,7 @@ impl Tuning {
         options.session_answers = usize::try_from(self.session_answers).unwrap_or(usize::MAX);
         options.session_events = self.session_events;
         options.auto_replace = self.auto_replace;
+        options.snapshot_bytes = self.snapshot_bytes;
         for (flag, address) in [("--http", &options.http), ("--peer", &options.peer)] {
             let mut found = address.to_socket_addrs().into_iter().flatten();
             if !self.insecure && found.any(|a: SocketAddr| !a.ip().is_loopback()) {

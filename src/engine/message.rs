@@ -62,6 +62,8 @@ pub enum Message {
         recover_to: Option<Index>,
         /// An index and the digest that a majority has there; `(0, 0)`: none is known.
         digest: (Index, u32),
+        /// The lowest durable index of all stateful members that are heard (Copycat's `globalIndex`).
+        global: Index,
     },
     /// The answer to an append. Everything it says is durable at the sender.
     AppendReply {
@@ -118,6 +120,54 @@ pub enum Message {
     },
     /// A passive member asks to be fed: whoever was assigned to it does not.
     FeedRequest,
+    /// A member that lacks what is no longer in the sender's log may fetch a snapshot.
+    Offer {
+        /// Which.
+        snapshot: SnapshotId,
+    },
+    /// The next part of a snapshot is asked for.
+    Fetch {
+        /// Of which,
+        snapshot: SnapshotId,
+        /// and what.
+        want: Want,
+    },
+    /// Bytes of a snapshot.
+    Piece {
+        /// Of which.
+        snapshot: SnapshotId,
+        /// Where they begin.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Entries that a snapshot refers to.
+    Pieces {
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// As many of those that were asked for as fit.
+        entries: Vec<WireEntry>,
+    },
+}
+
+/// Which snapshot: equal ones have the same bytes, whoever took them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SnapshotId {
+    /// The last entry whose effect it holds,
+    pub index: Index,
+    /// that entry's term,
+    pub term: Term,
+    /// and a checksum of the content.
+    pub checksum: u32,
+}
+
+/// What is wanted of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Want {
+    /// Its bytes from this offset on.
+    Bytes(u64),
+    /// Entries that it refers to.
+    Entries(Vec<Index>),
 }
 
 /// What became of an append.
@@ -141,7 +191,13 @@ impl Message {
     #[must_use]
     pub fn term(&self) -> Term {
         match self {
-            Self::Feed { .. } | Self::FeedReply { .. } | Self::FeedRequest => 0,
+            Self::Feed { .. }
+            | Self::FeedReply { .. }
+            | Self::FeedRequest
+            | Self::Offer { .. }
+            | Self::Fetch { .. }
+            | Self::Piece { .. }
+            | Self::Pieces { .. } => 0,
             Self::Poll { term, .. }
             | Self::PollReply { term, .. }
             | Self::Vote { term, .. }
@@ -163,12 +219,16 @@ impl Message {
             | Self::Append { .. }
             | Self::TimeoutNow { .. }
             | Self::Configure { .. }
-            | Self::Feed { .. } => true,
+            | Self::Feed { .. }
+            | Self::Offer { .. }
+            | Self::Piece { .. }
+            | Self::Pieces { .. } => true,
             Self::PollReply { .. }
             | Self::VoteReply { .. }
             | Self::AppendReply { .. }
             | Self::FeedReply { .. }
-            | Self::FeedRequest => false,
+            | Self::FeedRequest
+            | Self::Fetch { .. } => false,
         }
     }
 }

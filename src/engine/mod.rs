@@ -15,8 +15,7 @@
 //! - An error of `step` or `poll` ([`Fatal`]) ends the server. Nothing that was not yet handed over may leave it.
 //!
 //! # Caveats
-//! Snapshots and compaction are not built yet; the trait of the state machine and the layout of an entry already have room
-//! for them.
+//! A cluster has at most [`MEMBERS`] members. One snapshot or compaction is under way at a time.
 
 pub mod consensus;
 mod entry;
@@ -28,10 +27,10 @@ mod types;
 
 pub use consensus::{
     Change, Configuration, ConfigurationError, Engine, Event, Fatal, Input, MEMBERS, Member, MemberChange,
-    MemberProgress, MemberStatus, MemberType, Output, Query, Refusal, Response, Status,
+    MemberProgress, MemberStatus, MemberType, Output, Query, Refusal, Response, Status, Work, Worked,
 };
 pub use entry::{DecodeError, Kind, decode, encode};
-pub use message::{AppendOutcome, Message};
+pub use message::{AppendOutcome, Message, SnapshotId, Want, WireEntry};
 #[cfg(feature = "planted-bugs")]
 pub use options::Bug;
 pub use options::Options;

@@ -40,6 +40,8 @@ pub struct Options {
     pub apply_batch: u64,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
     pub sequential_lag: u64,
+    /// When this many bytes of entries were applied since the last snapshot, the next one is taken.
+    pub snapshot_bytes: u64,
     /// Replace members that are not heard by those that are kept ready: see [`Configuration`](super::Configuration).
     pub auto_replace: bool,
     /// A bug to run with: the simulator must find it.
@@ -75,6 +77,7 @@ impl Options {
             key_bytes: 64 * 1024 * 1024,
             apply_batch: 1024,
             sequential_lag: 16 * 1024,
+            snapshot_bytes: u64::from(copycat_storage::DEFAULT_SEGMENT) / 2,
             auto_replace: false,
             #[cfg(feature = "planted-bugs")]
             bug: None,
@@ -184,11 +187,17 @@ pub enum Bug {
     SnapshotForgetsNextTimer,
     /// A snapshot leaves out log time.
     SnapshotForgetsTime,
+    /// A snapshot leaves out the configuration.
+    SnapshotWithoutConfiguration,
+    /// Appends leave out what the state machine has released.
+    ReleasedSkippedInAppends,
+    /// What waited for entries that a snapshot came instead of is said to have had no effect.
+    InstallSaysNotApplied,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl Bug {
-    /// Those that the simulator must find. (What a snapshot leaves out, the replay checker's tests find.)
+    /// All of them.
     pub const ALL: &[Self] = &[
         Self::VoteBeforeDurable,
         Self::AcknowledgeBeforeDurable,
@@ -226,6 +235,16 @@ impl Bug {
         Self::DiscardBeforeCommit,
         Self::NoCheckQuorum,
         Self::HungryForEver,
+        Self::SnapshotWithoutAnswers,
+        Self::SnapshotWithoutKeys,
+        Self::SnapshotWithoutEvents,
+        Self::SnapshotForgetsBackPointer,
+        Self::SnapshotWithoutTimers,
+        Self::SnapshotForgetsNextTimer,
+        Self::SnapshotForgetsTime,
+        Self::SnapshotWithoutConfiguration,
+        Self::ReleasedSkippedInAppends,
+        Self::InstallSaysNotApplied,
     ];
 }
 

@@ -1,12 +1,13 @@
 //! Between the shapes of the HTTP API and those of the store. They are separate types since they change for separate
 //! reasons: the store's are in the log.
 
+use super::inbox::Segment;
 use crate::engine::machine::{CompactionMode, StateMachine, decode_operation};
 use crate::engine::sessions::{Batch, Keyed, SessionInfo};
 use crate::engine::{Kind, decode};
 use crate::store::{self, Store};
 use copycat_http as api;
-use copycat_storage::{Entry, SegmentInfo};
+use copycat_storage::Entry;
 
 fn condition(condition: api::Condition) -> store::Condition {
     match condition {
@@ -313,15 +314,19 @@ pub(super) fn entry(entry: &Entry) -> api::EntryView {
     }
 }
 
-pub(super) fn segment(segment: &SegmentInfo, live: u64) -> api::SegmentView {
-    let entries = (segment.last + 1).saturating_sub(segment.first);
+pub(super) fn segment(segment: &Segment) -> api::SegmentView {
+    let Segment { info, live, pinned_by } = segment;
     api::SegmentView {
-        file: segment.file_name(),
-        first_index: segment.first,
-        last_index: segment.last,
-        bytes: u64::from(segment.bytes),
-        sealed: segment.sealed,
-        live,
-        released: entries.saturating_sub(live),
+        file: info.file_name(),
+        first_index: info.first,
+        last_index: info.last,
+        bytes: u64::from(info.bytes),
+        sealed: info.sealed,
+        live: *live as u64,
+        released: info.released,
+        tombstones: info.tombstones,
+        holes: info.holes,
+        generation: u64::from(info.version),
+        pinned_by: *pinned_by,
     }
 }

@@ -4,28 +4,30 @@
 //! routes what comes out: messages to peers, answers to whoever waits. It never waits for a disk, a peer or a client.
 
 use super::ballots::Ballot;
+use super::chores::Chores;
 use super::clock;
 use super::durability::Durability;
 use super::feed::Feeds;
 use super::flusher::Flusher;
-use super::inbox::Event;
+use super::inbox::{Event, Segment};
 use super::requests::{Origin, Pending, Place, Refusal, Reply, Request, Requests};
 use super::transport::frame::{Frame, Refused, Rejection, WireRefusal, WireResponse};
 use super::transport::{Door, Links};
 use super::view::{View, Views};
 use super::waiters::Waiters;
+use super::worker::Worker;
 use crate::engine::machine::{Ask, Outcome, StateMachine};
 use crate::engine::{
     Consistency, Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, Query, RequestId, Response, Role,
     ServerId,
 };
-use copycat_storage::{Entry, FileDisk, SegmentInfo};
+use copycat_storage::{Corrupt, Disk, Entry, FileDisk};
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Events taken in one batch.
 const BATCH: usize = 1024;
@@ -54,6 +56,7 @@ pub(crate) enum Stopped {
 /// What a driver is connected to.
 pub(crate) struct Wiring {
     pub(crate) flusher: Flusher,
+    pub(crate) worker: Worker,
     pub(crate) links: Links,
     pub(crate) door: Door,
     pub(crate) views: Views,
@@ -84,6 +87,11 @@ pub(crate) fn run<M: StateMachine>(shared: &Shared<M>, inbox: Receiver<Event>) -
             Err(stopped) => break Err(stopped),
         }
     };
+    if let Err(Stopped::Fatal(Fatal::Corrupt(corrupt))) = &result
+        && let Some(driver) = lock().as_ref()
+    {
+        driver.set_aside(corrupt);
+    }
     // Without an inbox, nobody waits to put anything into it.
     drop(inbox);
     if let Some(driver) = lock().take() {
@@ -106,12 +114,14 @@ pub(crate) struct Driver<M: StateMachine> {
     engine: Engine<FileDisk, M>,
     id: ServerId,
     flusher: Flusher,
+    worker: Worker,
     links: Links,
     door: Door,
     views: Views,
     waiters: Waiters,
     feeds: Feeds,
     requests: Requests,
+    chores: Chores,
     durability: Durability,
     state: Progress,
 }
@@ -141,12 +151,13 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { flusher, mut links, door, views, waiters, feeds } = wiring;
+        let Wiring { flusher, worker, mut links, door, views, waiters, feeds } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
         links.follow(clock::monotonic(), engine.configuration(), engine.committed_configuration());
-        Self { engine, id, flusher, links, door, views, waiters, feeds, requests, durability, state }
+        let chores = Chores::default();
+        Self { engine, id, flusher, worker, links, door, views, waiters, feeds, requests, chores, durability, state }
     }
 
     /// Answers a sequential query that need not wait for anything; see [`Engine::query_now`].
@@ -185,6 +196,10 @@ impl<M: StateMachine> Driver<M> {
         let mut more = self.engine.poll(now)?;
         self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
         more |= self.flush(now)?;
+        if let Some(work) = self.engine.work() {
+            self.worker.start(work);
+        }
+        self.chores.look(&self.engine);
         more |= self.route(now)?;
         self.publish(now);
         if self.has_left_office(now) {
@@ -192,6 +207,16 @@ impl<M: StateMachine> Driver<M> {
             return Ok(Turn::End);
         }
         Ok(if more { Turn::Again } else { Turn::Wait })
+    }
+
+    /// A file whose bytes have changed is not read again: the next start finds that it is missing, and gets the log back
+    /// from the peers.
+    fn set_aside(&self, corrupt: &Corrupt) {
+        let disk = self.engine.storage().disk();
+        let aside = format!("{}.damaged", corrupt.file);
+        if let Err(e) = disk.rename(&corrupt.file, &aside).and_then(|()| disk.sync_dir()) {
+            warn!("server {}: {} could not be set aside: {e}", self.id, corrupt.file);
+        }
     }
 
     /// Nobody is left waiting.
@@ -203,6 +228,7 @@ impl<M: StateMachine> Driver<M> {
         self.waiters.wake_all();
         self.feeds.end();
         self.flusher.stop();
+        self.worker.stop();
     }
 
     fn wait(&self) -> Duration {
@@ -226,6 +252,7 @@ impl<M: StateMachine> Driver<M> {
                 Input::Message { from, identity, cluster, message }
             }
             Event::Persisted(result) => Input::Persisted(result.map_err(Stopped::Disk)?),
+            Event::Worked(worked) => Input::Worked(worked),
             Event::Prepared(result) => {
                 self.engine.storage_mut().prepared(result);
                 return Ok(());
@@ -269,6 +296,22 @@ impl<M: StateMachine> Driver<M> {
                 let _ = reply.try_send(self.segments());
                 return Ok(());
             }
+            Event::Compact { major, reply } => {
+                self.chores.compact(&mut self.engine, major, reply);
+                return Ok(());
+            }
+            Event::TakeSnapshot { reply } => {
+                self.chores.take_snapshot(&mut self.engine, reply);
+                return Ok(());
+            }
+            Event::Backup { reply } => {
+                let _ = reply.try_send(self.engine.storage_mut().stream());
+                return Ok(());
+            }
+            Event::Pick { indexes, bytes, reply } => {
+                let _ = reply.try_send(self.pick(&indexes, bytes));
+                return Ok(());
+            }
             Event::Refused { peer, refused } => return self.refused(now, peer, refused),
             Event::Shutdown => {
                 if self.state.shutting_down.is_none() {
@@ -290,10 +333,40 @@ impl<M: StateMachine> Driver<M> {
         storage.entries(from, limit, bytes).map_err(|e| e.to_string())
     }
 
-    fn segments(&self) -> Vec<(SegmentInfo, usize)> {
-        let executor = self.engine.executor();
-        let segments = self.engine.storage().segments().into_iter();
-        segments.map(|segment| (segment.clone(), executor.live_between(segment.first, segment.last))).collect()
+    /// Entries of these indexes, of at most so many bytes, one at least.
+    fn pick(&self, indexes: &[u64], bytes: usize) -> Result<Vec<Entry>, String> {
+        let (mut found, mut sum) = (Vec::new(), 0);
+        for &index in indexes {
+            let entry = self.engine.storage().get(index).map_err(|e| e.to_string())?;
+            let entry = entry.ok_or_else(|| format!("entry {index} is not in the log"))?;
+            sum += entry.data.len();
+            if sum > bytes && !found.is_empty() {
+                break;
+            }
+            found.push(entry.to_owned());
+        }
+        Ok(found)
+    }
+
+    fn segments(&self) -> Vec<Segment> {
+        let (storage, executor) = (self.engine.storage(), self.engine.executor());
+        let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global_index());
+        let segments = storage.segments();
+        let last = segments.last().map_or(0, |segment| segment.id);
+        let pinned_by = |segment: &copycat_storage::SegmentInfo| match () {
+            () if segment.id == last => Some("active"),
+            () if segment.last > durable => Some("above the snapshot"),
+            () if storage.references_between(segment.first, segment.last) > 0 => Some("referred to by the snapshot"),
+            () if segment.tombstones > 0 && segment.last > global => Some("above the global index"),
+            () => None,
+        };
+        let segments = segments.into_iter();
+        let told = |info: copycat_storage::SegmentInfo| Segment {
+            live: executor.live_between(info.first, info.last),
+            pinned_by: pinned_by(&info),
+            info,
+        };
+        segments.map(told).collect()
     }
 
     fn admit(&mut self, now: Now, origin: Origin, request: Request, timeout: Duration) -> Result<(), Stopped> {
@@ -518,6 +591,14 @@ impl<M: StateMachine> Driver<M> {
             EngineEvent::Member { member, change, index, reason } => {
                 info!("server {}: configuration {index}: server {member}: {change:?} ({reason})", self.id);
             }
+            EngineEvent::Snapshot { index } => debug!("server {}: a snapshot of entry {index} is durable", self.id),
+            EngineEvent::Compacted => debug!("server {}: a compaction has ended", self.id),
+            EngineEvent::Installed { index } => {
+                info!("server {}: its state is that of a peer's snapshot of entry {index}", self.id);
+                // Whatever was waited for may be in it.
+                self.waiters.wake_all();
+            }
+            EngineEvent::Trouble { text } => warn!("server {}: {text}", self.id),
             EngineEvent::Removed { index } => {
                 self.leave(now, &format!("by configuration {index}"));
             }
@@ -620,6 +701,7 @@ impl<M: StateMachine> Driver<M> {
             self.links.follow(now.monotonic, self.engine.configuration(), committed);
         }
         self.links.part(now.monotonic);
+        self.door.follow(status.leader);
         // Nothing is applied on a reserve member, so nothing would wake those who wait there: they ask the leader again.
         if status.member_type == Some(MemberType::Reserve)
             && now.monotonic >= self.state.sent_away_at + self.engine.options().heartbeat_interval

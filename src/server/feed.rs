@@ -93,6 +93,10 @@ impl Feeds {
                 (kind, at, *member, None, Some(reason.clone()).filter(|r| !r.is_empty()))
             }
             Event::Removed { .. } => ("removed", at, server, None, None),
+            Event::Snapshot { index } => ("snapshot", at, server, None, Some(format!("of entry {index}"))),
+            Event::Compacted => ("compaction", at, server, None, None),
+            Event::Installed { index } => ("install", at, server, None, Some(format!("a snapshot of entry {index}"))),
+            Event::Trouble { text } => ("trouble", at, server, None, Some(text.clone())),
         };
         let (id, time_ms, voter) = (0, clock::wall_ms(), None);
         self.add(ClusterEvent { id, time_ms, kind, term, member, voter, role, member_type, status, reason });

@@ -2,14 +2,50 @@
 
 use super::requests::{Refusal, Reply, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
-use crate::engine::{Identity, Message, RequestId, ServerId};
+use crate::engine::{Identity, Message, RequestId, ServerId, Worked};
 use async_channel::Sender;
-use copycat_storage::{Entry, FileDisk, Persisted, Prepared, SegmentInfo};
+use copycat_storage::{Entry, FileDisk, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// Events that may wait for the driver; peers' messages that do not fit are lost, clients are refused.
 const INBOX: usize = 16 * 1024;
+
+/// A file of the log, and what keeps it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) info: SegmentInfo,
+    /// How many of its entries the state machine holds.
+    pub(crate) live: usize,
+    pub(crate) pinned_by: Option<&'static str>,
+}
+
+/// A snapshot, taken now or found.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) new: bool,
+    pub(crate) info: SnapshotInfo,
+}
+
+/// What a compaction has done.
+#[derive(Debug)]
+pub(crate) struct Compacted {
+    pub(crate) compacted: bool,
+    pub(crate) segments: u64,
+    pub(crate) bytes_before: u64,
+    pub(crate) bytes_after: u64,
+}
+
+/// Why a snapshot or a compaction is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChoreRefusal {
+    /// One is under way, or too many wait for one.
+    Busy,
+    /// This server has no state of its own now.
+    Stateless,
+    /// It went wrong; the server's log tells why.
+    Failed,
+}
 
 /// What happens to a server.
 #[derive(Debug)]
@@ -22,6 +58,8 @@ pub(crate) enum Event {
     },
     Persisted(std::io::Result<Persisted<FileDisk>>),
     Prepared(std::io::Result<Prepared<FileDisk>>),
+    /// Background work has ended.
+    Worked(Worked<FileDisk>),
     Request {
         request: Request,
         timeout: Duration,
@@ -56,9 +94,28 @@ pub(crate) enum Event {
         bytes: usize,
         reply: Sender<Result<Vec<Entry>, String>>,
     },
-    /// The files of the own log, and how many entries of each the state machine holds.
+    /// The files of the own log.
     Segments {
-        reply: Sender<Vec<(SegmentInfo, usize)>>,
+        reply: Sender<Vec<Segment>>,
+    },
+    /// The own log is to be compacted.
+    Compact {
+        major: bool,
+        reply: Sender<Result<Compacted, ChoreRefusal>>,
+    },
+    /// A snapshot is to be taken.
+    TakeSnapshot {
+        reply: Sender<Result<Taken, ChoreRefusal>>,
+    },
+    /// The latest snapshot, to be backed up.
+    Backup {
+        reply: Sender<Option<SnapshotStream<MappedFile>>>,
+    },
+    /// The entries of these indexes, in order: so many of them as have at most so many bytes, one at least.
+    Pick {
+        indexes: Vec<u64>,
+        bytes: usize,
+        reply: Sender<Result<Vec<Entry>, String>>,
     },
     Refused {
         peer: ServerId,

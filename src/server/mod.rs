@@ -8,6 +8,7 @@
 
 mod backend;
 mod ballots;
+mod chores;
 pub(crate) mod clock;
 mod convert;
 mod driver;
@@ -22,6 +23,7 @@ mod start;
 mod transport;
 mod view;
 mod waiters;
+mod worker;
 
 pub use durability::Durability;
 pub use requests::{Refusal, Reply, Request};
@@ -34,7 +36,7 @@ pub use view::View;
 pub struct ServerError(String);
 
 impl ServerError {
-    fn new(text: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(text: impl std::fmt::Display) -> Self {
         Self(text.to_string())
     }
 }

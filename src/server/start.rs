@@ -9,21 +9,22 @@ use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
 use super::transport::frame::Me;
-use super::transport::{Door, Links, join, listen};
+use super::transport::{Door, Links, has_leader, join, listen};
 use super::view::{View, Views};
 use super::waiters::Waiters;
-use crate::engine::{Configuration, Engine, Index, MemberType, ServerId, decode, encode};
+use super::worker::Worker;
+use crate::engine::{Configuration, Engine, Fatal, Index, MemberType, ServerId, decode, encode};
 use crate::store::Store;
 use async_global_executor::GlobalExecutorConfig;
 use async_std::net::TcpListener;
 use async_std::task;
 use copycat_http::HttpConfig;
-use copycat_storage::{FileDisk, Seed, Storage};
+use copycat_storage::{Corrupt, FileDisk, OpenError, Seed, Storage};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Options {
     pub join: Vec<String>,
     /// What a server that joins wants to be: it enters as passive (or reserve), and votes when it has caught up.
     pub member_type: MemberType,
+    /// After so many bytes of log entries a snapshot is taken; `None`: half a segment.
+    pub snapshot_bytes: Option<u64>,
     /// While this server leads: members that are not heard are replaced by those that are kept ready.
     pub auto_replace: bool,
     /// The HTTP address that others are told; the own one by default.
@@ -72,6 +75,7 @@ impl Options {
             bootstrap,
             join: Vec::new(),
             member_type: MemberType::Active,
+            snapshot_bytes: None,
             auto_replace: false,
             advertise_http: None,
             durability: Durability::Always,
@@ -108,6 +112,9 @@ impl Stopper {
     }
 }
 
+/// How long a server with a damaged log looks for a leader before it gives up.
+const REPAIR_PATIENCE: Duration = Duration::from_secs(30);
+
 fn resolve(what: &str, address: &str) -> Result<SocketAddr, ServerError> {
     let mut found = address
         .to_socket_addrs()
@@ -134,16 +141,35 @@ fn random() -> Result<u64, ServerError> {
 }
 
 fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
-    let directory = options.data.display();
-    let disk = FileDisk::open(&options.data).map_err(|e| ServerError::new(format!("{directory}: {e}")))?;
-    let seed = Seed { identity: random()? | 1, salt: (random()? >> 32) as u32, now_ms: clock::wall_ms() };
-    let log = copycat_storage::Options { segment_size: options.segment_size };
-    let mut storage = Storage::open(disk, log, seed).map_err(|e| ServerError::new(format!("{directory}: {e}")))?;
+    let disk = open_disk(options)?;
+    let storage = match Storage::open(disk.clone(), log_options(options), seed()?) {
+        Err(OpenError::Corrupt(damage)) => repair(options, disk, &damage)?,
+        opened => opened.map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?,
+    };
+    prepared(options, storage)
+}
+
+fn open_disk(options: &Options) -> Result<FileDisk, ServerError> {
+    FileDisk::open(&options.data).map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))
+}
+
+fn log_options(options: &Options) -> copycat_storage::Options {
+    copycat_storage::Options { segment_size: options.segment_size }
+}
+
+fn seed() -> Result<Seed, ServerError> {
+    Ok(Seed { identity: random()? | 1, salt: (random()? >> 32) as u32, now_ms: clock::wall_ms() })
+}
+
+/// What every start notes in the directory.
+fn prepared(options: &Options, mut storage: Storage<FileDisk>) -> Result<Storage<FileDisk>, ServerError> {
     let mut meta = storage.meta().clone();
     if meta.server != 0 && meta.server != options.id {
         return Err(ServerError::new(format!(
-            "{directory} belongs to server {}, not to server {}: give the right --id or another --data",
-            meta.server, options.id
+            "{} belongs to server {}, not to server {}: give the right --id or another --data",
+            options.data.display(),
+            meta.server,
+            options.id
         )));
     }
     meta.server = options.id;
@@ -151,6 +177,35 @@ fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
     if meta != *storage.meta() {
         storage.set_meta(meta);
     }
+    Ok(storage)
+}
+
+/// Brings back a directory with damage: its log is given up, term and vote are kept, and the peers have the rest. Only if
+/// they go on without this server: else what is here may be all there is.
+///
+/// # Errors
+/// If no peer knows a leader: where the damage is.
+fn repair(options: &Options, disk: FileDisk, damage: &Corrupt) -> Result<Storage<FileDisk>, ServerError> {
+    let directory = options.data.display();
+    let id = options.id;
+    tracing::warn!("server {id}: {directory}: {damage}; asking the peers whether they go on without this server");
+    let digest = Configuration::bootstrap(options.bootstrap.iter().cloned()).digest();
+    let me = Me { id, identity: 0, digest, http: options.http.clone(), peer: options.peer.clone() };
+    let others = options.bootstrap.iter().filter(|(other, _)| *other != id).map(|(_, at)| at.clone());
+    let peers: Vec<String> = others.chain(options.join.iter().cloned()).collect();
+    let begun = Instant::now();
+    while !has_leader(&me, &peers) {
+        if peers.is_empty() || begun.elapsed() >= REPAIR_PATIENCE {
+            return Err(ServerError::new(format!(
+                "{directory}: {damage}; no peer knows a leader, so nothing was changed: start the others first, or bring \
+                 the file back"
+            )));
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    let opened = Storage::open_damaged(disk, log_options(options), seed()?, Some(damage.clone()));
+    let (storage, _) = opened.map_err(|e| ServerError::new(format!("{directory}: {e}")))?;
+    tracing::warn!("server {id}: {directory}: the damaged file is set aside, the log comes from the peers");
     Ok(storage)
 }
 
@@ -212,14 +267,25 @@ impl Server {
             peer: options.peer.clone(),
         };
         enter(options, &me, &mut storage)?;
-        let cluster = storage.meta().cluster;
+        let (id, cluster, seed) = (options.id, storage.meta().cluster, random()?);
         let mut engine_options = crate::engine::Options::with_election_timeout(options.election_timeout);
         engine_options.session_answers = options.session_answers;
         engine_options.session_limits.events = options.session_events;
         engine_options.auto_replace = options.auto_replace;
-        let engine =
-            Engine::new(options.id, engine_options, random()?, clock::now(), storage, Store::default, initial.clone())
-                .map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?;
+        engine_options.snapshot_bytes = options.snapshot_bytes.unwrap_or(u64::from(options.segment_size) / 2);
+        let start = |storage| {
+            let (options, now) = (engine_options.clone(), clock::now());
+            Engine::new(id, options, seed, now, storage, Store::default, initial.clone())
+        };
+        let engine = match start(storage) {
+            // Found only now, by reading what a start needs.
+            Err(Fatal::Corrupt(damage)) => {
+                let disk = open_disk(options)?;
+                start(prepared(options, repair(options, disk, &damage)?)?)
+            }
+            started => started,
+        };
+        let engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))?;
         let configuration = engine.configuration().clone();
         if !initial.members.is_empty() && !configuration.same_members(&initial) {
             tracing::warn!(
@@ -240,8 +306,11 @@ impl Server {
             .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
         let waiters = Waiters::default();
         let feeds = Feeds::new(waiters.clone());
+        let worker = Worker::start_thread(&name, inbox.clone())
+            .map_err(|e| ServerError::new(format!("cannot start a thread: {e}")))?;
         let wiring = Wiring {
             flusher,
+            worker,
             links,
             door: door.clone(),
             views: views.clone(),

@@ -3,7 +3,7 @@
 use super::lag::Lags;
 use crate::engine::machine::StateMachine;
 use crate::engine::{Configuration, Engine, Index, ServerId, Status};
-use copycat_storage::{Disk, SegmentInfo};
+use copycat_storage::{Disk, SegmentInfo, SnapshotInfo};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,10 @@ pub struct View {
     pub first_index: Index,
     /// How many entries the state machine holds.
     pub live: usize,
+    /// The latest durable snapshot.
+    pub snapshot: Option<SnapshotInfo>,
+    /// Through which index all available members that keep the state have the log.
+    pub global_index: Index,
 }
 
 impl View {
@@ -43,6 +47,8 @@ impl View {
             segments: engine.storage().segments(),
             first_index: engine.storage().first_index(),
             live: engine.executor().live(),
+            snapshot: engine.storage().snapshot(),
+            global_index: engine.global_index(),
             configuration,
         }
     }

@@ -8,6 +8,7 @@ use crate::configuration;
 use crate::disk::{Disk, DiskFile, Flush};
 use crate::log::{Capture, SegmentHeader, create_segment};
 use crate::meta::{MetaFiles, Record};
+use crate::snapshot;
 
 /// Makes everything durable that was written before [`Storage::flush`](crate::Storage::flush)
 /// returned it. Dropping it without running it leaves the storage waiting for ever: do so only
@@ -17,6 +18,8 @@ pub struct FlushJob<D: Disk> {
     pub(crate) sequence: u64,
     pub(crate) log: Capture<D>,
     pub(crate) whole: bool,
+    /// Log and snapshot were given up: the old snapshot is to be deleted.
+    pub(crate) forget: bool,
     /// A snapshot to be given the name that counts.
     pub(crate) rename: Option<(&'static str, &'static str)>,
     pub(crate) meta: Option<(MetaFiles<D::File>, Record)>,
@@ -63,6 +66,7 @@ impl<D: Disk> FlushJob<D> {
     pub fn is_instant(&self) -> bool {
         let log = &self.log;
         self.meta.is_none()
+            && !self.forget
             && self.rename.is_none()
             && self.configuration.is_none()
             && log.flushers.is_empty()
@@ -96,7 +100,15 @@ impl<D: Disk> FlushJob<D> {
         for flusher in &self.log.flushers {
             flusher.run()?;
         }
+        if let Some((from, to)) = &self.log.rename {
+            self.disk.rename(from, to)?;
+        }
         if self.log.sync_dir {
+            self.disk.sync_dir()?;
+        }
+        // After the log that takes the place of what it covers, and before that is deleted.
+        if self.forget && self.disk.list()?.iter().any(|name| name == snapshot::NAME) {
+            self.disk.remove(snapshot::NAME)?;
             self.disk.sync_dir()?;
         }
         // A snapshot after the log that it covers. This is what makes it count, and an install too.

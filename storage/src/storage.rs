@@ -399,8 +399,9 @@ impl<D: Disk> Storage<D> {
             None
         };
         let rename = self.commit();
+        let forget = std::mem::take(&mut self.snapshots.forget);
         // A snapshot counts only after the log that it covers is really durable.
-        let log = log || rename.is_some();
+        let log = log || rename.is_some() || self.log.is_anew();
         let configuration = std::mem::take(&mut self.configuration_dirty).then(|| self.configuration.clone());
         self.flushing = true;
         Some(FlushJob {
@@ -408,6 +409,7 @@ impl<D: Disk> Storage<D> {
             sequence: self.sequence,
             log: if log { self.log.capture() } else { self.log.promise() },
             whole: log,
+            forget,
             rename,
             meta,
             configuration,

@@ -1,4 +1,4 @@
-//! Crash images in the middle of snapshots, compactions and installs, and what must be true after each.
+//! Crash images in the middle of snapshots, compactions, installs and of giving the log up, and what must be true after each.
 // A test that fails says so by panicking, and its small numbers are its own.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::cast_possible_truncation)]
 
@@ -6,10 +6,10 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Rng, entry, open, settle, try_open};
+use common::{Rng, entry, open, options, settle};
 use copycat_storage::{
-    Bounds, CompactionJob, Disk, Entry, FlushJob, Incoming, InstallError, Lookup, MemDisk, OpenError, Snapshot,
-    SnapshotJob, Staged, Storage, check,
+    Bounds, CompactionJob, Disk, Entry, FlushJob, Incoming, InstallError, Lookup, MemDisk, Meta, OpenError, Seed,
+    Snapshot, SnapshotJob, Staged, Storage, check,
 };
 
 /// A log as it was until a truncation, an install, or the present.
@@ -20,8 +20,10 @@ struct Branch {
     cut: usize,
     /// How many of its entries must be found.
     floor: usize,
-    /// How many installs came before.
+    /// How many installs came before, and how often it was given up.
     epoch: u64,
+    /// It was given up, and nobody has said since that it is whole again.
+    lost: bool,
 }
 
 /// A snapshot that may be found.
@@ -41,6 +43,10 @@ struct Captured {
     /// It flushes the log, and not only promises to.
     whole: bool,
     carries: bool,
+    /// The place of the snapshot that is then durable, and that it makes the giving up of the log durable.
+    record: usize,
+    gives_up: bool,
+    epoch: u64,
 }
 
 macro_rules! stats {
@@ -60,7 +66,7 @@ macro_rules! stats {
 }
 
 stats! {
-    images kills snapshots compactions installs refused truncations
+    images kills snapshots compactions installs refused truncations given_up given_up_found half_given_up_found old_log_found_lost cut_giving_up
     cut_snapshots cut_compactions cut_stages cut_flushes_with_a_snapshot cut_opens
     old_snapshots_found uncommitted_installs_found holes_found leftovers_found superseded_found
     snapshot_in_progress compaction_in_progress install_in_progress
@@ -90,6 +96,11 @@ struct Life {
     term: u64,
     /// The highest snapshot that was begun or installed: nothing at or below is truncated.
     committed: u64,
+    /// The log was given up, and no flush has made that durable.
+    giving_up: bool,
+    given_up_in: u64,
+    /// An open that may have been mending a half given up log was cut: then the lower part of the old one may be found.
+    repair_cut: bool,
     released: BTreeSet<u64>,
     flush: Option<(FlushJob<MemDisk>, Captured)>,
     snapshot: Option<(SnapshotJob<MemDisk>, Record)>,
@@ -106,12 +117,15 @@ impl Life {
             segment: [4096, 4096, 8192, 16_384][rng.below(4) as usize],
             rng,
             disk: MemDisk::new(),
-            branches: vec![Branch { log: Vec::new(), cut: 0, floor: 0, epoch: 0 }],
+            branches: vec![Branch { log: Vec::new(), cut: 0, floor: 0, epoch: 0, lost: false }],
             records: vec![Record { index: 0, references: Vec::new(), payload: Vec::new(), epoch: 0 }],
             pending: None,
             made: 0,
             term: 1,
             committed: 0,
+            giving_up: false,
+            given_up_in: 0,
+            repair_cut: false,
             released: BTreeSet::new(),
             flush: None,
             snapshot: None,
@@ -137,15 +151,28 @@ impl Life {
                 self.disk.cut_after(self.rng.below(25));
             } else {
                 let report = check(&self.disk);
-                assert!(report.is_sound(), "{report}");
+                assert!(report.is_sound() || self.giving_up, "{report}");
             }
-            match try_open(&self.disk, self.segment, self.rng.next() as u32) {
+            let seed = Seed { identity: 42, salt: self.rng.next() as u32, now_ms: 1_000 };
+            let opened = Storage::open_damaged(self.disk.clone(), options(self.segment), seed, None);
+            let opened = opened.map(|(storage, damage)| {
+                if let Some(damage) = damage {
+                    assert!(self.giving_up, "{damage}");
+                    assert!(storage.meta().lost && storage.last_index() == 0 && storage.snapshot().is_none());
+                    self.stats.half_given_up_found += 1;
+                }
+                storage
+            });
+            match opened {
                 Ok(storage) if !self.disk.is_cut() => {
                     self.disk.cut_after(u64::MAX);
                     return storage;
                 }
                 Ok(_) => {}
-                Err(OpenError::Io { .. }) if self.disk.is_cut() => self.stats.cut_opens += 1,
+                Err(OpenError::Io { .. }) if self.disk.is_cut() => {
+                    self.stats.cut_opens += 1;
+                    self.repair_cut |= self.giving_up;
+                }
                 Err(error) => panic!("a power cut keeps the directory from opening: {error}"),
             }
             self.power_cut();
@@ -163,16 +190,20 @@ impl Life {
         let payload = storage.snapshot_payload().unwrap();
         let references: Vec<u64> = storage.snapshot_references().map(|r| r.index).collect();
         let same = |r: &&Record| r.index == index && r.payload == payload && r.references == references;
-        let record = self.records.iter().find(same).unwrap_or_else(|| {
+        let found: Vec<&Record> = self.records.iter().filter(same).collect();
+        if found.is_empty() {
             let allowed: Vec<_> = self.records.iter().map(|r| (r.index, r.epoch)).collect();
             panic!("found a snapshot at {index}, of {allowed:?}")
-        });
+        }
+        let lost = storage.meta().lost;
+        let lower = self.repair_cut && lost && index == 0;
         let last = storage.last_index();
         assert!(last >= index, "the log ends at {last}, before the snapshot at {index}");
         let fits = |branch: &&Branch| {
-            branch.epoch == record.epoch
+            (lower || found.iter().any(|record| record.epoch == branch.epoch))
+                && (lost || !branch.lost)
                 && branch.log.len() as u64 >= last
-                && branch.floor as u64 <= last
+                && (lower || branch.floor as u64 <= last)
                 && branch.log[..last as usize].iter().all(|e| match storage.lookup(e.index).unwrap() {
                     Lookup::Entry(there) => there.to_owned() == *e,
                     Lookup::Hole => storage.term(e.index) == Some(e.term) && e.index <= index,
@@ -181,17 +212,21 @@ impl Life {
         };
         let Some(branch) = self.branches.iter().rev().find(fits) else {
             for b in &self.branches {
-                eprintln!("floor {} of {} in epoch {}", b.floor, b.log.len(), b.epoch);
+                eprintln!("floor {} of {} in epoch {}, lost {}", b.floor, b.log.len(), b.epoch, b.lost);
             }
-            panic!("found 1 to {last}, snapshot at {index} of epoch {}", record.epoch);
+            let epochs: Vec<u64> = found.iter().map(|record| record.epoch).collect();
+            panic!("found 1 to {last}, snapshot at {index} of epochs {epochs:?}, lost {lost}");
         };
+        let record = Record { epoch: branch.epoch, ..found[0].clone() };
+        self.stats.given_up_found += u64::from(branch.lost);
+        self.stats.old_log_found_lost += u64::from(lost && !branch.lost && last > 0);
         for reference in storage.snapshot_references() {
             let there = storage.get(reference.index).unwrap().expect("what the snapshot refers to is there");
             assert_eq!((there.term, there.digest()), (reference.term, reference.digest));
         }
         assert!(storage.highest_hole() <= index);
         assert_eq!(storage.first_index(), 1);
-        self.stats.old_snapshots_found += u64::from(self.records.last() != Some(record));
+        self.stats.old_snapshots_found += u64::from(self.records.last() != Some(&record));
         self.stats.uncommitted_installs_found += u64::from(self.present().epoch > record.epoch);
         self.stats.holes_found += u64::from(storage.highest_hole() > 0);
         if self.killed_whole && self.present().epoch == record.epoch {
@@ -202,8 +237,10 @@ impl Life {
             cut: last as usize,
             floor: last as usize,
             epoch: record.epoch,
+            lost,
         };
-        let record = record.clone();
+        self.giving_up = false;
+        self.repair_cut = false;
         self.committed = index;
         self.released = (1..=index).filter(|i| !record.references.contains(i)).collect();
         self.branches = vec![branch];
@@ -236,7 +273,7 @@ impl Life {
                 let now = self.present().clone();
                 let last = last as usize;
                 let log = now.log[..last].to_vec();
-                self.branches.push(Branch { log, cut: last, floor: now.floor.min(last), epoch: now.epoch });
+                self.branches.push(Branch { log, cut: last, floor: now.floor.min(last), ..now });
                 self.term += 1;
                 self.stats.truncations += 1;
                 self.released.retain(|i| *i <= last as u64);
@@ -246,13 +283,41 @@ impl Life {
         }
     }
 
+    fn give_up(&mut self, storage: &mut Storage<MemDisk>) -> bool {
+        if storage.give_up().is_err() {
+            assert!(self.disk.is_cut() || storage.has_failed());
+            return false;
+        }
+        let epoch = self.present().epoch + 1;
+        self.branches.push(Branch { log: Vec::new(), cut: 0, floor: 0, epoch, lost: true });
+        self.records.push(Record { index: 0, references: Vec::new(), payload: Vec::new(), epoch });
+        self.pending = None;
+        self.released.clear();
+        self.committed = 0;
+        self.term += 1;
+        self.giving_up = true;
+        self.given_up_in = epoch;
+        self.stats.given_up += 1;
+        true
+    }
+
+    /// The server has caught up again.
+    fn find_again(&mut self, storage: &mut Storage<MemDisk>) {
+        storage.set_meta(Meta { lost: false, ..storage.meta().clone() });
+        settle(storage);
+        self.branches[0].lost = false;
+    }
+
     /// Runs or takes a flush job. Returns whether the process goes on.
     fn step_flush(&mut self, storage: &mut Storage<MemDisk>) -> bool {
         let Some((job, captured)) = self.flush.take() else {
             let carries = storage.is_snapshot_pending();
             let promise = self.rng.one_in(4);
             let (branch, len) = (self.branches.len() - 1, self.present().log.len());
-            let captured = Captured { branch, len, whole: !promise || carries, carries };
+            let gives_up = self.giving_up;
+            let record = self.records.len() - usize::from(!carries);
+            let whole = !promise || carries || gives_up;
+            let captured = Captured { branch, len, whole, carries, record, gives_up, epoch: self.given_up_in };
             let job = if promise {
                 storage.flush_promises()
             } else {
@@ -265,7 +330,7 @@ impl Life {
             }
             return true;
         };
-        if self.rng.one_in(4) {
+        if self.rng.one_in(if captured.gives_up { 1 } else { 4 }) {
             self.disk.cut_after(self.rng.below(12));
         }
         let persisted = match job.run() {
@@ -273,6 +338,7 @@ impl Life {
             Err(error) => {
                 assert!(self.disk.is_cut() && storage.has_failed(), "{error}");
                 self.stats.cut_flushes_with_a_snapshot += u64::from(captured.carries);
+                self.stats.cut_giving_up += u64::from(captured.gives_up);
                 return false;
             }
         };
@@ -291,9 +357,11 @@ impl Life {
                 branch.floor = branch.floor.max(floor);
             }
         }
-        if captured.carries {
-            self.records.drain(..self.records.len() - 1);
+        if captured.carries || captured.gives_up {
+            self.records.drain(..captured.record);
         }
+        // Not when it was given up again meanwhile.
+        self.giving_up &= !captured.gives_up || captured.epoch != self.given_up_in;
         true
     }
 
@@ -467,7 +535,7 @@ impl Life {
                         self.committed = record.index;
                         let unreferred = (1..=record.index).filter(|i| !record.references.contains(i));
                         self.released = unreferred.collect();
-                        self.branches.push(Branch { floor: log.len(), log, cut: 0, epoch });
+                        self.branches.push(Branch { floor: log.len(), log, cut: 0, epoch, lost: self.present().lost });
                         self.pending = Some(Record { epoch, ..record });
                         self.term += 1;
                         self.stats.installs += 1;
@@ -492,6 +560,7 @@ impl Life {
             4..=7 => self.step_snapshot(storage),
             8..=14 => self.step_compaction(storage),
             15..=19 if self.rng.one_in(3) || !matches!(self.receiving, Receiving::No) => self.step_receive(storage),
+            15 if self.rng.one_in(4) => self.give_up(storage),
             20 => {
                 self.truncate(storage);
                 !self.disk.is_cut()
@@ -535,6 +604,9 @@ impl Life {
         self.judge(&storage);
         (self.flush, self.snapshot, self.compaction, self.pending) = (None, None, None, None);
         self.receiving = Receiving::No;
+        if storage.meta().lost && self.rng.one_in(2) {
+            self.find_again(&mut storage);
+        }
         let steps = self.rng.below(160);
         let goes_on = (0..steps).all(|_| self.step(&mut storage));
         self.stats.snapshot_in_progress += u64::from(self.snapshot.is_some() || self.pending.is_some());

@@ -220,6 +220,30 @@ describe("the dashboard", { timeout: 1_200_000 }, () => {
     assert.deepEqual(faults.filter((f) => !/status of (410|404)/.test(f)), []);
   });
 
+  test("a snapshot is taken, and what it covers can be compacted", async () => {
+    const { page, faults } = await look(await cluster.leader(), "#/log");
+    const dialog = dialogOf(page);
+    await page.getByRole("button", { name: "Snapshot" }).click();
+    await dialog.getByRole("button", { name: "Take it" }).click();
+    await page.getByText(/A snapshot of entry [\d,]+ is durable/).waitFor();
+    await page.locator(".cursors", { hasText: "snapshot" }).waitFor();
+    const id = Number(new URL(page.url()).port) - cluster.first + 1;
+    const { snapshot } = await cluster.get(id, "/v1/server");
+    await until("the snapshot that the API tells", async () => (await page.locator(".cursors").innerText()).includes(number(snapshot.index)));
+    for (const kind of ["minor", "major"]) {
+      await page.getByRole("button", { name: `Compact, ${kind}` }).click();
+      await dialog.getByRole("button", { name: "Compact", exact: true }).click();
+      await page.getByText(/Compacted: .* after|Nothing was worth it/).waitFor();
+    }
+    const { segments } = await cluster.get(id, "/v1/log");
+    const shown = page.getByRole("grid", { name: "Segments" });
+    assert.equal(Number(await shown.getAttribute("aria-rowcount")), segments.length + 1);
+    const [first] = segments;
+    const span = first.last_index - first.first_index + 1;
+    assert.equal(first.live + first.released + first.holes, span, "each index is one of the kinds that are drawn");
+    assert.deepEqual(faults, []);
+  });
+
   test("changes of the members show the quorum before and after, and unsafe ones are refused", async () => {
     const leader = await cluster.leader();
     const { page } = await look(leader, "#/members");

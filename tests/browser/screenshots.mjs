@@ -18,7 +18,7 @@ function load(cluster, stop) {
     while (!stop.done) {
       const id = [...cluster.processes.keys()][i % cluster.processes.size];
       await cluster.call(id, "GET", `/v1/kv?key=app/users/0001&consistency=${kinds[i % 3]}`).catch(() => {});
-      if (i % 2 === 0) await cluster.call(id, "PUT", `/v1/kv?key=load/${i}`, "x".repeat(200)).catch(() => {});
+      if (i % 2 === 0) await cluster.call(id, "PUT", `/v1/kv?key=load/${i}`, "x".repeat(8000)).catch(() => {});
       await sleep(5 + (i * 7) % 20);
     }
   };
@@ -26,7 +26,7 @@ function load(cluster, stop) {
 }
 
 mkdirSync(OUT, { recursive: true });
-const cluster = await Cluster.start(["--segment-size", "65536"]).catch(async () => Cluster.start());
+const cluster = await Cluster.start(["--segment-size", String(2 * 1024 * 1024)]);
 const chrome = await browser();
 const stop = { done: false };
 try {

@@ -42,6 +42,9 @@ test("health in a sentence", () => {
   assert.equal(health(state(2, three), false).kind, "off", "what is old is not told as if it were so");
   assert.match(alarms(state(null, three))[0].next, /2 of the 3 voters must run/);
   assert.deepEqual(alarms(state(2, three)), []);
+  const trouble = [{ type: "trouble", member: 1, time_ms: 5000, reason: "its disk is full" }];
+  assert.match(alarms(state(2, three), trouble, 6000)[0].title, /its disk is full/);
+  assert.deepEqual(alarms(state(2, three), trouble, 5e6), [], "long ago");
 });
 
 test("waits in a circle are found, and only those", () => {

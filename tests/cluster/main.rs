@@ -8,6 +8,7 @@ mod api;
 mod chaos;
 mod cli;
 mod cli_sessions;
+mod compaction;
 mod dev;
 mod errors;
 mod examples;

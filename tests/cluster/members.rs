@@ -10,12 +10,14 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Servers by number. Their ports follow from it.
 pub struct Shape {
     directory: Directory,
+    data_in: Option<PathBuf>,
     first: u16,
     running: BTreeMap<u64, Process>,
     /// Directories used so far: a wiped disk is a new one.
@@ -26,12 +28,21 @@ pub struct Shape {
 impl Shape {
     /// `voters` servers that begin together; `extra` arguments for each, also for those that join.
     pub fn start(voters: u64, extra: &[&str]) -> Self {
+        Self::start_at(None, voters, extra)
+    }
+
+    /// The same, with the data in this directory.
+    pub fn start_in(data: &Path, voters: u64, extra: &[&str]) -> Self {
+        Self::start_at(Some(data.to_owned()), voters, extra)
+    }
+
+    fn start_at(data_in: Option<PathBuf>, voters: u64, extra: &[&str]) -> Self {
         let extra = extra.iter().map(ToString::to_string).collect();
         let (directory, first) = (Directory::new(), free_ports(40));
-        let mut shape = Self { directory, first, running: BTreeMap::new(), wiped: BTreeMap::new(), extra };
-        let list: Vec<String> = (1..=voters).map(|id| format!("{id}={}", shape.peer(id))).collect();
+        let mut shape = Self { directory, data_in, first, running: BTreeMap::new(), wiped: BTreeMap::new(), extra };
+        let list = shape.bootstrap(voters);
         for id in 1..=voters {
-            shape.run(id, &["--bootstrap", &list.join(",")]);
+            shape.run(id, &["--bootstrap", &list]);
         }
         for id in 1..=voters {
             shape.wait_until_ready(id);
@@ -47,12 +58,24 @@ impl Shape {
         local(self.first + 20 + u16::try_from(id).unwrap())
     }
 
-    fn data(&self, id: u64) -> String {
+    pub fn data(&self, id: u64) -> String {
         let name = format!("server-{id}-{}", self.wiped.get(&id).unwrap_or(&0));
-        self.directory.join(&name).display().to_string()
+        self.data_in.as_ref().map_or_else(|| self.directory.join(&name), |d| d.join(&name)).display().to_string()
     }
 
-    fn run(&mut self, id: u64, how: &[&str]) {
+    pub fn bootstrap(&self, voters: u64) -> String {
+        (1..=voters).map(|id| format!("{id}={}", self.peer(id))).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether a server has ended by itself, well or not, and what it said.
+    pub fn has_ended(&mut self, id: u64) -> Option<(bool, String)> {
+        let process = self.running.get_mut(&id).expect("it was started");
+        let status = process.has_ended()?;
+        let process = self.running.remove(&id)?;
+        Some((status.success(), process.output()))
+    }
+
+    pub fn run(&mut self, id: u64, how: &[&str]) {
         let (number, data) = (id.to_string(), self.data(id));
         let (http, peer) = (self.http(id).to_string(), self.peer(id).to_string());
         let fixed = ["server", "--id", &number, "--data", &data, "--http", &http, "--peer", &peer];
@@ -88,7 +111,7 @@ impl Shape {
         self.running.remove(&id).expect("it runs").kill();
     }
 
-    fn stop(&mut self, id: u64) {
+    pub fn stop(&mut self, id: u64) {
         let status = self.running.remove(&id).expect("it runs").stop(Signal::TERM);
         assert!(status.success(), "{status}");
     }
@@ -142,7 +165,7 @@ impl Shape {
     }
 
     /// Waits until this server has applied all that the leader had committed.
-    fn wait_until_caught_up(&self, id: u64) {
+    pub fn wait_until_caught_up(&self, id: u64) {
         let target = json(&get(self.http(self.leader()), "/v1/server"))["commit_index"].as_u64().unwrap();
         wait_for("a server to catch up", || {
             peek(self.http(id), "/v1/server")?["applied_index"].as_u64().filter(|&applied| applied >= target)
@@ -156,7 +179,7 @@ fn peek_ready(server: SocketAddr) -> bool {
         .is_ok_and(|answer| answer.status == 200)
 }
 
-fn put(server: SocketAddr, key: &str, value: &str) -> u64 {
+pub fn put(server: SocketAddr, key: &str, value: &str) -> u64 {
     let answer = ask(server, "PUT", &format!("/v1/kv/{key}"), &[], value.as_bytes());
     assert!(matches!(answer.status, 200 | 201), "{} {}", answer.status, answer.text());
     json(&answer)["index"].as_u64().unwrap()
@@ -207,7 +230,7 @@ fn a_dead_server_is_replaced_at_its_address_by_an_empty_directory() {
     shape.wait_for_member(1, 3, Some("active unavailable"));
     // Its disk is gone. Under the old number it is another server: it neither votes nor counts.
     shape.wipe(3);
-    let list = (1..=3).map(|id| format!("{id}={}", shape.peer(id))).collect::<Vec<_>>().join(",");
+    let list = shape.bootstrap(3);
     shape.run(3, &["--bootstrap", &list]);
     let (fine, output) = shape.ended(3);
     assert!(!fine && output.contains("another data directory"), "{output}");
@@ -354,7 +377,7 @@ fn changes_are_decided_on_a_configuration_and_keep_the_quorum() {
 fn a_removed_server_says_so_whenever_it_learns_it() {
     let _turn = turn();
     let mut shape = Shape::start(3, &[]);
-    let list = (1..=3).map(|id| format!("{id}={}", shape.peer(id))).collect::<Vec<_>>().join(",");
+    let list = shape.bootstrap(3);
     // While it is down.
     shape.stop(3);
     shape.change(1, &["remove", "3"]);
@@ -402,7 +425,7 @@ fn a_leader_is_transferred_and_demotes_itself() {
 fn servers_are_restarted_one_by_one_and_no_request_fails_for_good() {
     let _turn = turn();
     let mut shape = Shape::start(3, &[]);
-    let list = (1..=3).map(|id| format!("{id}={}", shape.peer(id))).collect::<Vec<_>>().join(",");
+    let list = shape.bootstrap(3);
     let addresses: Vec<SocketAddr> = (1..=3).map(|id| shape.http(id)).collect();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let clients: Vec<_> = (0..4)

@@ -32,6 +32,8 @@ pub(crate) struct Profile {
     /// Mean time between an operator's changes, microseconds.
     pub operator_every: u64,
     pub auto_replace: bool,
+    /// Bytes of entries from one snapshot to the next.
+    pub snapshot_bytes: u64,
     pub clients: u64,
     pub keys: u64,
     /// Out of 1000.
@@ -64,6 +66,7 @@ impl Profile {
             spares: pick(rng, &[0, 0, 1, 2, 3]),
             operator_every: pick(rng, &[300_000, 1_000_000, 4_000_000]),
             auto_replace: rng.chance(1, 4),
+            snapshot_bytes: pick(rng, &[2_000, 6_000, 20_000]),
             clients: rng.range(2, 7),
             actors: pick(rng, &[0, 0, 1, 2, 3, 4]),
             limited: rng.chance(1, 6),

@@ -273,7 +273,13 @@ impl World {
             server.is_meant_by(current) && server.engine.as_ref().is_some_and(sound)
         };
         let others = current.voters().filter(|&v| v != self.servers[leader].id).filter(heard).count();
-        if others < current.voters().count() / 2 + 1 {
+        // Two voters that a change would leave could not spare one.
+        let committed = self.servers[leader].engine().committed_configuration();
+        let changing = self.profile.auto_replace
+            || !self.operator.open.is_empty()
+            || committed != current
+            || current.members.values().any(|m| m.becoming.is_some());
+        if changing || others < current.voters().count() / 2 + 1 {
             return Ok(());
         }
         self.count("deaf leader");

@@ -1,6 +1,6 @@
 //! Known bugs, switched on: each must be found. `docs/correctness.md` has a table of them with the seed that found each
 //! and the invariant that it breaks; the test replays these. Any change of the engine or of the simulator may move the
-//! seeds: `make seeds` searches the first 500 for each bug and writes the table anew.
+//! seeds: `make seeds` searches the first 500 for each bug that its seed no longer finds, and writes the table anew.
 
 use crate::world::{Report, Setup, run};
 use copycat::engine::Bug;
@@ -48,6 +48,16 @@ fn each_planted_bug_is_found_again() {
     }
 }
 
+/// The seed of the table, if it still finds the bug; else the first one that does.
+fn find(bug: Bug) -> Option<(u64, String)> {
+    let known = table().into_iter().find(|(of, ..)| *of == bug).map(|(_, seed, _)| seed)?;
+    let sound = || run(&Setup::new(known, STEPS)).violation.is_none();
+    match run_with(bug, known).violation.filter(|_| sound()) {
+        Some(violation) => Some((known, violation)),
+        None => search(bug),
+    }
+}
+
 /// The first seed that breaks a promise. A cluster that merely stops is a find too, but takes long to replay.
 fn search(bug: Bug) -> Option<(u64, String)> {
     let (mut first, mut stuck) = (0, None);
@@ -72,7 +82,7 @@ fn search_for_planted_bugs() {
     let mut missed = Vec::new();
     let mut text = std::fs::read_to_string(TABLE).expect(TABLE);
     for &bug in Bug::ALL {
-        let Some((seed, violation)) = search(bug) else {
+        let Some((seed, violation)) = find(bug) else {
             missed.push(bug);
             continue;
         };

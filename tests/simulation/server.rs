@@ -1,6 +1,6 @@
 //! One simulated server: the shipped engine on a simulated disk, with clocks of its own.
 
-use copycat::engine::{Configuration, Engine, MemberType, Now, Options, encode};
+use copycat::engine::{Configuration, Engine, MemberType, Now, Options, Work, encode};
 use copycat::store::Store;
 use copycat_storage::{Disk, FlushJob, MemDisk, Meta, OpenError, Seed, Storage};
 use copycat_testkit::Rng;
@@ -33,6 +33,8 @@ pub(crate) struct Server {
     /// Rises with every start: what was meant for an earlier life is dropped.
     pub life: u64,
     pub job: Option<FlushJob<MemDisk>>,
+    /// Background work that is out.
+    pub work: Option<Work<MemDisk>>,
     pub paused_until: u64,
     pub restart_at: Option<u64>,
     /// A wake-up is scheduled for this moment.
@@ -62,6 +64,7 @@ impl Server {
             engine: None,
             life: 0,
             job: None,
+            work: None,
             paused_until: 0,
             restart_at: None,
             wake_at: u64::MAX,
@@ -94,6 +97,7 @@ impl Server {
     pub(crate) fn start(&mut self, time: u64, initial: &Configuration) -> Result<(), String> {
         self.life += 1;
         self.job = None;
+        self.work = None;
         self.restart_at = None;
         self.wake_at = u64::MAX;
         let identity = self.identity();

@@ -9,7 +9,7 @@ use crate::workload::{LONGEST_TTL, Workload};
 use copycat::engine::sessions::Limits;
 use copycat::engine::{
     AppendOutcome, Configuration, Consistency, Fatal, Identity, Input, Message, Options, Output, Refusal, RequestId,
-    Response, Role, ServerId,
+    Response, Role, ServerId, Work,
 };
 use copycat_testkit::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,6 +76,11 @@ pub(crate) enum Event {
         id: ServerId,
     },
     FlushDone {
+        at: usize,
+        life: u64,
+    },
+    /// Background work has ended.
+    WorkDone {
         at: usize,
         life: u64,
     },
@@ -200,6 +205,7 @@ impl World {
             uncommitted_entries: 64,
             session_answers: 8,
             auto_replace: profile.auto_replace,
+            snapshot_bytes: profile.snapshot_bytes,
             session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
             #[cfg(feature = "planted-bugs")]
             bug: setup.bug,
@@ -373,6 +379,7 @@ impl World {
                 }
             }
             Event::FlushDone { at, life } => self.flush_done(at, life)?,
+            Event::WorkDone { at, life } => self.work_done(at, life)?,
             Event::Wake { at, life } => {
                 if self.servers[at].life == life && self.servers[at].is_up() {
                     self.servers[at].wake_at = u64::MAX;
@@ -482,7 +489,8 @@ impl World {
         while !batch && result.is_ok() {
             let Some(engine) = &mut self.servers[at].engine else { break };
             match engine.poll(now) {
-                Ok(true) => {}
+                // What it commits now, it may have discarded in the next step.
+                Ok(true) => self.invariants.check(&self.servers, at, self.time)?,
                 Ok(false) => break,
                 Err(e) => result = Err(e),
             }
@@ -513,6 +521,16 @@ impl World {
             let prepared = job.run();
             engine.storage_mut().prepared(prepared);
         }
+        if server.work.is_none()
+            && let Some(work) = engine.work()
+        {
+            server.work = Some(work);
+            let life = server.life;
+            let delay = 100 + self.rng.below(self.profile.flush_max * 20);
+            self.schedule(delay, Event::WorkDone { at, life });
+        }
+        let server = &mut self.servers[at];
+        let Some(engine) = &mut server.engine else { return };
         if server.job.is_none()
             && let Some(job) = engine.flush(now)
         {
@@ -550,6 +568,26 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    fn work_done(&mut self, at: usize, life: u64) -> Result<(), String> {
+        if self.servers[at].life != life || !self.servers[at].is_up() {
+            return Ok(());
+        }
+        if self.postponed(at) {
+            let delay = self.servers[at].paused_until - self.time;
+            self.schedule(delay, Event::WorkDone { at, life });
+            return Ok(());
+        }
+        let Some(work) = self.servers[at].work.take() else { return Ok(()) };
+        self.count(match work {
+            Work::Write { .. } => "state frozen",
+            Work::Snapshot(_) => "snapshot written",
+            Work::Compact(_) => "compaction",
+            Work::Stage(_) => "snapshot received",
+        });
+        let Some(worked) = work.run(512, || true) else { return Ok(()) };
+        self.act(at, Some(Input::Worked(worked)))
     }
 
     fn wake(&mut self, at: usize, batch: bool) {
@@ -597,6 +635,7 @@ impl World {
                         self.schedule(delay, Event::Stop { at: told, life });
                     }
                 }
+                Output::Event(copycat::engine::Event::Installed { .. }) => self.count("snapshot installed"),
                 Output::Event(copycat::engine::Event::Removed { .. }) => {
                     let (life, delay) = (self.servers[at].life, self.rng.below(1_000_000));
                     self.schedule(delay, Event::Stop { at, life });
@@ -679,7 +718,7 @@ impl World {
         server.durable_when_down =
             (committed + 1..=storage.durable_index()).filter_map(|index| Some((index, storage.term(index)?))).collect();
         drop(engine);
-        server.job = None;
+        (server.job, server.work) = (None, None);
         if power {
             let mut rng = self.rng.fork();
             self.servers[at].disk.crash(&mut || rng.next_u64());

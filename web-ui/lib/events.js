@@ -15,6 +15,10 @@ export function sentence(e) {
     case "type": return `Server ${e.member} is ${e.member_type} now${because}`;
     case "status": return `Server ${e.member} is ${e.status}${because}`;
     case "removed": return `Server ${e.member} was removed from the cluster${because}`;
+    case "snapshot": return `Server ${e.member} has taken a snapshot ${e.reason || ""}`;
+    case "compaction": return `Server ${e.member} has compacted its log`;
+    case "install": return `Server ${e.member} was given ${e.reason || "a snapshot"}`;
+    case "trouble": return `Server ${e.member} has trouble${because}`;
     default: return `${String(e.type).replaceAll("_", " ")}, server ${e.member}, term ${e.term}${because}`;
   }
 }
@@ -37,7 +41,7 @@ export function mark(e) {
     default:
       if (/transfer/.test(e.type)) return { form: "⇄", kind: "info", word: "transfer", lane: e.member };
       if (e.type === "status") return e.status === "available" ? { form: "▲", kind: "ok", word: "available", lane: e.member } : { form: "✕", kind: "bad", word: "unavailable", lane: e.member };
-      if (/removed|leave|failed/.test(e.type)) return { form: "✕", kind: "bad", word: e.type, lane: e.member };
+      if (/removed|leave|trouble/.test(e.type)) return { form: "✕", kind: "bad", word: e.type, lane: e.member };
       return { form: "■", kind: "info", word: String(e.type).replaceAll("_", " "), lane: e.member };
   }
 }

@@ -7,6 +7,8 @@ const SILENT = 1500;
 /** Followers that are further behind are named. */
 const LAG_ENTRIES = 5000;
 const LAG_MS = 3000;
+/** Trouble is an alarm for so long. */
+const RECENT = 600000;
 
 /** As far as whoever is asked knows: the leader knows whom it has heard, and has not. @param {any} member */
 export function isUp(member) {
@@ -61,10 +63,10 @@ export function health(state, fresh) {
 
 /**
  * What is wrong, and the next step to take; the worst first.
- * @param {any} state
+ * @param {any} state @param {any[]} [events] @param {number} [now] by the server's clock
  * @returns {{kind: "bad" | "warn" | "info", title: string, next: string, page?: string}[]}
  */
-export function alarms(state) {
+export function alarms(state, events = [], now = 0) {
   if (!state) return [];
   const { cluster, server, checks } = state;
   const found = [];
@@ -104,6 +106,10 @@ export function alarms(state) {
   } else if (q.voters % 2 === 0 && q.voters > 0) {
     found.push({ kind: "info", title: `${q.voters} voters can lose no more than ${q.voters - 1} would.`, page: "members",
       next: "An odd number of voters is the better bargain." });
+  }
+  const trouble = events.findLast((e) => e.type === "trouble");
+  if (trouble && now - trouble.time_ms < RECENT) {
+    found.push({ kind: "warn", title: `Server ${trouble.member}: ${trouble.reason}.`, next: `That was ${duration(now - trouble.time_ms)} ago; its log says more.`, page: "tail" });
   }
   const rank = { bad: 0, warn: 1, info: 2 };
   return /** @type {any} */ (found.sort((a, b) => rank[/** @type {"bad"} */ (a.kind)] - rank[/** @type {"bad"} */ (b.kind)]));

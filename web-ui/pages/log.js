@@ -4,6 +4,7 @@ import { bytes, clock, count, number } from "../lib/format.js";
 import { get } from "../lib/api.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { Badge, Confirm, Curl, Empty, Icon, Panel, Trouble, useAsked } from "../lib/parts.js";
+import { sentence } from "../lib/events.js";
 import { Table } from "../lib/table.js";
 import { change, route } from "../lib/route.js";
 
@@ -11,18 +12,17 @@ const PAGE = 200;
 const KINDS = /** @type {const} */ (["live", "released", "tombstones", "holes"]);
 const WORDS = { live: "live", released: "released", tombstones: "tombstones", holes: "holes" };
 
-/** What a segment's indexes are now; servers that do not yet count tombstones and holes have none. @param {any} s */
+/** What a segment's indexes are now; each is one of the four. @param {any} s */
 export function parts(s) {
   const span = Math.max(0, s.last_index - s.first_index + 1);
-  const told = { live: s.live || 0, released: s.released || 0, tombstones: s.tombstones || 0, holes: s.holes || 0 };
-  return { span, ...told };
+  // Tombstones are told among the released.
+  return { span, live: s.live, released: s.released - s.tombstones, tombstones: s.tombstones, holes: s.holes };
 }
 
 /** The places in the log that have names. @param {any} server @param {any} log */
 export function cursors(server, log) {
-  const snapshot = typeof server.snapshot === "object" && server.snapshot ? server.snapshot.index : server.snapshot_index;
   const all = [
-    ["snapshot", snapshot, "through here the state is in a durable snapshot"],
+    ["snapshot", server.snapshot?.index, "through here the state is in a durable snapshot"],
     ["global", server.global_index, "durable on every available member"],
     ["applied", server.applied_index, "what queries here see"],
     ["commit", server.commit_index, "durable on a majority"],
@@ -43,19 +43,20 @@ export default function Log({ live, fresh, say }) {
   const log = asked.data;
   const marks = log ? cursors(server, log) : [];
   const at = log && from ? log.segments.find((/** @type {any} */ s) => Number(from) >= s.first_index && Number(from) <= s.last_index) : null;
-  const compactions = live.events.filter((e) => /compact|snapshot/.test(e.type)).slice(-4).reverse();
+  const compactions = live.events.filter((e) => /^(compaction|snapshot|install)$/.test(e.type)).slice(-4).reverse();
   const actions = html`
     <button type="button" onClick=${() => setPlan(compaction("minor"))}>Compact, minor</button>
     <button type="button" onClick=${() => setPlan(compaction("major"))}>Compact, major</button>
-    <button type="button" onClick=${() => setPlan({ title: "Take a snapshot", verb: "Take it", call: { method: "POST", path: "/v1/snapshots" }, text: "The state as it is now is written to this server's disk, in the background." })}>Snapshot</button>
+    <button type="button" onClick=${() => setPlan({ title: "Take a snapshot", verb: "Take it", call: { method: "POST", path: "/v1/snapshots" }, text: "The state as it is now is written to this server's disk, in the background; compaction may then drop what it covers.", done: (/** @type {any} */ json) => `A snapshot of entry ${number(json.index)} is durable.` })}>Snapshot</button>
+    ${server.snapshot && html`<a class="button" href="/v1/snapshots/latest" download>Backup</a>`}
     <${Curl} call=${{ path: "/v1/log" }} />`;
   const columns = [
-    { title: "Segment", width: "minmax(5.5rem, 11rem)", cell: (/** @type {any} */ s) => html`<span><b>${number(s.first_index)}</b>${s.generation !== undefined && html` <span class="tag" title="how often it was compacted">gen ${s.generation}</span>`}</span>` },
+    { title: "Segment", width: "minmax(5.5rem, 11rem)", cell: (/** @type {any} */ s) => html`<span><b>${number(s.first_index)}</b>${s.generation > 1 && html` <span class="tag" title="rewritten ${s.generation - 1} times by compaction">gen ${s.generation}</span>`}</span>` },
     { title: "Through", width: "6.5rem", align: /** @type {"end"} */ ("end"), from: 640, cell: (/** @type {any} */ s) => (s.last_index < s.first_index ? "empty" : number(s.last_index)) },
     { title: "What of it lives", width: "minmax(8rem, 1fr)", cell: (/** @type {any} */ s) => html`<${Strip} segment=${s} marks=${marks} />` },
     { title: "In numbers", width: "minmax(13rem, 22rem)", from: 900, cell: (/** @type {any} */ s) => words(s) },
     { title: "Bytes", width: "6rem", align: /** @type {"end"} */ ("end"), from: 460, cell: (/** @type {any} */ s) => bytes(s.bytes) },
-    { title: "Kept by", width: "minmax(5rem, 11rem)", from: 760, cell: (/** @type {any} */ s) => pins(s) },
+    { title: "Pinned by", width: "minmax(5rem, 15rem)", from: 760, cell: (/** @type {any} */ s) => pins(s) },
   ];
   return html`<h1>Log</h1>
     <${Trouble} problem=${asked.problem} />
@@ -64,20 +65,21 @@ export default function Log({ live, fresh, say }) {
       <p class="legend" aria-label="Legend">${KINDS.map((k) => html`<span key=${k}><i class=${`strip-key ${k}`}></i> ${WORDS[k]}</span>`)}<span><i class="strip-key tail"></i> not yet filled</span></p>
       <${Table} label="Segments" columns=${columns} rows=${log.segments} rowKey=${(/** @type {any} */ s) => String(s.first_index)} height=${36} selected=${at ? String(at.first_index) : null}
         onOpen=${(/** @type {any} */ s) => change({ from: String(s.first_index) })} empty=${html`<${Empty}>The log is empty.</${Empty}>`} />
-      ${compactions.length > 0 && html`<ol class="events">${compactions.map((e) => html`<li key=${e.id}><time>${clock(e.time_ms)}</time><span>${e.type.replaceAll("_", " ")} ${e.reason || ""}</span></li>`)}</ol>`}
+      ${compactions.length > 0 && html`<ol class="events">${compactions.map((e) => html`<li key=${e.id}><time>${clock(e.time_ms)}</time><span>${sentence(e)}</span></li>`)}</ol>`}
     </${Panel}>
     ${from ? html`<${Entries} key=${at ? at.first_index : from} from=${Number(from)} segment=${at} />` : html`<p class="note">Choose a segment to see its entries.</p>`}`}
-    ${plan && html`<${Confirm} title=${plan.title} call=${plan.call} verb=${plan.verb} onClose=${() => setPlan(null)} onDone=${() => { say(`${plan.title}: begun.`); asked.refresh(); }}><p>${plan.text}</p></${Confirm}>`}`;
+    ${plan && html`<${Confirm} title=${plan.title} call=${plan.call} verb=${plan.verb} onClose=${() => setPlan(null)} onDone=${(/** @type {any} */ answer) => { say(plan.done(answer.json)); asked.refresh(); }}><p>${plan.text}</p></${Confirm}>`}`;
 }
 
 /** @param {"minor" | "major"} kind */
 function compaction(kind) {
   const text = {
-    minor: "Segments with enough released entries are rewritten without them, in the background; indexes stay.",
-    major: "Every sealed segment is rewritten from the first on, tombstones too, in the background; indexes stay.",
+    minor: "The segments for which it is most worth while are rewritten without their released entries, in the background; indexes stay.",
+    major: "Everything at or below the snapshot is rewritten, tombstones too, in the background; indexes stay.",
   };
   const call = { method: "POST", path: "/v1/log/compactions", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ kind }) };
-  return { title: `Compact the log, ${kind}`, verb: "Compact", call, text: text[kind] };
+  const done = (/** @type {any} */ json) => (json.compacted ? `Compacted: ${bytes(json.bytes_before)} before, ${bytes(json.bytes_after)} after.` : "Nothing was worth it, or there is no snapshot yet.");
+  return { title: `Compact the log, ${kind}`, verb: "Compact", call, text: text[kind], done };
 }
 
 /** @param {any} s */
@@ -88,10 +90,9 @@ function words(s) {
 
 /** @param {any} s */
 function pins(s) {
-  const list = Array.isArray(s.pins) ? s.pins : s.pins ? [s.pins] : [];
-  const text = list.map((/** @type {any} */ p) => (typeof p === "string" ? p : p.reason || JSON.stringify(p))).join(", ");
-  if (text) return html`<span class="pin" title=${text}><${Icon} of="pin" />${text}</span>`;
-  return s.sealed ? html`<span class="muted">sealed</span>` : html`<${Badge} kind="info">filling</${Badge}>`;
+  if (s.pinned_by === "active" || !s.sealed) return html`<${Badge} kind="info">filling</${Badge}>`;
+  if (s.pinned_by) return html`<span class="pin" title=${s.pinned_by}><${Icon} of="pin" />${s.pinned_by}</span>`;
+  return html`<span class="muted">nothing</span>`;
 }
 
 /** @param {{segment: any, marks: {name: string, index: number}[]}} props */

@@ -16,7 +16,7 @@ const SHOWN = 180;
 export default function Overview({ live, theme, fresh }) {
   const { state, events, points } = live;
   return html`<h1 class="offscreen">Overview</h1>
-    <${Alarms} state=${state} fresh=${fresh} />
+    <${Alarms} state=${state} events=${events} fresh=${fresh} />
     <div class="cards">${state.cluster.members.map((/** @type {any} */ m) => html`<${Member} key=${m.id} member=${m} state=${state} fresh=${fresh} />`)}</div>
     <${Rates} points=${points} theme=${theme} server=${state.server.id} leads=${state.cluster.leader === state.server.id} />
     <${Panel} title="Last events" hint="as this server saw them" actions=${html`<a class="button quiet" href=${href("tail")}>All, live</a>`}>
@@ -26,9 +26,9 @@ export default function Overview({ live, theme, fresh }) {
     </${Panel}>`;
 }
 
-/** @param {{state: any, fresh: boolean}} props */
-function Alarms({ state, fresh }) {
-  const found = alarms(state);
+/** @param {{state: any, events: any[], fresh: boolean}} props */
+function Alarms({ state, events, fresh }) {
+  const found = alarms(state, events, serverNow());
   const words = { bad: "Alarm", warn: "Warning", info: "Note" };
   if (found.length === 0) {
     return html`<p class=${`alarms none ${fresh ? "" : "stale"}`}><${Badge} kind="ok">No alarm</${Badge}> <span>All that this server can see is as it should be.</span></p>`;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 /// What changes of itself: a server and its cluster, as this server knows them.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct State {
+pub(crate) struct DashboardState {
     pub(crate) server: ServerView,
     pub(crate) cluster: ClusterView,
     /// What must hold for the server to be ready: `ok`, or why it does not hold.
@@ -19,8 +19,8 @@ pub(crate) struct State {
 
 /// Where a page begins.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Snapshot {
-    pub(crate) state: State,
+pub(crate) struct Dashboard {
+    pub(crate) state: DashboardState,
     /// The last event of `/v1/cluster/events` that this is not older than,
     pub(crate) last_event: u64,
     /// and the time of the last point of `/v1/server/history`, 0 before the first.
@@ -29,7 +29,7 @@ pub(crate) struct Snapshot {
 
 /// What came since.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Delta<'a> {
+pub(crate) struct DashboardDelta<'a> {
     /// A JSON merge patch (RFC 7396) of the state. Arrays are whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, value_type = Object)]

@@ -16,11 +16,12 @@ mod members;
 mod object;
 mod read;
 mod sessions;
+mod snapshots;
 mod text;
 
 pub(crate) use answers::{CommandAnswer, CommandOutput, Names, QueryAnswer, TransactionAnswer, results};
 pub(crate) use command::{CommandRequest, Query, QueryRequest, Transaction, Watch};
-pub(crate) use dashboard::{Delta, Snapshot, State};
+pub(crate) use dashboard::{Dashboard, DashboardDelta, DashboardState};
 pub(crate) use events::{Batch, Events, FeedEvent, FeedPage};
 pub(crate) use history::{HistoryPage, HistoryPoint, MemberLag, OperationRate};
 pub(crate) use keys::{Deleted, DeletedMany, Key, ListItem, Page, Written};
@@ -30,6 +31,7 @@ pub(crate) use members::{Leading, NewLeader, NewMemberType};
 pub(crate) use object::Object;
 pub(crate) use read::{is_array, parse, parse_or_default};
 pub(crate) use sessions::{Acknowledged, Alive, Begun, Ended, NewSession, Session, Sessions, Unwatched, Watching};
+pub(crate) use snapshots::{Compaction, CompactionKind, NewCompaction, Snapshot};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -37,8 +37,8 @@ pub(super) fn all() -> Value {
     add::<json::Events<'_>>(&mut schemas);
     add::<json::FeedPage<'_>>(&mut schemas);
     add::<json::HistoryPage>(&mut schemas);
-    add::<json::Snapshot>(&mut schemas);
-    add::<json::Delta<'_>>(&mut schemas);
+    add::<json::Dashboard>(&mut schemas);
+    add::<json::DashboardDelta<'_>>(&mut schemas);
     add::<json::Held<'_>>(&mut schemas);
     add::<json::Queued<'_>>(&mut schemas);
     add::<json::Lock<'_>>(&mut schemas);
@@ -50,6 +50,9 @@ pub(super) fn all() -> Value {
     add::<json::NewMemberType>(&mut schemas);
     add::<json::NewLeader>(&mut schemas);
     add::<json::Leading>(&mut schemas);
+    add::<json::NewCompaction>(&mut schemas);
+    add::<json::Compaction>(&mut schemas);
+    add::<json::Snapshot>(&mut schemas);
     schemas.sort_by(|(a, _), (b, _)| a.cmp(b));
     let named = |(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default());
     let mut all: Map<String, Value> = schemas.into_iter().map(named).collect();

@@ -6,7 +6,7 @@
 use super::sse::{self, Said};
 use super::{Shared, TERM, accept};
 use crate::backend::{Failure, Feed};
-use crate::json::{self, Delta, FeedEvent, Snapshot};
+use crate::json::{self, Dashboard, DashboardDelta, DashboardState, FeedEvent};
 use crate::params::Params;
 use crate::problem::Problem;
 use axum::extract::{Request, State};
@@ -32,7 +32,7 @@ pub(super) async fn dashboard(State(app): State<Shared>, request: Request) -> Re
     Params::parse(request.uri().query(), &[])?;
     // Taken before the state: what happens in between is told twice rather than never.
     let (last_event, _) = events(&app, None, Duration::ZERO).await.map_err(Problem::of_query)?;
-    let snapshot = Snapshot { state: state(&app), last_event, last_point: app.history.last() };
+    let snapshot = Dashboard { state: state(&app), last_event, last_point: app.history.last() };
     let mut response = if accept::names(request.headers(), sse::KIND) {
         let state = serde_json::to_value(&snapshot.state).unwrap_or_default();
         let told = Told { state, event: last_event, point: snapshot.last_point };
@@ -47,12 +47,12 @@ pub(super) async fn dashboard(State(app): State<Shared>, request: Request) -> Re
     Ok(response)
 }
 
-fn state(app: &Shared) -> json::State {
+fn state(app: &Shared) -> DashboardState {
     let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
     let checks = app.backend.checks();
     let checks: Map<String, Value> =
         checks.0.iter().map(|(name, check)| (name.to_string(), told(check).into())).collect();
-    json::State { server: app.backend.server(), cluster: app.backend.cluster(), checks }
+    DashboardState { server: app.backend.server(), cluster: app.backend.cluster(), checks }
 }
 
 /// The number of the last event, and what came behind `after`; `None`: not all of that is kept.
@@ -78,7 +78,7 @@ async fn next(app: Shared, mut told: Told) -> Said<Told> {
         let now = serde_json::to_value(state(&app)).unwrap_or_default();
         let (points, _) = app.history.behind(told.point, POINTS);
         told.point = points.last().map_or(told.point, |point| point.time_ms);
-        let delta = Delta {
+        let delta = DashboardDelta {
             patch: patch(&told.state, &now),
             gap: found.is_none(),
             events: found.iter().flatten().map(FeedEvent::from).collect(),

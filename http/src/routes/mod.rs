@@ -19,6 +19,7 @@ mod paging;
 pub(crate) mod queries;
 mod remove;
 pub(crate) mod sessions;
+pub(crate) mod snapshots;
 mod sse;
 mod stream;
 mod submit;
@@ -155,6 +156,9 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/dashboard", get(dashboard::dashboard)),
         ("/v1/log", get(log::log)),
         ("/v1/log/entries", get(log::entries)),
+        ("/v1/log/compactions", post(snapshots::compact)),
+        ("/v1/snapshots", post(snapshots::take)),
+        ("/v1/snapshots/latest", get(snapshots::latest)),
         ("/v1/kv", any(kv::by_query)),
         ("/v1/transactions", post(commands::transactions)),
         ("/v1/commands", post(commands::commands)),

@@ -228,7 +228,7 @@ fn the_log_shows_what_was_sent() {
     let segments = server.get("/v1/log").json();
     let segment = json!({
         "file": "0000000000000001-1.segment", "first_index": 1, "last_index": 5, "bytes": 7, "sealed": true, "live": 1,
-        "released": 3,
+        "released": 3, "tombstones": 1, "holes": 1, "generation": 2, "pinned_by": "referred to by the snapshot",
     });
     let expected = json!({
         "segments": [segment], "first_index": 1, "last_index": 9, "durable_index": 9, "bytes": 10, "live": 1,

@@ -6,10 +6,12 @@ use async_std::net::TcpListener;
 use async_std::task::{self, JoinHandle};
 use async_trait::async_trait;
 use copycat_http::{
-    Answer, Backend, Caller, Checks, ClusterView, Command, CommandOutput, Conflict, EntryView, EventPage, Failure,
-    Feed, HttpConfig, KeptAlive, LockOutput, LockRequest, LogView, MemberChange, MemberView, Poll, Query, QueryOutput,
-    Read, Registered, SegmentView, ServerView, SessionPage, SessionView, Watched, serve,
+    Answer, Backend, Backup, Caller, Checks, ClusterView, Command, CommandOutput, Compaction, Conflict, EntryView,
+    EventPage, Failure, Feed, HttpConfig, KeptAlive, LockOutput, LockRequest, LogView, MemberChange, MemberView, Poll,
+    Query, QueryOutput, Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SnapshotTaken,
+    SnapshotView, Watched, serve,
 };
+use futures_lite::{StreamExt, stream};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -243,8 +245,50 @@ impl Backend for Fake {
             return Err(failure);
         }
         let file = "0000000000000001-1.segment".into();
-        let sealed = SegmentView { file, first_index: 1, last_index: 5, bytes: 7, sealed: true, live: 1, released: 3 };
-        Ok(vec![sealed])
+        Ok(vec![SegmentView {
+            file,
+            first_index: 1,
+            last_index: 5,
+            bytes: 7,
+            sealed: true,
+            live: 1,
+            released: 3,
+            tombstones: 1,
+            holes: 1,
+            generation: 2,
+            pinned_by: Some("referred to by the snapshot"),
+        }])
+    }
+
+    async fn compact(&self, major: bool, timeout: Duration) -> Result<Compaction, Failure> {
+        let mut state = self.state();
+        state.timeouts.push(timeout);
+        state.failing().map_or(Ok(()), Err)?;
+        Ok(Compaction { compacted: major, segments: 2, bytes_before: 20, bytes_after: 10 })
+    }
+
+    async fn take_snapshot(&self, timeout: Duration) -> Result<SnapshotTaken, Failure> {
+        let mut state = self.state();
+        state.timeouts.push(timeout);
+        state.failing().map_or(Ok(()), Err)?;
+        let new = !state.has_snapshot;
+        state.has_snapshot = true;
+        Ok(SnapshotTaken { new, index: 8, term: 3, bytes: 200, references: 2 })
+    }
+
+    async fn backup(&self, _timeout: Duration) -> Result<Option<Backup>, Failure> {
+        let mut state = self.state();
+        state.failing().map_or(Ok(()), Err)?;
+        if !state.has_snapshot {
+            return Ok(None);
+        }
+        let left = state.pieces_given.clone();
+        let breaks_off = state.backup_breaks_off;
+        let pieces = stream::iter(0..40_u8).map(move |n| {
+            left.fetch_add(1, Ordering::SeqCst);
+            if breaks_off && n == 2 { Err(Failure::Internal) } else { Ok(vec![n; 1 << 20]) }
+        });
+        Ok(Some(Backup { index: 8, term: 3, pieces: pieces.boxed() }))
     }
 
     async fn change_member(&self, change: MemberChange, _timeout: Duration) -> Result<Answer<ClusterView>, Failure> {
@@ -313,6 +357,8 @@ impl Backend for Fake {
             compared_index: 0,
             sessions: 0,
             log_lost: false,
+            global_index: 6,
+            snapshot: Some(SnapshotView { index: 5, bytes: 300 }),
             log: LogView { first_index: 1, last_index: 9, durable_index: 9, segments: 1, bytes: 10, live: 1 },
             memory_bytes: None,
         }

@@ -21,6 +21,7 @@ mod removals;
 mod retries;
 mod schema;
 mod sessions;
+mod snapshots;
 mod state;
 mod transactions;
 mod values;

@@ -7,6 +7,8 @@ use copycat_http::{
     Poll, Predicate, Query, QueryOutput, Read, SessionEvent,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 #[derive(Default)]
@@ -27,6 +29,12 @@ pub(crate) struct State {
     pub(crate) failure: Option<Failure>,
     /// After how many more reads that happens; 0: at once.
     pub(crate) good_reads: u64,
+    /// There is a snapshot to be backed up,
+    pub(crate) has_snapshot: bool,
+    /// of which so many pieces were made,
+    pub(crate) pieces_given: Arc<AtomicU64>,
+    /// and not all come.
+    pub(crate) backup_breaks_off: bool,
     /// What a server lacks.
     pub(crate) unready: bool,
     pub(crate) timeouts: Vec<Duration>,

@@ -25,6 +25,7 @@ fn the_server() {
     let answer = server().get("/v1/server");
     let view = answer.json();
     assert_eq!((answer.status, &view["role"], &view["log"]["durable_index"]), (200, &json!("follower"), &json!(9)));
+    assert_eq!((&view["global_index"], &view["snapshot"]), (&json!(6), &json!({ "index": 5, "bytes": 300 })));
     assert_eq!(answer.header("copycat-index"), Some("8"));
 }
 

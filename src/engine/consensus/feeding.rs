@@ -52,7 +52,7 @@ impl Feeding {
 pub(super) struct Meal {
     /// Who fed it last; `None`: its leader does.
     pub(super) from: Option<ServerId>,
-    told: Index,
+    pub(super) told: Index,
     wants_told: Index,
     /// Since when it has been behind the leader without getting further, and how far it was.
     behind: Option<(Duration, Index)>,
@@ -87,11 +87,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                     Mode::Probe { waiting } => !waiting,
                     Mode::Replicate => p.inflight.len() < self.options.append_inflight,
                 };
-                if !free || p.next > self.commit {
+                let next = p.next;
+                if !free || next > self.commit || !self.has_entries_from(next) {
                     break;
                 }
                 self.send_feed(id, true)?;
                 sent = true;
+            }
+            if again && self.feeding.fed.get(&id).is_some_and(|fed| !self.has_entries_from(fed.progress.next)) {
+                self.offer(id);
             }
             // What was lost on the way shows when the next message does not fit.
             if again && !sent && self.feeding.fed.get(&id).is_some_and(|fed| fed.progress.match_index < self.commit) {

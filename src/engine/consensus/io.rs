@@ -1,5 +1,6 @@
 //! What goes into an engine and what comes out of it.
 
+use super::background::Worked;
 use super::change::{Change, ConfigurationError};
 use super::status::Event;
 use crate::engine::entry::DecodeError;
@@ -65,6 +66,8 @@ pub enum Input<D: Disk> {
         /// Who waits for it, if anybody does. Answered by [`Output::Reply`] when another member leads.
         reply: Option<RequestId>,
     },
+    /// A [`Work`] has ended.
+    Worked(Worked<D>),
     /// The configuration is to be changed. Answered by [`Output::Reply`], with the encoded configuration, when that is
     /// committed.
     Change {
@@ -199,6 +202,9 @@ pub enum Fatal {
         /// and the majority's.
         agreed: u32,
     },
+    /// The snapshot cannot be read.
+    #[error("the snapshot at index {0} cannot be read: {1}")]
+    Snapshot(Index, String),
     /// An index that the log must have is not there.
     #[error("entry {0} is not in the log")]
     Missing(Index),

@@ -49,6 +49,8 @@ pub(super) struct Leader {
     tick_at: Option<Duration>,
     /// When it last looked at the clock.
     awake: Duration,
+    /// There is room on the disk for what clients want written.
+    pub(super) room: bool,
     /// Changes of the configuration that wait for the last one to be committed.
     pub(super) changes: VecDeque<(RequestId, Change)>,
     pub(super) sequencing: Sequencing,
@@ -106,6 +108,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             no_lease: false,
             tick_at: None,
             awake: now.monotonic,
+            room: true,
             changes: VecDeque::new(),
             sequencing: Sequencing::default(),
             keep_alives: Vec::new(),
@@ -184,6 +187,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let Some(leader) = self.leading() else { return };
         if now.monotonic >= leader.heartbeat_at {
+            self.look_for_room(now);
+            let Some(leader) = self.leading() else { return };
             leader.heartbeat_at = now.monotonic + interval;
             for p in leader.progress.values_mut() {
                 if let Mode::Probe { waiting } = &mut p.mode {
@@ -191,6 +196,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 }
             }
             self.start_round(now);
+        }
+    }
+
+    /// With little room left, clients' writes are refused, so that signs of life, elections and compaction can go on. When
+    /// there is room again, sessions begin their timeouts anew: their clients may have been told to wait.
+    fn look_for_room(&mut self, now: Now) {
+        // What the system does not tell is found out by appending.
+        let room = self.storage.has_room(0).unwrap_or(true);
+        let Some(leader) = self.leading() else { return };
+        let had = std::mem::replace(&mut leader.room, room);
+        if room && !had {
+            // Without room for it there is none.
+            let _ = self.append_own(now, Kind::Initialize, CompactionMode::Release, Vec::new());
         }
     }
 
@@ -358,6 +376,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             if unsent && !votes {
                 self.configure(id);
             }
+            // What it lacks is no longer in the log.
+            if unsent && votes && self.lacks_entries(id) {
+                self.offer(id);
+            }
             if !sent && (unsent || awaited) {
                 self.send_append(now, id, false)?;
             }
@@ -365,10 +387,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         Ok(())
     }
 
+    fn lacks_entries(&self, id: ServerId) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        leader.progress.get(&id).is_some_and(|p| !self.has_entries_from(p.next))
+    }
+
     fn may_send_entries(&self, id: ServerId) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         leader.progress.get(&id).is_some_and(|p| {
             p.next <= self.storage.last_index()
+                && self.has_entries_from(p.next)
                 && match p.mode {
                     Mode::Probe { waiting } => !waiting,
                     Mode::Replicate => p.inflight.len() < self.options.append_inflight,
@@ -377,7 +405,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn send_append(&mut self, now: Now, to: ServerId, with_entries: bool) -> Result<(), Fatal> {
-        let (term, commit, digest) = (self.term(), self.commit, self.agreed);
+        let (term, commit, digest, global) = (self.term(), self.commit, self.agreed, self.global);
         let (count, bytes) = (self.options.append_entries, self.options.append_bytes);
         let votes = self.configuration().is_voter(to);
         let RoleState::Leader(leader) = &mut self.role else { return Ok(()) };
@@ -385,7 +413,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // Who does not vote is fed by others: to it this is a heartbeat that fits any log.
         let previous_index = if votes { p.next - 1 } else { 0 };
         let previous_term = self.storage.term(previous_index).ok_or(Fatal::Missing(previous_index))?;
-        let entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
+        #[allow(unused_mut)] // only a planted bug changes it
+        let mut entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
+        #[cfg(feature = "planted-bugs")]
+        if planted!(self.options, ReleasedSkippedInAppends) {
+            let applied = self.executor.applied();
+            entries.retain(|e| e.index > applied || self.executor.is_live(e.index) || e.kind != Kind::Command as u8);
+        }
         if let Some(last) = entries.last() {
             p.sent_entries(last.index);
         }
@@ -400,6 +434,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             round: leader.round,
             recover_to: p.lost_until,
             digest,
+            global,
         };
         self.send(to, message);
         Ok(())

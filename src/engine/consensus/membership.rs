@@ -89,7 +89,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // One that lost its log counts for nothing until it has it back.
         let heard =
             |id| id == self.id || progress(id).is_some_and(|p| now.monotonic < p.heard + t && p.lost_until.is_none());
-        let caught_up = |id| progress(id).is_some_and(|p| p.counted() + CLOSE >= self.commit && p.answered.is_some());
+        // It must also know that it is to keep the state: one that believes to be a reserve takes nothing.
+        let known = self.configurations.committed().0;
+        let close = |p: &Progress| p.counted() > 0 && p.counted() + CLOSE >= self.commit && p.configuration >= known;
+        let caught_up = |id| progress(id).is_some_and(|p| p.answered.is_some() && close(p));
         run(self.configuration(), &Known { me: self.id, heard: &heard, caught_up: &caught_up })
     }
 
@@ -211,9 +214,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             return Ok(());
         }
         self.discard = false;
-        match self.storage.truncate(0) {
-            // Without room for it, what is there stays: it is a beginning of the log like any other.
-            Ok(()) | Err(copycat_storage::AppendError::Full(_)) => {}
+        self.abandon();
+        match self.storage.give_up() {
+            Ok(()) => {}
+            // Without room for it, it is tried again.
+            Err(copycat_storage::AppendError::Full(_)) => {
+                self.discard = true;
+                return Ok(());
+            }
             Err(e) => return Err(e.into()),
         }
         for id in self.reads.abandon() {
@@ -231,6 +239,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         #[cfg(feature = "planted-bugs")]
         self.executor.plant(self.options.bug);
         (self.commit, self.compared, self.agreed) = (0, 0, (0, 0));
+        self.background.forget();
         if let RoleState::Follower(f) = &mut self.role {
             f.forget_log();
         }

@@ -10,6 +10,7 @@
 //! - A linearizable query is answered from a state at or above the commit index of a moment after it arrived at which
 //!   this server provably led.
 
+mod background;
 mod change;
 mod clock;
 mod configuration;
@@ -17,6 +18,7 @@ mod election;
 mod expiry;
 mod feeding;
 mod follower;
+mod installing;
 mod io;
 mod leader;
 mod membership;
@@ -27,6 +29,7 @@ mod reads;
 mod status;
 mod submit;
 
+pub use background::{Work, Worked};
 pub use change::{Change, ConfigurationError};
 pub use configuration::{Configuration, MEMBERS, Member, MemberStatus, MemberType};
 pub use io::{Fatal, Input, Output, Query, Refusal, Response};
@@ -39,12 +42,14 @@ use super::options::Options;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::options::planted;
 use super::types::{Identity, Index, Now, RequestId, Role, ServerId, Term};
+use background::Background;
 use clock::LogClock;
 use configuration::Configurations;
 use copycat_storage::{AppendError, Disk, Entry, FlushJob, Persisted, Storage};
 use election::Candidate;
 use feeding::Feeding;
 use follower::Follower;
+use installing::Installing;
 use leader::Leader;
 use promises::Promises;
 use reads::Reads;
@@ -80,6 +85,10 @@ pub struct Engine<D: Disk, M: StateMachine> {
     configurations: Configurations,
     /// The state is to be discarded: this member is a reserve now.
     discard: bool,
+    background: Background,
+    installing: Installing<D>,
+    /// The lowest durable index of all available stateful members, as last heard.
+    global: Index,
     feeding: Feeding,
     /// Who waits until another member leads.
     transfer_reply: Option<RequestId>,
@@ -129,7 +138,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         let mut configurations = Configurations::new(known, initial);
         let mut clock = LogClock::new(now);
-        for index in storage.first_index()..=storage.last_index() {
+        let snapshot = storage.snapshot();
+        let settled = snapshot.map_or(0, |s| s.index);
+        if let Some(snapshot) = snapshot {
+            clock.note(snapshot.time, now);
+        }
+        for index in settled + 1..=storage.last_index() {
             let entry = storage.get(index)?.ok_or(Fatal::Missing(index))?;
             if entry.kind == Kind::Configuration as u8 {
                 let configuration = decode(entry.data).map_err(|e| Fatal::Malformed(index, e))?;
@@ -155,6 +169,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             commit: 0,
             configurations,
             discard: false,
+            background: Background::default(),
+            installing: Installing::default(),
+            global: 0,
             feeding: Feeding::default(),
             transfer_reply: None,
             met: BTreeMap::new(),
@@ -176,6 +193,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         #[cfg(feature = "planted-bugs")]
         engine.executor.plant(engine.options.bug);
+        engine.become_snapshot()?;
+        engine.set_commit(settled);
+        // What a start finds is told to nobody as news.
+        engine.outputs.clear();
         let wait = if engine.is_alone() { Duration::ZERO } else { engine.election_delay() };
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
         // By what is committed: a demotion that is only in the log may yet be undone.
@@ -194,6 +215,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.message(now, from, identity, cluster, message)?;
             }
             Input::Persisted(persisted) => self.persisted(now, persisted)?,
+            Input::Worked(worked) => self.worked(now, worked)?,
             Input::Submit { id, submit } => self.submit(now, id, submit, false)?,
             Input::Drained => self.drained = now.monotonic,
             Input::Query { id, query } => self.query(now, id, query),
@@ -224,7 +246,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.replicate(now)?;
             self.advance_commit();
         }
-        let more = self.apply()?;
+        let copies = self.install_on(now)?;
+        let more = self.apply()? | copies;
+        self.learn_global();
         self.retire(now);
         self.look_for_feeder(now);
         self.feed(now)?;
@@ -267,7 +291,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             RoleState::Candidate(c) => c.deadline,
             RoleState::Leader(l) => l.deadline(),
         };
-        [self.feeding.deadline(), self.hungry_at()].into_iter().flatten().fold(next, Duration::min)
+        let others = [self.feeding.deadline(), self.hungry_at(), self.fetch_at()];
+        others.into_iter().flatten().fold(next, Duration::min)
     }
 
     /// This server's storage: for its driver, which prepares segments ahead of need.
@@ -375,6 +400,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             Message::FeedReply { start, outcome, wants } => self.on_feed_reply(from, start, outcome, wants),
             Message::FeedRequest => self.on_feed_request(now, from),
+            Message::Offer { snapshot } => self.on_offer(now, from, snapshot),
+            Message::Fetch { snapshot, want } => self.on_fetch(now, from, snapshot, want)?,
+            Message::Piece { snapshot, offset, bytes } => self.on_piece(now, from, snapshot, offset, &bytes),
+            Message::Pieces { snapshot, entries } => self.on_pieces(now, from, snapshot, entries),
             // These two change nothing by their term alone: a poll only asks, and a vote is not heard while a leader is.
             Message::Poll { term, last_index, last_term } => self.on_poll(now, from, term, last_index, last_term),
             Message::Vote { term, last_index, last_term, transfer } => {
@@ -398,8 +427,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// A message of the current term.
     fn current(&mut self, now: Now, from: ServerId, message: Message) -> Result<(), Fatal> {
         match message {
-            Message::Append { previous_index, previous_term, entries, commit, round, recover_to, digest, .. } => {
+            Message::Append {
+                previous_index,
+                previous_term,
+                entries,
+                commit,
+                round,
+                recover_to,
+                digest,
+                global,
+                ..
+            } => {
                 self.agreed = self.agreed.max(digest);
+                self.global = self.global.max(global);
                 self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
             }
             Message::AppendReply { start, round, outcome, wants, lost, digest, configuration, .. } => {
@@ -409,7 +449,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration);
             }
             Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, configuration),
-            Message::Feed { .. } | Message::FeedReply { .. } | Message::FeedRequest => {}
+            // These have to do with no term.
+            Message::Feed { .. }
+            | Message::FeedReply { .. }
+            | Message::FeedRequest
+            | Message::Offer { .. }
+            | Message::Fetch { .. }
+            | Message::Piece { .. }
+            | Message::Pieces { .. } => {}
             Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from)?,
             Message::TimeoutNow { .. } => self.on_timeout_now(now, from),
             Message::VoteReply { .. } | Message::PollReply { .. } | Message::Poll { .. } | Message::Vote { .. } => {}
@@ -539,7 +586,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         while self.executor.applied() < until {
             let index = self.executor.applied() + 1;
             let entry = self.storage.get(index)?.ok_or(Fatal::Missing(index))?;
+            let bytes = 64 + entry.data.len() as u64;
             let applied = self.executor.apply(entry)?;
+            self.note_applied(bytes, &applied);
             self.answer_commands(applied);
         }
         Ok(self.executor.applied() < self.commit)

@@ -37,6 +37,23 @@ pub enum Event {
         /// Why it was changed.
         reason: String,
     },
+    /// A snapshot of this server's own is durable.
+    Snapshot {
+        /// The last entry whose effect it holds.
+        index: Index,
+    },
+    /// Files of the log were rewritten without what is needed no longer.
+    Compacted,
+    /// The state was replaced by that of a snapshot from another server.
+    Installed {
+        /// Whose index is this.
+        index: Index,
+    },
+    /// Something went wrong in the background that costs nothing but time or room.
+    Trouble {
+        /// What, in one line.
+        text: String,
+    },
     /// This server was removed from the cluster: it must stop.
     Removed {
         /// The entry that holds the configuration.

@@ -35,6 +35,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if let Some(successor) = office.successor() {
             return Some(Refusal::NotLeader { leader: successor });
         }
+        let writes = matches!(submit, Submit::Command { .. } | Submit::Register { .. });
+        if writes && !office.room {
+            return Some(Refusal::StorageFull);
+        }
         // Signs of life take one entry for many: load must not end sessions.
         let full = match submit {
             Submit::KeepAlive(_) => office.keep_alives.len() >= self.options.waiting_queries,

@@ -200,6 +200,11 @@ impl<M: StateMachine> Executor<M> {
         self.live.between(first, last)
     }
 
+    /// Whether the machine is frozen for a snapshot, and not rebuilt from its live entries.
+    pub fn freezes(&self) -> bool {
+        self.freezes
+    }
+
     /// Whether the machine holds this entry.
     pub fn is_live(&self, index: Index) -> bool {
         self.live.has(index)

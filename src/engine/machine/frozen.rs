@@ -50,7 +50,7 @@ enum FrozenMachine {
     Entries(OrdMap<Index, Origin>),
 }
 
-/// An executor at one index. It can be sent to another thread; to let go of it is all that ends it.
+/// An executor at one index, to be sent to another thread.
 pub struct FrozenExecutor {
     place: Place,
     digests: VecDeque<(Index, u32)>,
@@ -86,12 +86,13 @@ impl FrozenExecutor {
     }
 
     /// The bytes of the snapshot, and the entries that it refers to, in order: all that are held. Each of them must be in
-    /// the log for as long as this snapshot may be installed. The same state gives the same bytes on all servers.
+    /// the log for as long as this snapshot may be installed. The same state gives the same bytes on all servers. It takes
+    /// seconds when there is much, and so does letting go of what was frozen: not on the thread that applies entries.
     ///
     /// # Panics
     /// If the machine refers to an entry that it does not hold.
     #[must_use]
-    pub fn write(&self) -> (Vec<u8>, Vec<Index>) {
+    pub fn write(self) -> (Vec<u8>, Vec<Index>) {
         let mut to = Encoder::default();
         to.put(&VERSION);
         to.put(&self.place);

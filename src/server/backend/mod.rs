@@ -3,6 +3,7 @@
 mod events;
 mod locks;
 mod members;
+mod snapshots;
 mod views;
 
 pub(super) use views::{status_name, type_name};
@@ -23,9 +24,9 @@ use crate::store::{self, Store};
 use async_std::future;
 use async_trait::async_trait;
 use copycat_http::{
-    Answer, Backend, Caller, Checks, ClusterView, Command, CommandOutput, Consistency, Ended, EntryView, EventPage,
-    Failure, Feed, KeptAlive, LockOutput, LockRequest, MemberChange, Poll, Query, QueryOutput, Read, Registered,
-    SegmentView, ServerView, SessionPage, SessionView, Watched,
+    Answer, Backend, Backup, Caller, Checks, ClusterView, Command, CommandOutput, Compaction, Consistency, Ended,
+    EntryView, EventPage, Failure, Feed, KeptAlive, LockOutput, LockRequest, MemberChange, Poll, Query, QueryOutput,
+    Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SnapshotTaken, Watched,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -328,7 +329,19 @@ impl Backend for ServerBackend {
             return Err(Failure::Overloaded);
         }
         let segments = answer.recv().await.map_err(|_| Failure::ShuttingDown)?;
-        Ok(segments.into_iter().map(|(segment, live)| convert::segment(&segment, live as u64)).collect())
+        Ok(segments.iter().map(convert::segment).collect())
+    }
+
+    async fn compact(&self, major: bool, timeout: Duration) -> Result<Compaction, Failure> {
+        self.compaction(major, timeout).await
+    }
+
+    async fn take_snapshot(&self, timeout: Duration) -> Result<SnapshotTaken, Failure> {
+        self.snapshot(timeout).await
+    }
+
+    async fn backup(&self, timeout: Duration) -> Result<Option<Backup>, Failure> {
+        self.back_up(timeout).await
     }
 
     async fn change_member(&self, change: MemberChange, timeout: Duration) -> Result<Answer<ClusterView>, Failure> {

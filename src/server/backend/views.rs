@@ -3,7 +3,7 @@
 use crate::engine::{Configuration, MemberStatus, MemberType, Role};
 use crate::server::clock;
 use crate::server::view::View;
-use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView};
+use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView, SnapshotView};
 use std::time::Duration;
 
 /// A type of members as users see it.
@@ -85,6 +85,8 @@ pub(super) fn server(view: &View, started: Duration) -> ServerView {
         compared_index: s.compared,
         sessions: s.sessions,
         log_lost: s.lost_log,
+        global_index: view.global_index,
+        snapshot: view.snapshot.map(|info| SnapshotView { index: info.index, bytes: info.size }),
         log: LogView {
             first_index: view.first_index,
             last_index: s.last_index,

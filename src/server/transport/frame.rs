@@ -48,6 +48,8 @@ pub(crate) enum Purpose {
         /// Whom.
         to: ServerId,
     },
+    /// To learn whether the cluster has a leader.
+    Look,
     /// To join the cluster, through whichever member it is.
     Join {
         /// As what.
@@ -90,6 +92,8 @@ pub(crate) enum Welcome {
     Joined { index: Index, configuration: Configuration },
     /// Nobody can decide now: try again.
     Later,
+    /// Who leads, if anybody is known to.
+    Leader { leader: Option<ServerId> },
     /// Stay out.
     Rejected(Rejection),
 }

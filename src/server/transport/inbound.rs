@@ -63,6 +63,9 @@ async fn serve(stream: TcpStream, door: &Door, inbox: &Inbox) -> io::Result<()> 
         let answer = introduce(hello, member_type, inbox).await;
         return frame::write(&mut writer, &answer).await;
     }
+    if hello.purpose == Purpose::Look {
+        return frame::write(&mut writer, &Welcome::Leader { leader: door.leader() }).await;
+    }
     let (mut judged, mut shut) = (door.generation(), false);
     frame::write(&mut writer, &door.welcome()).await?;
     let (from, identity, cluster) = (hello.from, hello.identity, hello.cluster);

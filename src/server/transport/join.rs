@@ -11,6 +11,8 @@ use tracing::{info, warn};
 
 /// Between two rounds over the members.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long a member has to say whether there is a leader.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long no member may be found, or none find a leader, before the server gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,7 +43,9 @@ pub(crate) fn join(me: &Me, addresses: &[String], member_type: MemberType) -> Re
                     format!("{address} finds no leader that lets this server in now")
                 }
                 Ok(Welcome::Rejected(rejection)) => return Err(format!("cannot join through {address}: {rejection}")),
-                Ok(Welcome::Accepted { .. }) => return Err(format!("{address} speaks another protocol")),
+                Ok(Welcome::Accepted { .. } | Welcome::Leader { .. }) => {
+                    return Err(format!("{address} speaks another protocol"));
+                }
                 Err(e) => format!("cannot reach {address}: {e}"),
             };
             if why != said {
@@ -54,4 +58,13 @@ pub(crate) fn join(me: &Me, addresses: &[String], member_type: MemberType) -> Re
         }
         task::block_on(task::sleep(PAUSE));
     }
+}
+
+/// Whether one of these members knows a leader other than this server: then a majority goes on without it.
+pub(crate) fn has_leader(me: &Me, addresses: &[String]) -> bool {
+    let hello = Hello::new(me, 0, Purpose::Look);
+    addresses.iter().any(|address| {
+        let answer = task::block_on(io::timeout(LOOK, ask(address, &hello)));
+        matches!(answer, Ok(Welcome::Leader { leader: Some(leader) }) if leader != me.id)
+    })
 }

@@ -13,7 +13,7 @@ mod outbound;
 use crate::engine::{Configuration, Identity, ServerId};
 use frame::{Hello, Me, Purpose, Rejection, WIRE_VERSION, Welcome};
 pub(crate) use inbound::listen;
-pub(crate) use join::join;
+pub(crate) use join::{has_leader, join};
 pub(crate) use links::Links;
 use outbound::Peer;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,8 @@ pub(crate) struct Door {
     known: Arc<Mutex<Known>>,
     /// Rises when `known` changes: who was let in before is looked at again.
     generation: Arc<AtomicU64>,
+    /// Who leads; 0: nobody is known to.
+    leader: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ struct Known {
 impl Door {
     pub(crate) fn new(me: Me, cluster: u128, configuration: Configuration) -> Self {
         let known = Known { cluster, configuration: Arc::new(configuration), removed: Vec::new() };
-        Self { me, known: Arc::new(Mutex::new(known)), generation: Arc::default() }
+        Self { me, known: Arc::new(Mutex::new(known)), generation: Arc::default(), leader: Arc::default() }
     }
 
     /// The driver tells what is in force now, and what is committed. Returns whether that is news.
@@ -52,6 +54,15 @@ impl Door {
         *known = Known { cluster, configuration, removed: committed.removed.clone() };
         self.generation.fetch_add(1, Ordering::Release);
         true
+    }
+
+    /// The driver tells who leads now.
+    pub(crate) fn follow(&self, leader: Option<ServerId>) {
+        self.leader.store(leader.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn leader(&self) -> Option<ServerId> {
+        Some(self.leader.load(Ordering::Relaxed)).filter(|&leader| leader != 0)
     }
 
     /// Changes when a greeting may be judged otherwise than before.
@@ -97,7 +108,7 @@ impl Door {
             Purpose::Peer { to } if to != self.me.id => return Err(Rejection::WrongServer(self.me.id)),
             Purpose::Peer { .. } => {}
             // Whether it may is for the leader to say.
-            Purpose::Join { .. } => return Ok(()),
+            Purpose::Join { .. } | Purpose::Look => return Ok(()),
         }
         if known.removed.contains(&hello.identity) {
             return Err(Rejection::Removed);

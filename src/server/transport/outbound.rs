@@ -123,7 +123,7 @@ impl Link {
                 Ok(Ok((stream, judged)))
             }
             Welcome::Rejected(rejection) => Ok(Err(Refused::ByPeer(rejection))),
-            Welcome::Joined { .. } | Welcome::Later => {
+            Welcome::Joined { .. } | Welcome::Later | Welcome::Leader { .. } => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question"))
             }
         }

@@ -71,8 +71,22 @@ impl Make {
 /// What the log gives to a flush job.
 pub(crate) struct Capture<D: Disk> {
     pub(crate) flushers: Vec<<D::File as DiskFile>::Flush>,
+    /// The first segment of a log that was begun anew, to be given the name that counts.
+    pub(crate) rename: Option<(String, String)>,
     pub(crate) sync_dir: bool,
     pub(crate) remove: Vec<String>,
+}
+
+/// Where a log that was begun anew stands. Until the meta record that says so is durable, no segment that begins it may
+/// have a name that counts: its header may reach the disk at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Anew {
+    /// It was not, or that is durable.
+    No,
+    /// The first segment, of this id, has its temporary name.
+    Unnamed(u32),
+    /// A flush job that gives it its name is out.
+    Naming,
 }
 
 /// The most bytes of data an entry may have in segments of `size` bytes.
@@ -111,8 +125,9 @@ pub(crate) struct Log<D: Disk> {
     base: (u32, u32),
     /// The highest index without an entry; 0 when there is none. At or below the snapshot.
     hole: u64,
-    /// Rises with every install: work planned before one is about another log.
+    /// Rises with every install, and when the log is given up: work planned before is about another log.
     epoch: u32,
+    anew: Anew,
 }
 
 /// What is at an index.
@@ -233,7 +248,9 @@ impl<D: Disk> Log<D> {
         }
         self.check()?;
         let keep = self.segments.partition_point(|s| s.first() <= last);
-        if self.active().untouched() {
+        if last == 0 && self.anew != Anew::No {
+            self.restart()?;
+        } else if self.active().untouched() {
             // Nothing was ever written there, so it can begin elsewhere: first index and id
             // together still name one segment content, because the first index only falls.
             let mut active = self.segments.pop().expect("a log has a segment");
@@ -335,13 +352,19 @@ impl<D: Disk> Log<D> {
         let flushers = self.segments.iter_mut().filter_map(Segment::capture);
         let flushers = flushers.collect();
         self.in_flight = Some(self.last_index());
-        Capture { flushers, sync_dir: std::mem::take(&mut self.unsynced), remove: std::mem::take(&mut self.dead) }
+        let rename = self.name_anew();
+        Capture {
+            flushers,
+            rename,
+            sync_dir: std::mem::take(&mut self.unsynced),
+            remove: std::mem::take(&mut self.dead),
+        }
     }
 
     /// A capture of nothing: what is written stays to be captured.
     pub(crate) fn promise(&mut self) -> Capture<D> {
         self.in_flight = Some(self.last_index());
-        Capture { flushers: Vec::new(), sync_dir: false, remove: Vec::new() }
+        Capture { flushers: Vec::new(), rename: None, sync_dir: false, remove: Vec::new() }
     }
 
     /// The job of the last promise has run.
@@ -355,6 +378,9 @@ impl<D: Disk> Log<D> {
     pub(crate) fn persisted(&mut self) {
         if let Some(index) = self.in_flight.take() {
             self.durable = self.durable.max(index);
+        }
+        if self.anew == Anew::Naming {
+            self.anew = Anew::No;
         }
         for segment in &mut self.segments {
             segment.seal();

@@ -9,7 +9,7 @@ use crate::error::OpenError;
 use crate::log::header;
 use crate::log::scan::{Content, Plan};
 use crate::log::segment::{Places, Segment};
-use crate::log::{Log, Make, create_segment};
+use crate::log::{Anew, Log, Make, create_segment};
 
 /// Opens the log that `plan` describes. On return all of it is durable.
 ///
@@ -121,5 +121,6 @@ fn log<D: Disk>(
         base,
         hole,
         epoch: 0,
+        anew: Anew::No,
     }
 }

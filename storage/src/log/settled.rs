@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::error::AppendError;
 use crate::log::compaction::{self, Bounds, Compacted, CompactionJob, Kind, MOST_SOURCES, Output};
 use crate::log::segment::{Segment, Source};
-use crate::log::{Log, SegmentHeader, header};
+use crate::log::{Anew, Log, SegmentHeader, header};
 use crate::snapshot::SnapshotFile;
 
 /// A minor compaction also merges this many small neighbours that have nothing to drop.
@@ -247,7 +247,8 @@ impl<D: Disk> Log<D> {
         if let Some((_, spare)) = self.spare.take() {
             self.dead.push(header::name(spare.id, spare.version));
         }
-        self.dead.extend(self.segments.iter().map(Segment::name));
+        self.bury();
+        self.anew = Anew::No;
         let (Some(first), Some(end)) = (segments.first(), segments.last()) else {
             unreachable!("an install brings a segment")
         };
@@ -264,6 +265,58 @@ impl<D: Disk> Log<D> {
         let header = self.linked(next.1, last);
         self.prepare_at = header.size / 2;
         self.segments.push(Segment::blank(next.0, header));
+    }
+
+    /// Gives the whole log up, in memory: it begins at index 1 again, in a file of a temporary name. The next flush job
+    /// gives it the name that counts, after the meta record, and deletes the old files.
+    pub(crate) fn restart(&mut self) -> Result<(), AppendError> {
+        self.check()?;
+        let mut header = self.make.header(self.next_id);
+        header.first = 1;
+        let name = header::temporary(header.id, header.version);
+        let file = self.disk.create(&name, u64::from(header.size)).map_err(AppendError::create)?;
+        self.next_id += 1;
+        self.unsynced = true;
+        if let Some((_, spare)) = self.spare.take() {
+            self.dead.push(header::name(spare.id, spare.version));
+        }
+        self.bury();
+        self.runs = Vec::new();
+        self.base = (0, 0);
+        self.hole = 0;
+        self.durable = 0;
+        self.acknowledged = 0;
+        self.in_flight = None;
+        self.epoch += 1;
+        self.anew = Anew::Unnamed(header.id);
+        self.prepare_at = header.size / 2;
+        self.segments.push(Segment::blank(file, header));
+        Ok(())
+    }
+
+    /// Takes all segments out of the log; their files are deleted by the next flush job.
+    fn bury(&mut self) {
+        for segment in self.segments.drain(..) {
+            if self.anew == Anew::Unnamed(segment.header.id) {
+                // Never had another name. What stays is deleted by the next open.
+                let _ = self.disk.remove(&header::temporary(segment.header.id, segment.header.version));
+            } else {
+                self.dead.push(segment.name());
+            }
+        }
+    }
+
+    /// What the flush job that is taken now renames.
+    pub(super) fn name_anew(&mut self) -> Option<(String, String)> {
+        let Anew::Unnamed(id) = self.anew else { return None };
+        self.anew = Anew::Naming;
+        self.unsynced = true;
+        Some((header::temporary(id, header::VERSION), header::name(id, header::VERSION)))
+    }
+
+    /// Whether it was begun anew and no flush has made that durable.
+    pub(crate) fn is_anew(&self) -> bool {
+        self.anew != Anew::No
     }
 
     pub(crate) fn segment_size(&self) -> u32 {

@@ -40,6 +40,8 @@ pub(crate) struct Commit<F> {
     pub(crate) snapshot: Arc<SnapshotFile<F>>,
     /// A flush job that renames it is out.
     pub(crate) in_flight: bool,
+    /// It was given up meanwhile, with the log.
+    pub(crate) dropped: bool,
 }
 
 /// The one thing besides flushes that may be under way in the background. A snapshot and a
@@ -55,6 +57,8 @@ pub(crate) enum Work {
 pub(crate) struct Snapshots<F> {
     /// The one that the log stands on.
     pub(crate) current: Option<Arc<SnapshotFile<F>>>,
+    /// The next flush deletes the file of one that was given up.
+    pub(crate) forget: bool,
     /// The one that the next flush makes durable.
     pub(crate) commit: Option<Commit<F>>,
     pub(crate) work: Work,
@@ -64,13 +68,30 @@ pub(crate) struct Snapshots<F> {
 
 impl<F: DiskFile> Snapshots<F> {
     pub(crate) fn new(current: Option<SnapshotFile<F>>) -> Snapshots<F> {
-        Snapshots { current: current.map(Arc::new), commit: None, work: Work::Idle, streams: Vec::new() }
+        Snapshots { current: current.map(Arc::new), forget: false, commit: None, work: Work::Idle, streams: Vec::new() }
     }
 
     /// The highest index that the log may not be truncated below.
     pub(crate) fn floor(&self) -> u64 {
         let current = self.current.as_ref().map_or(0, |snapshot| snapshot.info().index);
-        self.commit.as_ref().map_or(current, |commit| commit.snapshot.info().index)
+        self.pending().map_or(current, |commit| commit.snapshot.info().index)
+    }
+
+    /// The one that becomes durable.
+    pub(crate) fn pending(&self) -> Option<&Commit<F>> {
+        self.commit.as_ref().filter(|commit| !commit.dropped)
+    }
+
+    /// Gives all of them up. Returns the name of a file that is of no use any more.
+    pub(crate) fn give_up(&mut self) -> Option<&'static str> {
+        self.current = None;
+        self.streams.clear();
+        self.forget = true;
+        if let Some(commit) = self.commit.as_mut().filter(|commit| commit.in_flight) {
+            commit.dropped = true;
+            return None;
+        }
+        self.commit.take().map(|commit| commit.from)
     }
 
     pub(crate) fn stream(&mut self) -> Option<SnapshotStream<F>> {
@@ -114,6 +135,11 @@ impl<F: DiskFile> SnapshotStream<F> {
     /// What is streamed.
     pub fn info(&self) -> SnapshotInfo {
         self.snapshot.info()
+    }
+
+    /// The log entry that it refers to at this place, in order of index; `None` behind the last.
+    pub fn reference(&self, place: usize) -> Option<Reference> {
+        (place < self.snapshot.references()).then(|| self.snapshot.reference(place))
     }
 
     /// At most `most` bytes of the file from `offset` on; empty at its end. The first chunk should

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::entry::Entry;
-use crate::error::{Corrupt, WorkError};
+use crate::error::{AppendError, Corrupt, WorkError};
 use crate::log::{Bounds, Compacted, CompactionJob, Lookup};
+use crate::meta::Meta;
 use crate::snapshot::{
     Begun, Commit, Incoming, InstallError, NAME, RECEIVING, Reader, Reference, Refused, Snapshot, SnapshotInfo,
     SnapshotJob, SnapshotStream, StageJob, Staged, WRITING, Work, Written,
@@ -36,9 +37,35 @@ impl<D: Disk> Storage<D> {
         snapshots.flat_map(|snapshot| (0..snapshot.references()).map(|i| snapshot.reference(i)))
     }
 
+    /// How many log entries from `first` to `last` it refers to.
+    pub fn references_between(&self, first: u64, last: u64) -> usize {
+        let snapshot = self.snapshots.current.as_ref();
+        snapshot.map_or(0, |s| s.references_below(last.saturating_add(1)).saturating_sub(s.references_below(first)))
+    }
+
     /// Whether another snapshot is written and becomes durable with the next flush.
     pub fn is_snapshot_pending(&self) -> bool {
-        self.snapshots.commit.is_some()
+        self.snapshots.pending().is_some()
+    }
+
+    /// Gives the whole log and the snapshot up, and sets `meta().lost`: in memory now, on the disk with the flush that
+    /// covers this write, the meta record first. The log is then empty and begins at index 1. Identity, term, vote and
+    /// configuration stay. What becomes of background work that is out is dropped.
+    ///
+    /// A cut during that flush leaves the old log with `lost` set, or what [`Storage::open_damaged`] (not always
+    /// [`Storage::open`]) brings back as an empty one with `lost` set.
+    ///
+    /// # Errors
+    /// As [`Storage::append`]; nothing has changed then.
+    pub fn give_up(&mut self) -> Result<(), AppendError> {
+        self.log.restart()?;
+        if let Some(name) = self.snapshots.give_up() {
+            // Now and not with a flush: by then the name may be that of another one. What stays is deleted at open.
+            let _ = self.disk.remove(name);
+        }
+        self.set_meta(Meta { lost: true, ..self.record.meta.clone() });
+        self.sequence += 1;
+        Ok(())
     }
 
     /// A job that writes a snapshot. `None` when there is one as new, while another snapshot or a
@@ -48,6 +75,7 @@ impl<D: Disk> Storage<D> {
     /// When its index is not in the log: a mistake of the caller.
     pub fn take_snapshot(&mut self, snapshot: Snapshot) -> Option<SnapshotJob<D>> {
         let busy = self.snapshots.work != Work::Idle || self.snapshots.commit.is_some() || self.has_failed();
+        let busy = busy || self.log.is_anew();
         if busy || snapshot.index <= self.snapshots.floor() {
             return None;
         }
@@ -84,7 +112,8 @@ impl<D: Disk> Storage<D> {
             return Ok(false);
         }
         self.sequence += 1;
-        self.snapshots.commit = Some(Commit { from: WRITING, snapshot: Arc::new(written.file), in_flight: false });
+        self.snapshots.commit =
+            Some(Commit { from: WRITING, snapshot: Arc::new(written.file), in_flight: false, dropped: false });
         Ok(true)
     }
 
@@ -270,7 +299,9 @@ impl<D: Disk> Storage<D> {
         let snapshot = Arc::new(staged.snapshot);
         // Every entry that came is referred to, so there is none to be marked as released.
         self.snapshots.current = Some(Arc::clone(&snapshot));
-        self.snapshots.commit = Some(Commit { from: RECEIVING, snapshot, in_flight: false });
+        // Its rename replaces the old one.
+        self.snapshots.forget = false;
+        self.snapshots.commit = Some(Commit { from: RECEIVING, snapshot, in_flight: false, dropped: false });
         self.sequence += 1;
         Ok(())
     }
@@ -319,7 +350,9 @@ impl<D: Disk> Storage<D> {
     /// The snapshot of the flush that was reported is durable.
     pub(super) fn committed(&mut self) {
         let commit = self.snapshots.commit.take().expect("a snapshot was to be renamed");
-        self.snapshots.current = Some(commit.snapshot);
+        if !commit.dropped {
+            self.snapshots.current = Some(commit.snapshot);
+        }
     }
 
     /// The name that the next flush job renames to the snapshot's.

@@ -1,8 +1,8 @@
 //! What a server knows, and the pages.
 
-use super::super::errors::{BACKEND, FEED, JSON_BODY, MEMBERS, READY, TIMED};
-use super::{HTML, JSON, Operation, STREAM, TEXT, shape, text};
-use crate::routes::{cluster, feed, health, history, log};
+use super::super::errors::{BACKEND, BY_PATH, FEED, JSON_BODY, MEMBERS, READY, TIMED};
+use super::{HTML, JSON, Operation, STREAM, TEXT, bytes, shape, text};
+use crate::routes::{cluster, feed, health, history, log, snapshots};
 use serde_json::{Value, json};
 
 pub(super) fn all() -> Vec<Operation> {
@@ -65,7 +65,7 @@ pub(super) fn all() -> Vec<Operation> {
                  missing; and `points` that follow, as of `/v1/server/history`. The last message is `event: error` with a \
                  problem. A stream that is opened again begins anew.",
             )
-            .answers(200, "The snapshot.", vec![(JSON, shape("Snapshot")), (STREAM, messages())])
+            .answers(200, "The snapshot.", vec![(JSON, shape("Dashboard")), (STREAM, messages())])
             .stamped(TERM)
             .fails(&[BACKEND]),
         Operation::new("get", "/v1/log", "get_log", "This server's log, file by file")
@@ -78,12 +78,39 @@ pub(super) fn all() -> Vec<Operation> {
             .answers(200, "Entries in order.", vec![(JSON, shape("Entries"))])
             .stamped(TERM)
             .fails(&[BACKEND]),
+        Operation::new("post", "/v1/log/compactions", "compact_log", "Compacts this server's log")
+            .about(
+                "Answered when it is done, or there was nothing to do. What is compacted lies at or below the server's \
+                 latest snapshot. 503 `overloaded` while a snapshot or another compaction is under way. When the time is \
+                 over it goes on.",
+            )
+            .takes(snapshots::PARAMS, &[])
+            .body(JSON, shape("NewCompaction"))
+            .answers(200, "What was done.", vec![(JSON, shape("Compaction"))])
+            .fails(&[BACKEND, TIMED, JSON_BODY]),
+        Operation::new("post", "/v1/snapshots", "take_snapshot", "Takes a snapshot of this server's state")
+            .about("When the time is over it goes on.")
+            .takes(snapshots::PARAMS, &[])
+            .answers(201, "It was taken, and is durable.", vec![(JSON, shape("Snapshot"))])
+            .answers(200, "There is one as new.", vec![(JSON, shape("Snapshot"))])
+            .stamped(OF_CHANGE)
+            .fails(&[BACKEND, TIMED]),
+        Operation::new("get", "/v1/snapshots/latest", "get_backup", "A backup: this server's latest snapshot, complete")
+            .about(
+                "With every entry that it refers to, each part with its checksum, and one over everything at the end: \
+                 without it, the backup is not whole. `copycat snapshot save` writes it to a file, `restore` makes a new \
+                 cluster of it; `docs/file-format.md` has its bytes. 404 `no_such_endpoint` if no snapshot was taken yet.",
+            )
+            .takes(snapshots::PARAMS, &[])
+            .answers(200, "The backup.", vec![(snapshots::KIND, bytes())])
+            .stamped(OF_CHANGE)
+            .fails(&[BACKEND, TIMED, BY_PATH]),
     ]
 }
 
 /// What the messages of the dashboard's stream carry.
 fn messages() -> Value {
-    let data = json!({ "oneOf": [shape("Snapshot"), shape("Delta")] });
+    let data = json!({ "oneOf": [shape("Dashboard"), shape("DashboardDelta")] });
     json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": data })
 }
 

@@ -176,8 +176,9 @@ impl<'a, S: Subject> Run<'a, S> {
     fn write(&mut self) {
         self.writing = match self.writing.take() {
             Some((frozen, 0)) => {
+                let index = frozen.index();
                 let (bytes, references) = frozen.write();
-                self.disk.snapshot = Some(Snapshot { index: frozen.index(), bytes, references });
+                self.disk.snapshot = Some(Snapshot { index, bytes, references });
                 self.coverage.snapshots += 1;
                 None
             }
