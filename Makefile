@@ -11,7 +11,7 @@ CARGO ?= cargo
 SEEDS ?= 10000
 STEPS ?= 10000
 
-.PHONY: help run test verify unit simulate seeds cluster fuzz campaign compare bench fix tools
+.PHONY: help run test verify unit simulate seeds cluster browser screenshots cost fuzz campaign compare bench fix tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -19,7 +19,7 @@ help: ## this list
 run: ## a cluster of three in one process, at http://127.0.0.1:8700
 	@$(CARGO) run --release -- dev
 
-test: verify unit simulate cluster fuzz ## everything: verify, unit tests, simulator, real processes
+test: verify unit simulate cluster browser fuzz ## everything: verify, unit tests, simulator, real processes, a browser
 	@echo "make test: all passed"
 
 verify: ## format, lints, docs, dependencies; writes nothing
@@ -55,6 +55,18 @@ seeds: ## searches a seed for each planted bug, and writes them into docs/correc
 cluster: ## real processes: kills, pauses, cut connections, members that come and go
 	@.ci/hosts
 	$(CARGO) test --profile quick --test cluster -- --nocapture
+
+browser: ## the dashboard in Chromium, against three real processes; needs Node, installs Chromium where it may
+	@$(CARGO) build --profile quick
+	.ci/browser "$${CARGO_TARGET_DIR:-target}/quick/copycat" test
+
+screenshots: ## every page of the dashboard, light and dark, wide and narrow, into target/screenshots
+	@$(CARGO) build --profile quick
+	.ci/browser "$${CARGO_TARGET_DIR:-target}/quick/copycat" screenshots
+
+cost: ## what an open dashboard costs its server, and what its first page weighs
+	@$(CARGO) build --release
+	.ci/browser "$${CARGO_TARGET_DIR:-target}/release/copycat" cost
 
 fuzz: ## all endpoints as /openapi.json has them, and as it has not, on a running cluster
 	@$(CARGO) build --profile quick

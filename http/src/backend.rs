@@ -378,12 +378,15 @@ pub struct ClusterEvent {
     pub id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     pub time_ms: u64,
-    /// `role`, `leader`, `join`, `leave`, `type`, `status`, `removed`, …
+    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused`, `join`, `leave`, `type`, `status`,
+    /// `removed`, …
     pub kind: &'static str,
     /// The term.
     pub term: u64,
     /// The member that it is about.
     pub member: u64,
+    /// Who gave or refused it a vote, of those.
+    pub voter: Option<u64>,
     /// This server's role since, of `role`.
     pub role: Option<&'static str>,
     /// The member's type since, of `join` and `type`.

@@ -37,6 +37,7 @@ mod cursor;
 mod duration;
 mod fence;
 mod guard;
+mod history;
 mod json;
 mod key;
 mod name;

@@ -47,6 +47,12 @@ pub struct MemberView {
     /// How many entries it lacks; known by the leader only.
     #[schema(required)]
     pub lag: Option<u64>,
+    /// For how long it has lacked the first of them, in milliseconds; known by the leader only.
+    #[schema(required)]
+    pub lag_ms: Option<u64>,
+    /// How long ago the leader heard it, in milliseconds; known by the leader only, `null` too if not since it leads.
+    #[schema(required)]
+    pub heard_ms: Option<u64>,
 }
 
 /// `GET /v1/server`

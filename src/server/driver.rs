@@ -3,6 +3,7 @@
 //! It drains its inbox in batches, steps the engine, polls it once, hands what is to be flushed to the flusher, and
 //! routes what comes out: messages to peers, answers to whoever waits. It never waits for a disk, a peer or a client.
 
+use super::ballots::Ballot;
 use super::chores::Chores;
 use super::clock;
 use super::durability::Durability;
@@ -246,7 +247,10 @@ impl<M: StateMachine> Driver<M> {
 
     fn handle(&mut self, now: Now, event: Event) -> Result<(), Stopped> {
         let input = match event {
-            Event::Message { from, identity, cluster, message } => Input::Message { from, identity, cluster, message },
+            Event::Message { from, identity, cluster, message } => {
+                Ballot::of(&message, from, self.id).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
+                Input::Message { from, identity, cluster, message }
+            }
             Event::Persisted(result) => Input::Persisted(result.map_err(Stopped::Disk)?),
             Event::Worked(worked) => Input::Worked(worked),
             Event::Prepared(result) => {
@@ -557,6 +561,7 @@ impl<M: StateMachine> Driver<M> {
         for output in self.engine.take_outputs() {
             match output {
                 Output::Send { to, message } => {
+                    Ballot::of(&message, self.id, to).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
                     // What cannot be sent is lost; the engine repeats what matters.
                     self.links.send(to, Frame::Consensus(message));
                 }

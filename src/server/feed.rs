@@ -4,6 +4,7 @@
 //! than it ever gave, so whoever asks for what follows an old one is told that something is missing.
 
 use super::backend::{status_name, type_name};
+use super::ballots::Ballot;
 use super::clock;
 use super::waiters::{Waiter, Waiters};
 use crate::engine::machine::Topic;
@@ -14,6 +15,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const KEPT: usize = 1024;
+/// Among how many of the latest events the same vote is looked for.
+const REPEATS: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(super) struct Feeds {
@@ -95,10 +98,26 @@ impl Feeds {
             Event::Installed { index } => ("install", at, server, None, Some(format!("a snapshot of entry {index}"))),
             Event::Trouble { text } => ("trouble", at, server, None, Some(text.clone())),
         };
+        let (id, time_ms, voter) = (0, clock::wall_ms(), None);
+        self.add(ClusterEvent { id, time_ms, kind, term, member, voter, role, member_type, status, reason });
+    }
+
+    /// A vote has passed. Whoever asks again and again, and is answered alike, is told of once.
+    pub(super) fn ballot(&self, ballot: Ballot) {
+        let Ballot { kind, term, candidate: member, voter } = ballot;
+        let same = |e: &ClusterEvent| (e.kind, e.term, e.member, e.voter) == (kind, term, member, Some(voter));
+        if self.lock().events.iter().rev().take(REPEATS).any(same) {
+            return;
+        }
+        let (id, time_ms, voter) = (0, clock::wall_ms(), Some(voter));
+        let (role, member_type, status, reason) = (None, None, None, None);
+        self.add(ClusterEvent { id, time_ms, kind, term, member, voter, role, member_type, status, reason });
+    }
+
+    fn add(&self, event: ClusterEvent) {
         let mut recent = self.lock();
         recent.last += 1;
-        let (id, time_ms) = (recent.last, clock::wall_ms());
-        let event = ClusterEvent { id, time_ms, kind, term, member, role, member_type, status, reason };
+        let event = ClusterEvent { id: recent.last, ..event };
         recent.events.push_back(event);
         if recent.events.len() > KEPT {
             recent.events.pop_front();

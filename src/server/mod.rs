@@ -7,6 +7,7 @@
 //! ```
 
 mod backend;
+mod ballots;
 mod chores;
 pub(crate) mod clock;
 mod convert;
@@ -15,6 +16,7 @@ mod durability;
 mod feed;
 mod flusher;
 mod inbox;
+mod lag;
 mod polls;
 mod requests;
 mod start;

@@ -1,5 +1,6 @@
 //! What the driver shows of its engine, for those who must not wait for it.
 
+use super::lag::Lags;
 use crate::engine::machine::StateMachine;
 use crate::engine::{Configuration, Engine, Index, ServerId, Status};
 use copycat_storage::{Disk, SegmentInfo, SnapshotInfo};
@@ -16,6 +17,8 @@ pub struct View {
     pub configuration: Configuration,
     /// On a leader: through which index each member holds the log,
     pub matched: BTreeMap<ServerId, Index>,
+    /// when it was last heard, and for how long it has lacked the first entry that it lacks,
+    pub contact: BTreeMap<ServerId, (Option<Duration>, Duration)>,
     /// and the last index at that moment.
     pub matched_of: Index,
     /// The log's files.
@@ -34,14 +37,12 @@ impl View {
     /// This engine now.
     pub(crate) fn of<D: Disk, M: StateMachine>(engine: &Engine<D, M>) -> Self {
         let configuration = engine.configuration().clone();
-        let matched = configuration
-            .members
-            .keys()
-            .filter_map(|&id| Some((id, engine.member_progress(id)?.match_index)))
-            .collect();
+        let known = configuration.members.keys().filter_map(|&id| Some((id, engine.member_progress(id)?)));
+        let known: Vec<_> = known.collect();
         Self {
             status: engine.status(),
-            matched,
+            matched: known.iter().map(|&(id, progress)| (id, progress.match_index)).collect(),
+            contact: known.iter().map(|&(id, progress)| (id, (progress.heard, Duration::ZERO))).collect(),
             matched_of: engine.storage().last_index(),
             segments: engine.storage().segments(),
             first_index: engine.storage().first_index(),
@@ -55,17 +56,17 @@ impl View {
 
 /// Where the latest view is found.
 #[derive(Clone, Debug)]
-pub(crate) struct Views(Arc<Mutex<(Duration, View)>>);
+pub(crate) struct Views(Arc<Mutex<(Duration, View, Lags)>>);
 
 /// The whole view is made anew this often at most; role and indexes are always fresh.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 impl Views {
     pub(crate) fn new(view: View) -> Self {
-        Self(Arc::new(Mutex::new((Duration::ZERO, view))))
+        Self(Arc::new(Mutex::new((Duration::ZERO, view, Lags::default()))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Duration, View)> {
+    fn lock(&self) -> MutexGuard<'_, (Duration, View, Lags)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,7 +75,12 @@ impl Views {
         let mut slot = self.lock();
         let turned = slot.1.status.role != status.role || slot.1.status.leader != status.leader;
         if turned || now >= slot.0 + INTERVAL {
-            *slot = (now, whole());
+            (slot.0, slot.1) = (now, whole());
+            let (_, view, lags) = &mut *slot;
+            lags.sample(now, view.matched_of);
+            for (id, (_, behind)) in &mut view.contact {
+                *behind = lags.behind(now, view.matched.get(id).copied().unwrap_or(0));
+            }
         } else {
             slot.1.status = status;
         }

@@ -141,12 +141,16 @@ pub(crate) struct FeedEvent<'a> {
     id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     time_ms: u64,
-    /// `role` and `leader` (elections), `join`, `leave`, `type` and `status` (members), `removed` (this server).
+    /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted` and `poll_refused` (elections; a poll asks whether a
+    /// vote would be given, and changes nothing), `join`, `leave`, `type` and `status` (members), `removed` (this server).
     #[serde(rename = "type")]
     kind: &'static str,
     term: u64,
     /// The member that it is about.
     member: u64,
+    /// Who gave or refused it a vote, of those.
+    #[schema(required)]
+    voter: Option<u64>,
     /// This server's role since, of `role`.
     #[schema(required)]
     role: Option<&'static str>,
@@ -163,10 +167,10 @@ pub(crate) struct FeedEvent<'a> {
 
 impl<'a> From<&'a ClusterEvent> for FeedEvent<'a> {
     fn from(event: &'a ClusterEvent) -> Self {
-        let ClusterEvent { id, time_ms, kind, term, member, role, member_type, status, reason } = event;
-        let (id, time_ms, term, member) = (*id, *time_ms, *term, *member);
+        let ClusterEvent { id, time_ms, kind, term, member, voter, role, member_type, status, reason } = event;
+        let (id, time_ms, term, member, voter) = (*id, *time_ms, *term, *member, *voter);
         let (role, member_type, status) = (*role, *member_type, *status);
-        Self { id, time_ms, kind, term, member, role, member_type, status, reason: reason.as_deref() }
+        Self { id, time_ms, kind, term, member, voter, role, member_type, status, reason: reason.as_deref() }
     }
 }
 

@@ -4,9 +4,11 @@
 mod answers;
 mod command;
 mod cond;
+mod dashboard;
 pub(crate) mod decode;
 mod encode;
 mod events;
+mod history;
 mod keys;
 mod locks;
 mod log;
@@ -19,7 +21,9 @@ mod text;
 
 pub(crate) use answers::{CommandAnswer, CommandOutput, Names, QueryAnswer, TransactionAnswer, results};
 pub(crate) use command::{CommandRequest, Query, QueryRequest, Transaction, Watch};
+pub(crate) use dashboard::{Dashboard, DashboardDelta, DashboardState};
 pub(crate) use events::{Batch, Events, FeedEvent, FeedPage};
+pub(crate) use history::{HistoryPage, HistoryPoint, MemberLag, OperationRate};
 pub(crate) use keys::{Deleted, DeletedMany, Key, ListItem, Page, Written};
 pub(crate) use locks::{Held, Lock, Locks, Queued, Released, Revoked, holders, queue};
 pub(crate) use log::{Entries, Entry, Log};

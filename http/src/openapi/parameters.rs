@@ -73,6 +73,7 @@ fn of_keys(name: &str, operation: &str) -> Option<Meaning> {
 fn of_pages(name: &str, operation: &str) -> Option<Meaning> {
     Some(match (name, operation) {
         ("limit", "delete_keys") => ("At most this many keys; 10,000 if left out.", between(1, 10_000)),
+        ("limit", "get_history") => ("At most this many points; all that there are if left out.", between(1, 600)),
         ("limit", "list_entries") => ("At most this many entries; 100 if left out.", between(1, 1000)),
         ("limit", "list_keys") => (
             "At most this many items in a page; 100 if left out. A stream of lines reads pages of this size.",
@@ -109,6 +110,7 @@ fn of_waits(name: &str, operation: &str) -> Option<Meaning> {
             number(),
         ),
         ("after", "poll_feed") => ("Asks for what follows this number; for all that is kept if left out.", number()),
+        ("after", "get_history") => ("Only points behind this time; all that are kept if left out.", number()),
         ("after", _) => ("With `wait`: the version, or the index of a deletion, that the caller has seen.", number()),
         _ => return None,
     })

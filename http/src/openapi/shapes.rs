@@ -36,6 +36,9 @@ pub(super) fn all() -> Value {
     add::<json::Unwatched>(&mut schemas);
     add::<json::Events<'_>>(&mut schemas);
     add::<json::FeedPage<'_>>(&mut schemas);
+    add::<json::HistoryPage>(&mut schemas);
+    add::<json::Dashboard>(&mut schemas);
+    add::<json::DashboardDelta<'_>>(&mut schemas);
     add::<json::Held<'_>>(&mut schemas);
     add::<json::Queued<'_>>(&mut schemas);
     add::<json::Lock<'_>>(&mut schemas);

@@ -1,12 +1,13 @@
 //! `/livez`, `/readyz`, and the page that says what this is.
 
-use super::Shared;
+use super::{Shared, page};
 use crate::code::Code;
 use crate::openapi;
 use crate::params::Params;
 use crate::problem::Problem;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
 /// That this code runs is all it says: a server without a quorum is alive, and must not be restarted for it.
@@ -38,10 +39,13 @@ pub(super) async fn openapi() -> ([(HeaderName, &'static str); 1], &'static str)
     ([(header::CONTENT_TYPE, "application/json")], openapi::text())
 }
 
-/// The way in, with the address that the caller itself used.
-pub(super) async fn home(State(app): State<Shared>, headers: HeaderMap) -> String {
+/// The dashboard for browsers; for everybody else the way in, with the address that the caller itself used.
+pub(super) async fn home(State(app): State<Shared>, headers: HeaderMap) -> Response {
+    if page::wants_page(&headers) {
+        return page::home(&app, &headers);
+    }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-    format!(
+    let text = format!(
         "Copycat, server {}: a replicated key-value and lock service. Its API is below /v1/:\n\n  \
          curl -X PUT http://{host}/v1/kv/hello -d world\n  \
          curl http://{host}/v1/kv/hello\n  \
@@ -50,7 +54,8 @@ pub(super) async fn home(State(app): State<Shared>, headers: HeaderMap) -> Strin
          curl http://{host}/v1/locks\n  \
          curl http://{host}/v1/cluster\n  \
          curl http://{host}/v1/server\n\n\
-         Probes: /livez and /readyz?verbose. All of it: /openapi.json\n",
+         Probes: /livez and /readyz?verbose. All of it: /openapi.json. In a browser, this page is the dashboard.\n",
         app.backend.id()
-    )
+    );
+    ([(header::VARY, "Accept")], text).into_response()
 }

@@ -4,13 +4,17 @@ mod accept;
 mod admission;
 pub(crate) mod cluster;
 pub(crate) mod commands;
+mod compress;
+mod dashboard;
 pub(crate) mod events;
 pub(crate) mod feed;
 pub(crate) mod health;
+pub(crate) mod history;
 pub(crate) mod kv;
 mod list;
 pub(crate) mod locks;
 pub(crate) mod log;
+mod page;
 mod paging;
 pub(crate) mod queries;
 mod remove;
@@ -25,6 +29,7 @@ pub(crate) mod watches;
 use crate::backend::{Answer, Backend};
 use crate::config::HttpConfig;
 use crate::guard::Guard;
+use crate::history::{History, Kind};
 use crate::key;
 use crate::name;
 use crate::params;
@@ -43,6 +48,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use tower::Service;
 
 const INDEX: HeaderName = HeaderName::from_static("copycat-index");
@@ -61,6 +67,7 @@ pub(crate) struct App {
     pub(crate) config: HttpConfig,
     /// Numbers for streams of events.
     pub(crate) streams: Numbers,
+    pub(crate) history: Arc<History>,
 }
 
 type Shared = Arc<App>;
@@ -73,6 +80,7 @@ pub(crate) struct Api {
     ids: Arc<Numbers>,
     served_by: HeaderValue,
     admission: Arc<Admission>,
+    pub(crate) history: Arc<History>,
 }
 
 impl Api {
@@ -80,13 +88,14 @@ impl Api {
         let guard = Arc::new(Guard::new(local, &config.allow_hosts, config.header_bytes));
         let served_by = backend.id().into();
         let admission = Arc::new(Admission::new(config.requests));
+        let history = Arc::new(History::default());
         let routes = routes().into_iter();
         let router = routes
             .fold(Router::new(), |router, (path, methods)| router.route(path, methods))
             .fallback(other)
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
-            .with_state(Arc::new(App { backend, config, streams: Numbers::default() }));
-        Self { router, guard, ids: Arc::default(), served_by, admission }
+            .with_state(Arc::new(App { backend, config, streams: Numbers::default(), history: history.clone() }));
+        Self { router, guard, ids: Arc::default(), served_by, admission, history }
     }
 
     /// Whether a request may be looked at; and its place. The probes are always answered: what asks them would take a busy
@@ -100,6 +109,7 @@ impl Api {
     /// Answers a request. A fault in a handler costs that request, not the server.
     pub(crate) async fn handle(&self, mut request: Request) -> Response {
         let id = self.ids.id(request.headers());
+        let (kind, start) = (Kind::of(request.method(), request.uri()), Instant::now());
         let checked = self.admit(&request);
         let mut response = match checked {
             Ok(place) => {
@@ -116,6 +126,10 @@ impl Api {
             }
             Err(problem) => problem.into_response(),
         };
+        if let Some(kind) = kind {
+            let served = response.headers().get(CONSISTENCY).map(HeaderValue::as_bytes);
+            self.history.note(kind.served(served), response.status(), start.elapsed());
+        }
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.entry(SERVED_BY).or_insert_with(|| self.served_by.clone());
@@ -138,6 +152,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/cluster/members/{member}", post(cluster::change).delete(cluster::remove)),
         ("/v1/cluster/leader", post(cluster::transfer)),
         ("/v1/server", get(cluster::server)),
+        ("/v1/server/history", get(history::history)),
+        ("/v1/dashboard", get(dashboard::dashboard)),
         ("/v1/log", get(log::log)),
         ("/v1/log/entries", get(log::entries)),
         ("/v1/log/compactions", post(snapshots::compact)),
@@ -171,6 +187,9 @@ fn panicked(command: bool) -> Response {
 async fn other(State(app): State<Shared>, request: Request) -> Response {
     if request.uri().path().starts_with(key::PATH) {
         return kv::by_path(&app, request).await.into_response();
+    }
+    if request.uri().path().starts_with(page::PATH) {
+        return page::file(&app, request.method(), request.uri().path(), request.headers());
     }
     // A lock without a name is of no route.
     if request.uri().path().starts_with(name::PATH)

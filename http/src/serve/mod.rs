@@ -25,6 +25,8 @@ use watch::Connections;
 
 /// The longest and the shortest wait after the system could not give us a connection (no more file descriptors).
 const BACK_OFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(10)];
+/// What the history of requests is counted by.
+const SECOND: Duration = Duration::from_secs(1);
 /// How often a stopping server looks whether its connections have ended.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long connections that are cut off may take to notice.
@@ -45,7 +47,16 @@ pub async fn serve(
     let connections = Arc::new(Connections::new(&config));
     let refusals = Refusals::new(backend.id());
     let (limit, per_address, drain) = (config.connections, config.connections_per_address, config.drain);
-    let api = Api::new(backend, config, local);
+    let api = Api::new(backend.clone(), config, local);
+    let counting = {
+        let history = api.history.clone();
+        task::spawn(async move {
+            loop {
+                task::sleep(SECOND).await;
+                history.end_second(backend.as_ref());
+            }
+        })
+    };
     let ticking = {
         let connections = connections.clone();
         task::spawn(async move {
@@ -76,6 +87,7 @@ pub async fn serve(
     connections.cut();
     all_gone(&connections, LAST_LOOK).await;
     ticking.cancel().await;
+    counting.cancel().await;
     Ok(())
 }
 

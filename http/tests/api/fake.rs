@@ -329,10 +329,12 @@ impl Backend for Fake {
             becoming: None,
             status: "available",
             identity: None,
-            http: None,
+            http: self.state().http.clone(),
             peer: "127.0.0.1:9700".into(),
             match_index: Some(7),
             lag: Some(0),
+            lag_ms: Some(0),
+            heard_ms: Some(3),
         };
         ClusterView { cluster_id: None, term: 3, leader: None, configuration_index: 17, members: vec![member] }
     }

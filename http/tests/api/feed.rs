@@ -16,6 +16,7 @@ fn happened(server: &Server, ids: std::ops::RangeInclusive<u64>) {
         kind: if id % 2 == 1 { "role" } else { "leader" },
         term: 3,
         member: 1,
+        voter: (id % 2 == 0).then_some(2),
         role: (id % 2 == 1).then_some("follower"),
         member_type: None,
         status: None,
@@ -38,8 +39,8 @@ fn what_happened_is_told_in_order() {
     assert_eq!((answer.status, answer.header("vary")), (200, Some("Accept")));
     assert_eq!((ids(&page), &page["last"]), (vec![1, 2, 3], &4.into()));
     let role = json!({
-        "id": 1, "time_ms": 1_700_000_000_001_u64, "type": "role", "term": 3, "member": 1, "role": "follower",
-        "member_type": null, "status": null, "reason": null,
+        "id": 1, "time_ms": 1_700_000_000_001_u64, "type": "role", "term": 3, "member": 1, "voter": null,
+        "role": "follower", "member_type": null, "status": null, "reason": null,
     });
     assert_eq!((&page["events"][0], &page["events"][1]["reason"]), (&role, &"timeout".into()));
     assert_eq!(ids(&server.get("/v1/cluster/events?after=3").json()), [4]);

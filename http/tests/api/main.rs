@@ -3,6 +3,7 @@
 mod client;
 mod commands;
 mod connections;
+mod dashboard;
 mod docs;
 mod errors;
 mod events;

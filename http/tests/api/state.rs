@@ -20,6 +20,8 @@ pub(crate) struct State {
     /// Requests by their idempotency keys.
     pub(crate) done: BTreeMap<String, Done>,
     pub(crate) feed: Vec<ClusterEvent>,
+    /// Where the member serves HTTP.
+    pub(crate) http: Option<String>,
     /// The index of each key's last change, deletions too.
     pub(crate) changed: BTreeMap<Vec<u8>, u64>,
     pub(crate) log: Vec<EntryView>,

@@ -10,8 +10,9 @@ fn the_cluster_as_this_server_knows_it() {
     let expected = json!({
         "cluster_id": null, "term": 3, "leader": null, "configuration_index": 17,
         "members": [{
-            "id": 1, "type": "active", "becoming": null, "status": "available", "identity": null, "http": null, "peer": "127.0.0.1:9700",
-            "match_index": 7, "lag": 0,
+            "id": 1, "type": "active", "becoming": null, "status": "available", "identity": null, "http": null,
+            "peer": "127.0.0.1:9700",
+            "match_index": 7, "lag": 0, "lag_ms": 0, "heard_ms": 3,
         }],
     });
     assert_eq!((answer.status, answer.json()), (200, expected));

@@ -29,9 +29,11 @@ pub(super) fn cluster(view: &View) -> ClusterView {
 
 /// A configuration, with what this server knows of its members.
 pub(super) fn cluster_of(view: &View, configuration: &Configuration) -> ClusterView {
-    let last = view.matched_of;
+    let (last, now) = (view.matched_of, clock::monotonic());
     let members = configuration.members.iter().map(|(&id, m)| {
         let match_index = view.matched.get(&id).copied();
+        let contact = view.contact.get(&id).copied();
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         MemberView {
             id,
             member_type: type_name(m.member_type),
@@ -42,6 +44,11 @@ pub(super) fn cluster_of(view: &View, configuration: &Configuration) -> ClusterV
             peer: m.peer.clone(),
             match_index,
             lag: match_index.map(|m| last.saturating_sub(m)),
+            lag_ms: contact.map(|(_, behind)| ms(behind)),
+            heard_ms: contact.and_then(|(heard, _)| match heard {
+                Some(at) => Some(ms(now.saturating_sub(at))),
+                None => (id == view.status.id).then_some(0),
+            }),
         }
     });
     ClusterView {

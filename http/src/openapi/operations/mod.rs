@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
+const HTML: &str = "text/html";
 const ANY: &str = "*/*";
 const LINES: &str = "application/x-ndjson";
 

@@ -1,9 +1,9 @@
 //! What a server knows, and the pages.
 
 use super::super::errors::{BACKEND, BY_PATH, FEED, JSON_BODY, MEMBERS, READY, TIMED};
-use super::{JSON, Operation, STREAM, TEXT, bytes, shape, text};
-use crate::routes::{cluster, feed, health, log, snapshots};
-use serde_json::json;
+use super::{HTML, JSON, Operation, STREAM, TEXT, bytes, shape, text};
+use crate::routes::{cluster, feed, health, history, log, snapshots};
+use serde_json::{Value, json};
 
 pub(super) fn all() -> Vec<Operation> {
     const TERM: &[&str] = &["Copycat-Term"];
@@ -49,6 +49,25 @@ pub(super) fn all() -> Vec<Operation> {
         Operation::new("get", "/v1/server", "get_server", "This server")
             .answers(200, "The server.", vec![(JSON, shape("ServerView"))])
             .stamped(&["Copycat-Index", "Copycat-Term"]),
+        Operation::new("get", "/v1/server/history", "get_history", "What this server did, second by second")
+            .about(
+                "The last ten minutes: how many requests it answered and how fast, by operation and, for reads, by the \
+                 consistency that they were served with. Requests that only look at the server are not counted.",
+            )
+            .takes(history::PARAMS, &[])
+            .answers(200, "The points, in order of time.", vec![(JSON, shape("HistoryPage"))]),
+        Operation::new("get", "/v1/dashboard", "get_dashboard", "All that a page about this server shows")
+            .about(
+                "As this server knows it, without asking anybody. With `Accept: text/event-stream`, Server-Sent Events: \
+                 first `event: snapshot`, the same as without; then, as soon as something changes and at least once a \
+                 second, `event: delta` with at least one of `patch`, a JSON merge patch (RFC 7396) of `state`, in which \
+                 arrays are whole; `events` that follow, as of `/v1/cluster/events`; `gap`, true when some of them are \
+                 missing; and `points` that follow, as of `/v1/server/history`. The last message is `event: error` with a \
+                 problem. A stream that is opened again begins anew.",
+            )
+            .answers(200, "The snapshot.", vec![(JSON, shape("Dashboard")), (STREAM, messages())])
+            .stamped(TERM)
+            .fails(&[BACKEND]),
         Operation::new("get", "/v1/log", "get_log", "This server's log, file by file")
             .answers(200, "The log.", vec![(JSON, shape("Log"))])
             .stamped(TERM)
@@ -89,6 +108,12 @@ pub(super) fn all() -> Vec<Operation> {
     ]
 }
 
+/// What the messages of the dashboard's stream carry.
+fn messages() -> Value {
+    let data = json!({ "oneOf": [shape("Dashboard"), shape("DashboardDelta")] });
+    json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": data })
+}
+
 pub(super) fn pages() -> Vec<Operation> {
     vec![
         Operation::new("get", "/livez", "get_liveness", "Whether this server runs")
@@ -103,6 +128,9 @@ pub(super) fn pages() -> Vec<Operation> {
             "The document.",
             vec![(JSON, json!({ "type": "object" }))],
         ),
-        Operation::new("get", "/", "get_home", "The way in").answers(200, "What this is.", vec![(TEXT, text())]),
+        Operation::new("get", "/", "get_home", "The dashboard, or the way in")
+            .about("With `Accept: text/html`, as browsers send it, the dashboard; else what this is, as text.")
+            .answers(200, "What this is.", vec![(TEXT, text()), (HTML, text())])
+            .stamped(&["ETag"]),
     ]
 }

@@ -1,0 +1,2 @@
+import all from "htm";
+export default all;

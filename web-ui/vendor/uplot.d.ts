@@ -1,0 +1,2 @@
+import all from "uplot";
+export default all;
