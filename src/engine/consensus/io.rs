@@ -66,7 +66,7 @@ pub enum Input<D: Disk> {
         /// Who waits for it, if anybody does. Answered by [`Output::Reply`] when another member leads.
         reply: Option<RequestId>,
     },
-    /// A [`Work`] has ended.
+    /// A [`Work`](super::Work) has ended.
     Worked(Worked<D>),
     /// The configuration is to be changed. Answered by [`Output::Reply`], with the encoded configuration, when that is
     /// committed.
