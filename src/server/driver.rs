@@ -697,7 +697,8 @@ impl<M: StateMachine> Driver<M> {
         }
         let status = self.engine.status();
         let committed = self.engine.committed_configuration();
-        if self.door.update(status.cluster, self.engine.configuration(), committed) {
+        let news = self.door.update(status.cluster, self.engine.configuration(), committed);
+        if news {
             self.links.follow(now.monotonic, self.engine.configuration(), committed);
         }
         self.links.part(now.monotonic);
@@ -709,7 +710,7 @@ impl<M: StateMachine> Driver<M> {
             self.state.sent_away_at = now.monotonic;
             self.waiters.wake_all();
         }
-        self.views.publish(now.monotonic, status, || View::of(&self.engine));
+        self.views.publish(now.monotonic, status, news, || View::of(&self.engine));
     }
 
     /// Whether a server that shuts down may end: it leads no longer, and nobody waits for what it was given.

@@ -71,10 +71,11 @@ impl Views {
     }
 
     /// Shows the engine's state at the time `now` of the monotonic clock.
-    pub(crate) fn publish(&self, now: Duration, status: Status, whole: impl FnOnce() -> View) {
+    /// `news`: the configuration has changed, which decisions are made on.
+    pub(crate) fn publish(&self, now: Duration, status: Status, news: bool, whole: impl FnOnce() -> View) {
         let mut slot = self.lock();
         let turned = slot.1.status.role != status.role || slot.1.status.leader != status.leader;
-        if turned || now >= slot.0 + INTERVAL {
+        if turned || news || now >= slot.0 + INTERVAL {
             (slot.0, slot.1) = (now, whole());
             let (_, view, lags) = &mut *slot;
             lags.sample(now, view.matched_of);

@@ -173,6 +173,7 @@ impl How {
             return Ok(());
         }
         println!("before: {}", Tolerance::of(&before));
+        let changed = after["configuration_index"].as_u64();
         let begun = Instant::now();
         while member(&after, id).is_some_and(|m| !m["becoming"].is_null()) {
             if begun.elapsed() > CATCHING_UP {
@@ -180,7 +181,11 @@ impl How {
                 return Err(Failure::new(text));
             }
             thread::sleep(LOOK);
-            after = look(client)?;
+            // Whoever is asked may not have heard of the change yet.
+            let seen = look(client)?;
+            if seen["configuration_index"].as_u64() >= changed {
+                after = seen;
+            }
         }
         println!("after:  {}", Tolerance::of(&after));
         match member(&after, id) {
