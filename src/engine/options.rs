@@ -207,7 +207,6 @@ impl Bug {
         Self::StepDownClearsVote,
         Self::ReadWithoutRound,
         Self::ReadBeforeInitialize,
-        Self::LeaseAfterTransfer,
         Self::ReadBeforeApplied,
         Self::AloneWithoutFlush,
         Self::QuorumOfTheHeard,
