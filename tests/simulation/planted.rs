@@ -10,7 +10,7 @@ const STEPS: u64 = 15_000;
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/correctness.md");
 
 pub(crate) fn bug(name: &str) -> Option<Bug> {
-    Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name)
+    Bug::ALL.iter().chain(Bug::UNFOUND).copied().find(|bug| format!("{bug:?}") == name)
 }
 
 /// A row of the table, ``| `Bug` | from | seed | `VIOLATION` |``: its cells, if it is one.
