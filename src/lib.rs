@@ -4,6 +4,8 @@
 //! [`server`] puts them on disks and sockets; [`backup`] is its state in a file.
 
 pub mod backup;
+pub mod client;
 pub mod engine;
 pub mod server;
 pub mod store;
+mod wire;
