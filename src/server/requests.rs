@@ -215,7 +215,7 @@ impl Requests {
 
     /// Whether nothing waits but what nobody has.
     pub(super) fn is_idle(&self) -> bool {
-        self.by_id.len() == self.parked.len()
+        self.by_id.values().all(|pending| pending.place == Place::Parked)
     }
 
     pub(super) fn all(&self) -> Vec<RequestId> {
@@ -330,11 +330,25 @@ mod tests {
         assert_eq!(r.at(Place::Leader(3)), [a]);
         r.park(b);
         assert_eq!(r.take_parked(), [b]);
-        assert!(!r.has_parked());
+        assert!(!r.has_parked() && !r.is_idle(), "the leader has one");
         assert_eq!(r.overdue(ms(9)).len(), 0);
         assert_eq!(r.overdue(ms(10)).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [b]);
         assert!(r.remove(a).is_some() && r.remove(a).is_none());
         assert_eq!(r.next_deadline(), None);
+    }
+
+    #[test]
+    fn what_has_been_parked_and_is_gone_does_not_stand_for_what_is_under_way() {
+        let mut r = Requests::new(1);
+        let gone = r.admit(remote(1), query(), Duration::ZERO, Duration::ZERO).expect("room");
+        r.park(gone);
+        r.remove(gone);
+        assert!(r.is_idle());
+        let under_way = r.admit(remote(2), query(), Duration::ZERO, Duration::ZERO).expect("room");
+        r.get_mut(under_way).expect("there").place = Place::Engine;
+        assert!(!r.is_idle());
+        r.park(under_way);
+        assert!(r.is_idle());
     }
 
     #[test]

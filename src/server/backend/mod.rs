@@ -33,6 +33,8 @@ use std::time::Duration;
 
 /// How many of its locks, and of its keys, the view of a session shows.
 const SHOWN: u64 = 100;
+/// For how long the driver may be too busy to show its log.
+const LOOK: Duration = Duration::from_secs(10);
 
 pub(super) struct ServerBackend {
     inbox: Inbox,
@@ -117,7 +119,7 @@ impl ServerBackend {
     }
 
     fn session_view(&self, info: SessionInfo) -> SessionView {
-        let (last, at) = self.views.get().status.clock;
+        let (last, at) = self.views.clock();
         let since = clock::monotonic().saturating_sub(at);
         let now = last.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         convert::session(info, now)
@@ -310,13 +312,9 @@ impl Backend for ServerBackend {
     }
 
     async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure> {
-        let (reply, answer) = async_channel::bounded(1);
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        let event = Event::Entries { from, limit: size(limit), bytes: size(max_bytes), reply };
-        if !self.inbox.offer(event) {
-            return Err(Failure::Overloaded);
-        }
-        let entries = answer.recv().await.map_err(|_| Failure::ShuttingDown)?.map_err(|e| {
+        let (limit, bytes) = (size(limit), size(max_bytes));
+        let entries = self.hear(LOOK, |reply| Event::Entries { from, limit, bytes, reply }).await?.map_err(|e| {
             tracing::error!("the log cannot be read: {e}");
             Failure::Internal
         })?;
@@ -324,11 +322,7 @@ impl Backend for ServerBackend {
     }
 
     async fn segments(&self) -> Result<Vec<SegmentView>, Failure> {
-        let (reply, answer) = async_channel::bounded(1);
-        if !self.inbox.offer(Event::Segments { reply }) {
-            return Err(Failure::Overloaded);
-        }
-        let segments = answer.recv().await.map_err(|_| Failure::ShuttingDown)?;
+        let segments = self.hear(LOOK, |reply| Event::Segments { reply }).await?;
         Ok(segments.iter().map(convert::segment).collect())
     }
 

@@ -19,14 +19,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn refused(refusal: ChoreRefusal) -> Failure {
     match refusal {
-        ChoreRefusal::Busy | ChoreRefusal::Stateless => Failure::Overloaded,
+        ChoreRefusal::Busy => Failure::Overloaded,
+        ChoreRefusal::Stateless => Failure::Stateless,
         ChoreRefusal::Failed => Failure::Internal,
     }
 }
 
 impl ServerBackend {
     /// Asks the driver, and waits for its answer.
-    async fn hear<T>(&self, timeout: Duration, event: impl FnOnce(Sender<T>) -> Event) -> Result<T, Failure> {
+    pub(super) async fn hear<T>(
+        &self,
+        timeout: Duration,
+        event: impl FnOnce(Sender<T>) -> Event,
+    ) -> Result<T, Failure> {
         let (reply, answer) = async_channel::bounded(1);
         self.inbox.try_offer(event(reply)).map_err(super::failure)?;
         heard(&answer, timeout).await

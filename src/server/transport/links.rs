@@ -75,6 +75,11 @@ impl Links {
         });
     }
 
+    /// Whether a frame to this one would be queued now.
+    pub(crate) fn takes(&self, to: ServerId) -> bool {
+        self.peers.get(&to).is_some_and(Peer::takes)
+    }
+
     /// Queues a frame. Returns false, and forgets it, if there is no connection or no room.
     pub(crate) fn send(&self, to: ServerId, frame: Frame) -> bool {
         self.peers.get(&to).is_some_and(|peer| peer.send(frame))

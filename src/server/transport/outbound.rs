@@ -48,6 +48,11 @@ impl Peer {
         &self.address
     }
 
+    /// Whether there is a connection, and room in the queue.
+    pub(crate) fn takes(&self) -> bool {
+        self.connected.load(Ordering::Acquire) && !self.queue.is_full()
+    }
+
     /// Queues a frame. Returns false, and forgets it, if there is no connection or no room.
     pub(crate) fn send(&self, frame: Frame) -> bool {
         self.connected.load(Ordering::Acquire)
