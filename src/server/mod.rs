@@ -17,7 +17,7 @@ mod feed;
 mod flusher;
 mod inbox;
 mod lag;
-mod polls;
+mod port;
 mod requests;
 mod start;
 mod transport;

@@ -8,6 +8,7 @@ use super::durability::{Durability, prepare};
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
+use super::port::Port;
 use super::transport::frame::Me;
 use super::transport::{Door, Links, has_leader, join, listen};
 use super::view::{View, Views};
@@ -15,12 +16,14 @@ use super::waiters::Waiters;
 use super::worker::Worker;
 use crate::engine::{Configuration, Engine, Fatal, Index, MemberType, ServerId, decode, encode};
 use crate::store::Store;
+use crate::transport::{Tcp, Transport};
 use async_global_executor::GlobalExecutorConfig;
 use async_std::net::TcpListener;
 use async_std::task;
 use copycat_http::HttpConfig;
 use copycat_storage::{Corrupt, FileDisk, OpenError, Seed, Storage};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -115,18 +118,16 @@ impl Stopper {
 /// How long a server with a damaged log looks for a leader before it gives up.
 const REPAIR_PATIENCE: Duration = Duration::from_secs(30);
 
-fn resolve(what: &str, address: &str) -> Result<SocketAddr, ServerError> {
-    let mut found = address
-        .to_socket_addrs()
-        .map_err(|e| ServerError::new(format!("{what} {address}: {e}; give HOST:PORT, such as 127.0.0.1:8700")))?;
-    found.next().ok_or_else(|| ServerError::new(format!("{what} {address}: no such host")))
+fn bind(what: &str, address: &str) -> Result<TcpListener, ServerError> {
+    listening(what, address, task::block_on(TcpListener::bind(address)))
 }
 
-fn bind(what: &str, address: &str) -> Result<TcpListener, ServerError> {
-    let at = resolve(what, address)?;
-    task::block_on(TcpListener::bind(at)).map_err(|e| {
+/// What listens, or why nothing does.
+fn listening<T>(what: &str, address: &str, result: io::Result<T>) -> Result<T, ServerError> {
+    result.map_err(|e| {
         let hint = match e.kind() {
-            std::io::ErrorKind::AddrInUse => "another process listens there: stop it, or choose another port",
+            io::ErrorKind::AddrInUse => "another process listens there: stop it, or choose another port",
+            io::ErrorKind::InvalidInput => "give HOST:PORT, such as 127.0.0.1:8700",
             _ => "choose an address of this machine",
         };
         ServerError::new(format!("cannot listen on {what} {address}: {e}; {hint}"))
@@ -194,7 +195,7 @@ fn repair(options: &Options, disk: FileDisk, damage: &Corrupt) -> Result<Storage
     let others = options.bootstrap.iter().filter(|(other, _)| *other != id).map(|(_, at)| at.clone());
     let peers: Vec<String> = others.chain(options.join.iter().cloned()).collect();
     let begun = Instant::now();
-    while !has_leader(&me, &peers) {
+    while !has_leader(&me, &Tcp, &peers) {
         if peers.is_empty() || begun.elapsed() >= REPAIR_PATIENCE {
             return Err(ServerError::new(format!(
                 "{directory}: {damage}; no peer knows a leader, so nothing was changed: start the others first, or bring \
@@ -227,7 +228,7 @@ fn enter(options: &Options, me: &Me, storage: &mut Storage<FileDisk>) -> Result<
     if options.join.is_empty() || storage.last_index() > 0 {
         return Ok(());
     }
-    let (index, configuration) = join(me, &options.join, options.member_type).map_err(ServerError::new)?;
+    let (index, configuration) = join(me, &Tcp, &options.join, options.member_type).map_err(ServerError::new)?;
     let meta = copycat_storage::Meta { cluster: configuration.cluster, ..storage.meta().clone() };
     storage.set_meta(meta);
     storage.set_configuration(encode(&(index, configuration)));
@@ -257,7 +258,7 @@ impl Server {
         }
         let mut storage = open(options)?;
         let http_listener = bind("the HTTP address", &options.http)?;
-        let peer_listener = bind("the peer address", &options.peer)?;
+        let peer_listener = listening("the peer address", &options.peer, task::block_on(Tcp.listen(&options.peer)))?;
         let http = http_listener.local_addr().map_err(ServerError::new)?;
         let me = Me {
             id: options.id,
@@ -299,7 +300,7 @@ impl Server {
         let Me { id, identity, http: advertised, peer, .. } = me;
         inbox.offer(Event::Met { id, identity, cluster, http: advertised, peer, dialed: false });
         let silence = (options.election_timeout * 2).max(Duration::from_secs(1));
-        let links = Links::new(door.clone(), inbox.clone(), silence);
+        let links = Links::new(door.clone(), inbox.clone(), Arc::new(Tcp), silence);
         let views = Views::new(View::of(&engine));
         let name = format!("copycat-{}", options.id);
         let flusher = Flusher::start(&name, inbox.clone())
@@ -322,7 +323,8 @@ impl Server {
         let (http_end, http_done) = async_channel::bounded(1);
         task::spawn(listen(peer_listener, door, inbox.clone()));
         let sources = (waiters, feeds.clone());
-        let backend = Arc::new(ServerBackend::new(inbox.clone(), driver.clone(), views, sources, options.id));
+        let port = Arc::new(Port::new(options.id, inbox.clone(), driver.clone(), views, sources));
+        let backend = Arc::new(ServerBackend::new(port));
         let config = options.limits.clone();
         task::spawn(async move {
             if let Err(e) = copycat_http::serve(http_listener, backend, config, http_stopped).await {

@@ -87,6 +87,11 @@ impl Views {
         }
     }
 
+    /// Log time, and when it was that.
+    pub(crate) fn clock(&self) -> (u64, Duration) {
+        self.lock().1.status.clock
+    }
+
     /// The latest view.
     pub(crate) fn get(&self) -> View {
         self.lock().1.clone()

@@ -6,9 +6,9 @@ use crate::engine::machine::Outcome;
 use crate::engine::{Change, MemberType, decode};
 use crate::server::inbox::{Event, Inbox};
 use crate::server::requests::{Refusal, Reply, Request};
+use crate::transport::{Connection, Listener};
 use async_std::io::{self, timeout};
 use async_std::io::{BufReader, WriteExt};
-use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -23,11 +23,11 @@ const CONNECTIONS: usize = 256;
 const READ_BUFFER: usize = 64 * 1024;
 
 /// Accepts peers until the server ends.
-pub(crate) async fn listen(listener: TcpListener, door: Door, inbox: Inbox) {
+pub(crate) async fn listen(listener: Box<dyn Listener>, door: Door, inbox: Inbox) {
     let places = std::sync::Arc::new(());
     loop {
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(e) => {
                 warn!("cannot accept a peer: {e}");
                 task::sleep(Duration::from_millis(100)).await;
@@ -47,10 +47,9 @@ pub(crate) async fn listen(listener: TcpListener, door: Door, inbox: Inbox) {
     }
 }
 
-async fn serve(stream: TcpStream, door: &Door, inbox: &Inbox) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut writer = stream.clone();
-    let mut reader = BufReader::with_capacity(READ_BUFFER, stream);
+async fn serve(stream: Connection, door: &Door, inbox: &Inbox) -> io::Result<()> {
+    let Connection { reader, mut writer } = stream;
+    let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
     let hello = timeout(GREETING_TIMEOUT, frame::read_hello(&mut reader)).await?;
     if let Err(rejection) = door.judge(&hello) {
         warn!(
