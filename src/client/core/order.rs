@@ -63,6 +63,8 @@ pub(crate) struct Order<P> {
     batches: VecDeque<Held>,
     /// The session's last batch that was received; 0: none.
     received: Index,
+    /// The last batch that was received in any session.
+    heard: Index,
     /// The highest index that completed or was delivered,
     completed: Index,
     /// and that was heard of.
@@ -79,6 +81,7 @@ impl<P> Default for Order<P> {
             sent: 0,
             batches: VecDeque::new(),
             received: 0,
+            heard: 0,
             completed: 0,
             seen: 0,
         }
@@ -148,7 +151,7 @@ impl<P> Order<P> {
             if batch.previous != self.received {
                 return Err(Gap);
             }
-            self.received = batch.index;
+            (self.received, self.heard) = (batch.index, batch.index);
             self.seen = self.seen.max(batch.index);
             self.batches.push_back(Held { batch, until: self.sent });
         }
@@ -168,14 +171,14 @@ impl<P> Order<P> {
     /// Whether nothing goes on until events come that an answer says there are.
     pub(crate) fn lacks_events(&self) -> bool {
         let front = self.slots.front().and_then(|slot| slot.answer.as_ref());
-        matches!(front, Some(Ok(answered)) if answered.event_index.is_some_and(|index| index > self.received))
+        matches!(front, Some(Ok(answered)) if answered.event_index.is_some_and(|index| index > self.heard))
     }
 
     /// The session is over: what was received is all there is of its events.
     pub(crate) fn end_session(&mut self) {
         for slot in &mut self.slots {
             if let Some(Ok(answered)) = &mut slot.answer {
-                answered.event_index = answered.event_index.map(|index| index.min(self.received));
+                answered.event_index = answered.event_index.map(|index| index.min(self.heard));
             }
         }
         self.received = 0;
@@ -209,7 +212,7 @@ impl<P> Order<P> {
         };
         if let Ok(Answered { index, event_index, .. }) = answer {
             let (index, event_index, command) = (*index, event_index.unwrap_or(0), *command);
-            if event_index > self.received {
+            if event_index > self.heard {
                 return None;
             }
             if !command && index < self.completed {
