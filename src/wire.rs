@@ -14,6 +14,8 @@ use bincode::{Decode, Encode};
 pub(crate) const VERSION: u16 = 1;
 /// What a client's greeting begins with.
 pub(crate) const MAGIC: u32 = u32::from_le_bytes(*b"CCLI");
+/// The longest greeting.
+pub(crate) const HELLO_LIMIT: u32 = 4096;
 /// The longest frame that a server takes from a client: one request.
 pub(crate) const REQUEST_LIMIT: u32 = 8 * 1024 * 1024;
 /// The longest frame that a client takes from a server.
@@ -31,6 +33,11 @@ pub(crate) struct Hello {
 impl Hello {
     pub(crate) fn new() -> Self {
         Self { magic: MAGIC, version: VERSION }
+    }
+
+    /// Whether it is a client's of this version.
+    pub(crate) fn is_ours(&self) -> bool {
+        *self == Self::new()
     }
 }
 

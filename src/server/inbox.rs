@@ -1,6 +1,6 @@
 //! The queue of a driver: whatever happens to a server goes through it.
 
-use super::requests::{Refusal, Reply, Request};
+use super::requests::{Refusal, ReplyTo, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
 use crate::engine::{Identity, Message, RequestId, ServerId, Worked};
 use async_channel::Sender;
@@ -63,7 +63,7 @@ pub(crate) enum Event {
     Request {
         request: Request,
         timeout: Duration,
-        reply: Sender<Result<Reply, Refusal>>,
+        reply: ReplyTo,
     },
     Forwarded {
         from: ServerId,

@@ -17,6 +17,7 @@ mod feed;
 mod flusher;
 mod inbox;
 mod lag;
+mod native;
 mod port;
 mod requests;
 mod start;

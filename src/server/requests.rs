@@ -99,11 +99,29 @@ pub enum Refusal {
     Internal,
 }
 
+/// Where a client of this server hears of its answer. One that has gone away needs none.
+#[derive(Debug)]
+pub(crate) enum ReplyTo {
+    /// A place for this one answer.
+    One(Sender<Result<Reply, Refusal>>),
+    /// Among others, under this number. There is room for all that are under way.
+    Numbered(u64, Sender<(u64, Result<Reply, Refusal>)>),
+}
+
+impl ReplyTo {
+    pub(super) fn answer(self, result: Result<Reply, Refusal>) {
+        match self {
+            Self::One(reply) => drop(reply.try_send(result)),
+            Self::Numbered(id, replies) => drop(replies.try_send((id, result))),
+        }
+    }
+}
+
 /// Who waits.
 #[derive(Debug)]
 pub(super) enum Origin {
     /// A client of this server.
-    Local(Sender<Result<Reply, Refusal>>),
+    Local(ReplyTo),
     /// Another server, under its own number.
     Remote { server: ServerId, id: RequestId },
 }

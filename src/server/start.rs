@@ -8,6 +8,7 @@ use super::durability::{Durability, prepare};
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
+use super::native::Clients;
 use super::port::Port;
 use super::transport::frame::Me;
 use super::transport::{Door, Links, has_leader, join, listen};
@@ -321,9 +322,9 @@ impl Server {
         let driver = Arc::new(Mutex::new(Some(Driver::new(engine, wiring, options.durability, random()?))));
         let (http_stop, http_stopped) = async_channel::bounded(1);
         let (http_end, http_done) = async_channel::bounded(1);
-        task::spawn(listen(peer_listener, door, inbox.clone()));
         let sources = (waiters, feeds.clone());
         let port = Arc::new(Port::new(options.id, inbox.clone(), driver.clone(), views, sources));
+        task::spawn(listen(peer_listener, door, inbox.clone(), Clients::new(port.clone())));
         let backend = Arc::new(ServerBackend::new(port));
         let config = options.limits.clone();
         task::spawn(async move {

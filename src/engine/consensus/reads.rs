@@ -130,8 +130,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             return None;
         }
         let output = self.executor.ask(ask).filter(|output| !matches!(output, Outcome::Refused(_)))?;
-        let consistency = Some(Consistency::Sequential);
-        Some(Response { index: applied, term: self.term(), event_index: None, output, consistency, valid_until: None })
+        let (consistency, event_index) = (Some(Consistency::Sequential), self.executor.event_index(ask));
+        Some(Response { index: applied, term: self.term(), event_index, output, consistency, valid_until: None })
     }
 
     fn sequential(&mut self, index: Index, waiting: Waiting) {
@@ -206,7 +206,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Some(output) => Ok(Response {
                 index: self.executor.applied(),
                 term: self.term(),
-                event_index: None,
+                event_index: self.executor.event_index(&ask),
                 output,
                 consistency: Some(consistency),
                 valid_until,

@@ -77,6 +77,13 @@ pub enum Ask {
         /// At most so many bytes, but at least one batch.
         bytes: u32,
     },
+    /// The machine's, encoded, by a session's client: the response tells of the session's last event.
+    OfSession {
+        /// Whose.
+        session: SessionId,
+        /// The question.
+        operation: Vec<u8>,
+    },
 }
 
 impl Ask {
@@ -84,7 +91,7 @@ impl Ask {
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
         match *self {
-            Self::Session(session) | Self::Events { session, .. } => Some(session),
+            Self::Session(session) | Self::Events { session, .. } | Self::OfSession { session, .. } => Some(session),
             Self::Machine(_) | Self::Sessions { .. } => None,
         }
     }
@@ -537,7 +544,7 @@ impl<M: StateMachine> Executor<M> {
     pub fn ask(&self, ask: &Ask) -> Option<Outcome> {
         let sessions = &self.context.sessions;
         Some(match ask {
-            Ask::Machine(operation) => Outcome::Output(self.query(operation)?),
+            Ask::Machine(operation) | Ask::OfSession { operation, .. } => Outcome::Output(self.query(operation)?),
             Ask::Session(session) => match sessions.info(*session) {
                 Some(info) => Outcome::Sessions(vec![info]),
                 None => Outcome::Refused(sessions.missing(*session, self.applied)),
@@ -550,6 +557,12 @@ impl<M: StateMachine> Executor<M> {
                 }
             }
         })
+    }
+
+    /// The index of the last event of the session whose client asks this, 0 before the first.
+    pub fn event_index(&self, ask: &Ask) -> Option<Index> {
+        let Ask::OfSession { session, .. } = ask else { return None };
+        self.context.sessions.get(*session).map(Session::event_index)
     }
 
     /// Answers a query; `None` if its bytes are no query of this machine.

@@ -213,8 +213,7 @@ impl<M: StateMachine> Driver<M> {
 
     pub(super) fn answer(&self, origin: Origin, result: Result<Reply, Refusal>) {
         match origin {
-            // One place for one answer; a client that has gone away needs none.
-            Origin::Local(reply) => drop(reply.try_send(result)),
+            Origin::Local(reply) => reply.answer(result),
             Origin::Remote { server, id } => {
                 self.links.send(server, Frame::Reply { id, result: result.map(Into::into).map_err(Into::into) });
             }

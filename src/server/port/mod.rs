@@ -12,11 +12,11 @@ use super::clock;
 use super::driver::Shared;
 use super::feed::Feeds;
 use super::inbox::{Event, Inbox};
-use super::requests::{Refusal, Reply, Request};
+use super::requests::{Refusal, Reply, ReplyTo, Request};
 use super::view::{View, Views};
 use super::waiters::{Waiter, Waiters};
 use crate::engine::machine::{Ask, Outcome, StateMachine, Topic, decode_output, decode_query_output, encode_operation};
-use crate::engine::sessions::{KeepAlive, SessionError, Submit};
+use crate::engine::sessions::{EventPage, KeepAlive, SessionError, Submit};
 use crate::engine::{Consistency, Index, ServerId, SessionId};
 use async_channel::{Receiver, RecvError, Sender};
 use async_std::future;
@@ -24,6 +24,9 @@ use copycat_http::Feed;
 use polls::Polls;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Most bytes of events in one answer (one batch, however large, is always given).
+const EVENT_BYTES: u32 = 1024 * 1024;
 
 /// How to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +103,16 @@ impl<M: StateMachine> Port<M> {
     /// If the driver is too busy, or has ended: then the request had no effect.
     pub(crate) fn hand_in(&self, request: Request, timeout: Duration) -> Result<Receiver<Answered>, Refusal> {
         let (reply, answer) = async_channel::bounded(1);
-        self.inbox.try_offer(Event::Request { request, timeout, reply })?;
+        self.hand_in_for(request, timeout, ReplyTo::One(reply))?;
         Ok(answer)
+    }
+
+    /// Hands a request to the driver, in the order of the calls; it is answered there.
+    ///
+    /// # Errors
+    /// As of [`hand_in`](Self::hand_in).
+    pub(crate) fn hand_in_for(&self, request: Request, timeout: Duration, reply: ReplyTo) -> Result<(), Refusal> {
+        self.inbox.try_offer(Event::Request { request, timeout, reply })
     }
 
     /// The same, and waits for the answer.
@@ -136,14 +147,36 @@ impl<M: StateMachine> Port<M> {
     /// Answers a question. Only whether what it asks for can be said is an error.
     pub(crate) async fn query(&self, ask: Ask, read: Read) -> Answered {
         let Read { consistency, index, timeout } = read;
-        // Going through the driver's thread and back costs more than all the rest of a query that may be answered at once.
-        if consistency == Consistency::Sequential
-            && let Ok(driver) = self.driver.try_lock()
-            && let Some(reply) = driver.as_ref().and_then(|d| d.query_now(index, &ask))
-        {
+        if let Some(reply) = self.query_at_once(consistency, index, &ask) {
             return Ok(reply);
         }
         self.ask(Request::Query { consistency, index, ask }, timeout).await
+    }
+
+    /// Answers a question that needs no waiting. Going through the driver's thread and back costs more than all the rest of
+    /// such a query.
+    pub(crate) fn query_at_once(&self, consistency: Consistency, index: Index, ask: &Ask) -> Option<Reply> {
+        if consistency != Consistency::Sequential {
+            return None;
+        }
+        self.driver.try_lock().ok()?.as_ref()?.query_now(index, ask)
+    }
+
+    /// A session's events behind an index (`None`: behind the acknowledged one), from a state at or above `floor`.
+    pub(crate) async fn events(
+        &self,
+        session: SessionId,
+        after: Option<Index>,
+        floor: Index,
+        timeout: Duration,
+    ) -> Result<(Reply, EventPage), Refusal> {
+        let ask = Ask::Events { session, after, bytes: EVENT_BYTES };
+        let read = Read { consistency: Consistency::Sequential, index: floor, timeout };
+        let mut reply = self.query(ask, read).await?;
+        match std::mem::replace(&mut reply.output, Outcome::Closed) {
+            Outcome::Events(page) => Ok((reply, page)),
+            _ => Err(Refusal::Internal),
+        }
     }
 
     /// Answers a query of the machine, and reads its answer.
@@ -229,11 +262,24 @@ impl<M: StateMachine> Port<M> {
             && matches!(&found, Feed::Events { events, .. } if events.is_empty())
             && future::timeout(wait, waiter.woken()).await.is_ok()
         {
-            if self.driver.try_lock().is_ok_and(|driver| driver.is_none()) {
+            if self.has_ended() {
                 return Err(Refusal::ShuttingDown);
             }
             return Ok(self.feeds.behind(after));
         }
         Ok(found)
+    }
+
+    /// Begins to wait until this server sees something happen to itself or to the cluster.
+    ///
+    /// # Errors
+    /// If too many wait.
+    pub(crate) fn wait_for_news(&self) -> Result<Waiter, Refusal> {
+        self.feeds.wait().ok_or(Refusal::Overloaded)
+    }
+
+    /// Whether the server has ended, or is about to.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.driver.try_lock().is_ok_and(|driver| driver.is_none())
     }
 }

@@ -1,10 +1,10 @@
 //! A session's events, by a poll that is held until there are any.
 
 use super::polls::Ticket;
-use super::{Answered, Port, Read, received};
-use crate::engine::machine::{Ask, Outcome, StateMachine, Topic};
+use super::{Answered, Port, received};
+use crate::engine::machine::{StateMachine, Topic};
 use crate::engine::sessions::{EventPage, KeepAlive, SessionError, Submit};
-use crate::engine::{Consistency, Index, SessionId};
+use crate::engine::{Index, SessionId};
 use crate::server::clock;
 use crate::server::requests::{Refusal, Reply, Request};
 use crate::server::waiters::Waiter;
@@ -12,9 +12,6 @@ use async_channel::{Receiver, RecvError};
 use async_std::future;
 use futures_lite::future::or;
 use std::time::Duration;
-
-/// Most bytes of events in one answer (one batch, however large, is always given).
-const BYTES: u32 = 1024 * 1024;
 
 /// Asks for a session's events.
 #[derive(Clone, Debug)]
@@ -101,11 +98,12 @@ impl<M: StateMachine> Port<M> {
         timeout: Duration,
     ) -> Result<Polled, Refusal> {
         // A server that has applied less than a session's id, or than what its client has seen, knows nothing to say.
-        let mut floor = poll.session.max(poll.after.unwrap_or(0));
+        let session = poll.session;
+        let mut floor = session.max(poll.after.unwrap_or(0));
         let begun = clock::monotonic();
         let mut wait = poll.wait;
         loop {
-            let look = async { Looked::Page(self.page(poll, floor, timeout).await) };
+            let look = async { Looked::Page(self.events(session, poll.after, floor, timeout).await) };
             let told = async { Looked::Announced(heard(announced.as_ref()).await) };
             let (reply, page) = match or(look, told).await {
                 Looked::Announced(heard) => {
@@ -139,16 +137,6 @@ impl<M: StateMachine> Port<M> {
                 }
                 Woken::Over => {}
             }
-        }
-    }
-
-    async fn page(&self, poll: &Poll, floor: Index, timeout: Duration) -> Result<(Reply, EventPage), Refusal> {
-        let ask = Ask::Events { session: poll.session, after: poll.after, bytes: BYTES };
-        let read = Read { consistency: Consistency::Sequential, index: floor, timeout };
-        let mut reply = self.query(ask, read).await?;
-        match std::mem::replace(&mut reply.output, Outcome::Closed) {
-            Outcome::Events(page) => Ok((reply, page)),
-            _ => Err(Refusal::Internal),
         }
     }
 }

@@ -1,20 +1,20 @@
-//! What goes over a connection between two servers: a length (u32, little-endian), then that many bytes of one
-//! bincode 2 structure.
+//! What goes over a connection between two servers, in the frames of [`crate::wire`].
 //!
 //! A connection carries frames one way only, from the server that dialed it; its other direction carries the welcome
 //! and then one byte for each ping, so that a dead connection is noticed.
 
-use crate::engine::machine::{Ask, Outcome};
-use crate::engine::sessions::{SessionError, Submit};
+use crate::engine::machine::Ask;
+use crate::engine::sessions::Submit;
 use crate::engine::{
     Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, RequestId, ServerId,
-    decode, encode,
 };
-use async_std::io::{self, ReadExt, WriteExt};
+use crate::wire;
+pub(crate) use crate::wire::{Refusal as WireRefusal, Response as WireResponse};
+use async_std::io::{self, WriteExt};
 use bincode::{Decode, Encode};
 
 /// The version of everything below. Servers of different versions refuse each other.
-pub(crate) const WIRE_VERSION: u16 = 2;
+pub(crate) const WIRE_VERSION: u16 = 3;
 const MAGIC: u32 = u32::from_le_bytes(*b"CCAT");
 /// The longest frame: well above one append of the largest entries.
 const FRAME_LIMIT: u32 = 32 * 1024 * 1024;
@@ -192,40 +192,9 @@ pub(crate) enum WireRequest {
     Transfer { target: ServerId, timeout_ms: u64 },
 }
 
-/// The answer to a forwarded request.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct WireResponse {
-    pub(crate) index: u64,
-    pub(crate) term: u64,
-    pub(crate) event_index: Option<u64>,
-    pub(crate) output: Outcome,
-    pub(crate) consistency: Option<Consistency>,
-}
-
-/// Why a forwarded request was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub(crate) enum WireRefusal {
-    NotLeader,
-    Overloaded,
-    TooLarge,
-    StorageFull,
-    Malformed,
-    /// Its time ran out, and whether it may have had an effect.
-    Timeout {
-        maybe_applied: bool,
-    },
-    Session(SessionError),
-    SessionBusy,
-    Configuration(ConfigurationError),
-}
-
 /// Appends a frame to what is to be written.
 pub(crate) fn put<T: Encode>(buffer: &mut Vec<u8>, frame: &T) {
-    let bytes = encode(frame);
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    assert!(length <= FRAME_LIMIT, "a frame of {length} bytes");
-    buffer.extend_from_slice(&length.to_le_bytes());
-    buffer.extend_from_slice(&bytes);
+    wire::put(buffer, frame, FRAME_LIMIT);
 }
 
 pub(crate) async fn write<T: Encode>(stream: &mut (impl io::Write + Unpin), frame: &T) -> io::Result<()> {
@@ -235,34 +204,35 @@ pub(crate) async fn write<T: Encode>(stream: &mut (impl io::Write + Unpin), fram
     stream.flush().await
 }
 
-async fn read_limited<T: Decode<()>>(stream: &mut (impl io::Read + Unpin), limit: u32) -> io::Result<T> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await?;
-    let length = u32::from_le_bytes(length);
-    if length > limit {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")));
-    }
-    let mut bytes = vec![0; length as usize];
-    stream.read_exact(&mut bytes).await?;
-    decode(&bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
-}
-
 /// The next frame.
 pub(crate) async fn read(stream: &mut (impl io::Read + Unpin)) -> io::Result<Frame> {
-    read_limited(stream, FRAME_LIMIT).await
+    wire::read(stream, FRAME_LIMIT).await
 }
 
-/// A hello; anything else on the port is refused by its first bytes.
-pub(crate) async fn read_hello(stream: &mut (impl io::Read + Unpin)) -> io::Result<Hello> {
-    let hello: Hello = read_limited(stream, GREETING_LIMIT).await?;
-    if hello.magic != MAGIC {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a Copycat peer"));
+/// The first frame on a connection.
+#[derive(Debug)]
+pub(crate) enum Greeting {
+    /// Another server's.
+    Peer(Hello),
+    /// A native client's.
+    Client(wire::Hello),
+}
+
+/// A greeting; anything else on the port is refused by its first bytes.
+pub(crate) async fn read_greeting(stream: &mut (impl io::Read + Unpin)) -> io::Result<Greeting> {
+    let bytes = wire::read_bytes(stream, GREETING_LIMIT).await?;
+    if wire::is_client(&bytes) {
+        return wire::parse(&bytes).map(Greeting::Client);
     }
-    Ok(hello)
+    let hello: Hello = wire::parse(&bytes)?;
+    if hello.magic != MAGIC {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "neither a Copycat server nor a client of one"));
+    }
+    Ok(Greeting::Peer(hello))
 }
 
 pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Result<Welcome> {
-    read_limited(stream, WELCOME_LIMIT).await
+    wire::read(stream, WELCOME_LIMIT).await
 }
 
 #[cfg(test)]
@@ -300,7 +270,7 @@ mod tests {
             let mut stream: &[u8] = b"\xff\xff\xff\xff rest";
             assert_eq!(read(&mut stream).await.expect_err("too long").kind(), io::ErrorKind::InvalidData);
             let mut stream: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
-            assert_eq!(read_hello(&mut stream).await.expect_err("not ours").kind(), io::ErrorKind::InvalidData);
+            assert_eq!(read_greeting(&mut stream).await.expect_err("not ours").kind(), io::ErrorKind::InvalidData);
         });
     }
 }

@@ -1,15 +1,17 @@
-//! The peers that dialed us.
+//! Whoever dialed us: peers, and native clients.
 
 use super::Door;
-use super::frame::{self, Frame, Hello, Purpose, Rejection, Welcome};
-use crate::engine::machine::Outcome;
+use super::frame::{self, Frame, Greeting, Hello, Purpose, Rejection, Welcome};
+use crate::engine::machine::{Outcome, StateMachine};
 use crate::engine::{Change, MemberType, decode};
 use crate::server::inbox::{Event, Inbox};
-use crate::server::requests::{Refusal, Reply, Request};
+use crate::server::native::Clients;
+use crate::server::requests::{Refusal, Reply, ReplyTo, Request};
 use crate::transport::{Connection, Listener};
 use async_std::io::{self, timeout};
 use async_std::io::{BufReader, WriteExt};
 use async_std::task;
+use futures_lite::{AsyncRead, AsyncWrite};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -23,13 +25,18 @@ const CONNECTIONS: usize = 256;
 const READ_BUFFER: usize = 64 * 1024;
 
 /// Accepts peers until the server ends.
-pub(crate) async fn listen(listener: Box<dyn Listener>, door: Door, inbox: Inbox) {
+pub(crate) async fn listen<M: StateMachine>(
+    listener: Box<dyn Listener>,
+    door: Door,
+    inbox: Inbox,
+    clients: Clients<M>,
+) {
     let places = std::sync::Arc::new(());
     loop {
         let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(e) => {
-                warn!("cannot accept a peer: {e}");
+                warn!("cannot accept a connection: {e}");
                 task::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -37,20 +44,40 @@ pub(crate) async fn listen(listener: Box<dyn Listener>, door: Door, inbox: Inbox
         if std::sync::Arc::strong_count(&places) > CONNECTIONS {
             continue;
         }
-        let (door, inbox, place) = (door.clone(), inbox.clone(), places.clone());
+        let (door, inbox, clients, place) = (door.clone(), inbox.clone(), clients.clone(), places.clone());
         task::spawn(async move {
-            if let Err(e) = serve(stream, &door, &inbox).await {
-                debug!("a peer's connection ended: {e}");
+            let Connection { reader, writer } = stream;
+            let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
+            let ended = match timeout(GREETING_TIMEOUT, frame::read_greeting(&mut reader)).await {
+                Ok(Greeting::Client(hello)) => {
+                    // Its place is among the clients.
+                    drop(place);
+                    clients.serve(reader, writer, &hello).await
+                }
+                Ok(Greeting::Peer(hello)) => {
+                    let ended = serve(reader, writer, hello, &door, &inbox).await;
+                    drop(place);
+                    ended
+                }
+                Err(e) => Err(e),
+            };
+            if let Err(e) = ended {
+                debug!("a connection ended: {e}");
             }
-            drop(place);
         });
     }
 }
 
-async fn serve(stream: Connection, door: &Door, inbox: &Inbox) -> io::Result<()> {
-    let Connection { reader, mut writer } = stream;
-    let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
-    let hello = timeout(GREETING_TIMEOUT, frame::read_hello(&mut reader)).await?;
+type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+async fn serve(
+    mut reader: Reader,
+    mut writer: Writer,
+    hello: Hello,
+    door: &Door,
+    inbox: &Inbox,
+) -> io::Result<()> {
     if let Err(rejection) = door.judge(&hello) {
         warn!(
             "server {}: server {} is refused, its directory has identity {:016x}: {rejection:?}",
@@ -103,6 +130,7 @@ async fn introduce(hello: Hello, member_type: MemberType, inbox: &Inbox) -> Welc
     let Hello { from: id, identity, http, peer, .. } = hello;
     let request = Request::Change(Change::Join { id, identity, peer, http, member_type });
     let (reply, answer) = async_channel::bounded(1);
+    let reply = ReplyTo::One(reply);
     if inbox.try_offer(Event::Request { request, timeout: JOIN_TIMEOUT, reply }).is_err() {
         return Welcome::Later;
     }

@@ -1,0 +1,260 @@
+//! The native clients' port: many requests under way on one connection, answered in any order, and events as they are
+//! published.
+//!
+//! A connection costs bounded memory whatever its client does: when it has [`OUTSTANDING`] requests under way, or
+//! [`OUTSTANDING_BYTES`] of them, nothing more is read from it; when its answers are not taken, it is closed.
+
+mod gauge;
+mod push;
+
+use super::port::Port;
+use super::requests::{Refusal, Reply, ReplyTo, Request};
+use crate::engine::SessionId;
+use crate::engine::machine::{Ask, StateMachine};
+use crate::engine::sessions::{KeepAlive, Submit};
+use crate::transport::Listener;
+use crate::wire::{self, Cluster, ToClient, ToServer, Welcome};
+use async_channel::{Receiver, Sender};
+use async_std::io::{self, BufReader, Read, Write, WriteExt, timeout};
+use async_std::task;
+use futures_lite::future::or;
+use gauge::Gauge;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{debug, warn};
+
+/// Clients at once; further ones are told so.
+const CLIENTS: usize = 4096;
+/// Requests of one client that are under way,
+const OUTSTANDING: usize = 1024;
+/// and their bytes, give or take one request.
+const OUTSTANDING_BYTES: usize = 16 * 1024 * 1024;
+/// Frames that nobody asked for (events, the cluster) that wait to be written; then whoever has more waits.
+const PUSHED: usize = 2;
+/// A client that is silent for so long has gone: it pings far more often.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long a client may leave unread what is written.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a new connection has for its greeting.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request may take; a client asks again.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is put into one write at most, give or take a frame.
+const WRITE_BYTES: usize = 256 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
+/// The session timeouts that a client may choose; others are brought within.
+const TIMEOUTS_MS: std::ops::RangeInclusive<u64> = 1000..=24 * 3600 * 1000;
+/// The longest name of a session, and of a registration, in bytes.
+const NAME: usize = 255;
+
+type Answered = (u64, Result<Reply, Refusal>);
+
+/// Serves native clients. A clone serves them together with the first.
+pub(crate) struct Clients<M: StateMachine> {
+    port: Arc<Port<M>>,
+    places: Arc<()>,
+    /// Where they are served instead, if not on this port.
+    elsewhere: Option<Arc<str>>,
+}
+
+impl<M: StateMachine> Clone for Clients<M> {
+    fn clone(&self) -> Self {
+        let (port, places, elsewhere) = (self.port.clone(), self.places.clone(), self.elsewhere.clone());
+        Self { port, places, elsewhere }
+    }
+}
+
+/// What a server's configuration tells clients.
+fn cluster<M: StateMachine>(port: &Port<M>) -> Cluster {
+    let view = port.view();
+    let members = view.configuration.members.iter().map(|(&id, member)| (id, member.peer.clone())).collect();
+    Cluster { id: view.status.cluster, leader: view.status.leader, members }
+}
+
+impl<M: StateMachine> Clients<M> {
+    pub(crate) fn new(port: Arc<Port<M>>) -> Self {
+        Self { port, places: Arc::new(()), elsewhere: None }
+    }
+
+    /// Sends clients to another address.
+    pub(crate) fn send_to(&self, address: &str) -> Self {
+        Self { elsewhere: Some(address.into()), ..self.clone() }
+    }
+
+    /// Accepts clients on a port of their own until the server ends.
+    pub(crate) async fn listen(self, listener: Box<dyn Listener>) {
+        while !self.port.has_ended() {
+            let stream = match listener.accept().await {
+                Ok(stream) => stream,
+                Err(e) => {
+                    warn!("cannot accept a client: {e}");
+                    task::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            if Arc::strong_count(&self.places) > 2 * CLIENTS {
+                continue;
+            }
+            let clients = self.clone();
+            task::spawn(async move {
+                let mut reader = BufReader::with_capacity(READ_BUFFER, stream.reader);
+                let ended = match timeout(GREETING_TIMEOUT, wire::read(&mut reader, wire::HELLO_LIMIT)).await {
+                    Ok(hello) => clients.serve(reader, stream.writer, &hello).await,
+                    Err(e) => Err(e),
+                };
+                if let Err(e) = ended {
+                    debug!("a client's connection ended: {e}");
+                }
+            });
+        }
+    }
+
+    /// Serves one client, from its greeting to its end.
+    pub(crate) async fn serve(
+        &self,
+        mut reader: impl Read + Unpin,
+        mut writer: impl Write + Unpin,
+        hello: &wire::Hello,
+    ) -> io::Result<()> {
+        let place = self.places.clone();
+        let welcome = match &self.elsewhere {
+            Some(address) => Welcome::Elsewhere(address.to_string()),
+            _ if !hello.is_ours() => Welcome::Version(wire::VERSION),
+            _ if Arc::strong_count(&place) > CLIENTS => Welcome::Full,
+            _ => Welcome::Accepted { server: self.port.id(), cluster: cluster(&self.port) },
+        };
+        let mut bytes = Vec::new();
+        wire::put(&mut bytes, &welcome, wire::ANSWER_LIMIT);
+        timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await?;
+        let Welcome::Accepted { cluster, .. } = welcome else { return Ok(()) };
+        let (answers, answered) = async_channel::bounded(OUTSTANDING);
+        let (pushes, pushed) = async_channel::bounded(PUSHED);
+        let (follow, followed) = async_channel::bounded(PUSHED);
+        let client = Client { port: &self.port, gauge: Gauge::default(), answers, pushes, follow };
+        let read = client.read(&mut reader);
+        let write = client.write(&mut writer, answered, pushed);
+        let news = push::news(&self.port, cluster, client.pushes.clone());
+        let events = push::events(&self.port, followed, client.pushes.clone());
+        let ended = or(or(read, write), or(news, events)).await;
+        drop(place);
+        ended
+    }
+}
+
+/// One connection.
+struct Client<'a, M: StateMachine> {
+    port: &'a Port<M>,
+    gauge: Gauge,
+    answers: Sender<Answered>,
+    pushes: Sender<ToClient>,
+    follow: Sender<(SessionId, u64)>,
+}
+
+/// Where a request goes.
+enum Way {
+    /// To the driver.
+    Driver(Request),
+    /// Back: it is answered, or refused.
+    Back(Result<Reply, Refusal>),
+}
+
+impl<M: StateMachine> Client<'_, M> {
+    async fn read(&self, reader: &mut (impl Read + Unpin)) -> io::Result<()> {
+        loop {
+            self.gauge.room(OUTSTANDING, OUTSTANDING_BYTES).await;
+            let bytes = timeout(SILENCE, wire::read_bytes(reader, wire::REQUEST_LIMIT)).await?;
+            let sent = || io::Error::from(io::ErrorKind::BrokenPipe);
+            match wire::parse(&bytes)? {
+                ToServer::Request { id, request } => self.request(id, request, bytes.len())?,
+                ToServer::Follow { session, after } => {
+                    self.follow.send((session, after)).await.map_err(|_| sent())?;
+                }
+                ToServer::Ping => self.pushes.send(ToClient::Pong).await.map_err(|_| sent())?,
+            }
+        }
+    }
+
+    /// Requests are handed on in the order of their arrival.
+    fn request(&self, id: u64, request: wire::Request, bytes: usize) -> io::Result<()> {
+        let number = self.gauge.enter(id, bytes);
+        let reply = ReplyTo::Numbered(number, self.answers.clone());
+        match self.way(request) {
+            Way::Back(result) => reply.answer(result),
+            Way::Driver(request) => match self.port.hand_in_for(request, REQUEST_TIMEOUT, reply) {
+                Ok(()) => {}
+                // The client finds another server.
+                Err(Refusal::ShuttingDown) => return Err(io::Error::other("the server has ended")),
+                Err(refusal) => ReplyTo::Numbered(number, self.answers.clone()).answer(Err(refusal)),
+            },
+        }
+        Ok(())
+    }
+
+    fn way(&self, request: wire::Request) -> Way {
+        use wire::Request as R;
+        Way::Driver(match request {
+            R::Register { timeout_ms, name, key } => {
+                if name.len() > NAME || key.is_empty() || key.len() > NAME {
+                    return Way::Back(Err(Refusal::Malformed));
+                }
+                let timeout_ms = timeout_ms.clamp(*TIMEOUTS_MS.start(), *TIMEOUTS_MS.end());
+                Request::Submit(Submit::Register { timeout_ms, name, key: Some(key) })
+            }
+            R::KeepAlive { session, sequence, event_index } => {
+                let server = self.port.id();
+                let item = KeepAlive { session, sequence, event_index, alive: true, server, poll: false };
+                Request::Submit(Submit::KeepAlive(item))
+            }
+            R::Unregister { session } => Request::Submit(Submit::Unregister { session }),
+            R::Command { session, sequence, mode, operation } => {
+                if session == 0 || sequence == 0 {
+                    return Way::Back(Err(Refusal::Malformed));
+                }
+                if operation.len() > wire::OPERATION_LIMIT {
+                    return Way::Back(Err(Refusal::TooLarge));
+                }
+                Request::Submit(Submit::Command { operation, mode, session, sequence, key: None })
+            }
+            R::Query { session, consistency, index, operation } => {
+                let ask = Ask::OfSession { session, operation };
+                match self.port.query_at_once(consistency, index, &ask) {
+                    Some(reply) => return Way::Back(Ok(reply)),
+                    None => Request::Query { consistency, index, ask },
+                }
+            }
+        })
+    }
+
+    async fn write(
+        &self,
+        writer: &mut (impl Write + Unpin),
+        answered: Receiver<Answered>,
+        pushed: Receiver<ToClient>,
+    ) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(WRITE_BYTES);
+        loop {
+            let answer = async { answered.recv().await.ok().map(|(number, result)| self.reply(number, result)) };
+            let push = async { pushed.recv().await.ok() };
+            // Both channels live as long as this connection.
+            let Some(first) = or(answer, push).await else { return Ok(()) };
+            wire::put(&mut buffer, &first, wire::ANSWER_LIMIT);
+            while buffer.len() < WRITE_BYTES {
+                let next = match answered.try_recv() {
+                    Ok((number, result)) => self.reply(number, result),
+                    Err(_) => match pushed.try_recv() {
+                        Ok(push) => push,
+                        Err(_) => break,
+                    },
+                };
+                wire::put(&mut buffer, &next, wire::ANSWER_LIMIT);
+            }
+            timeout(WRITE_TIMEOUT, writer.write_all(&buffer)).await?;
+            buffer.clear();
+        }
+    }
+
+    fn reply(&self, number: u64, result: Result<Reply, Refusal>) -> ToClient {
+        let id = self.gauge.leave(number);
+        ToClient::Reply { id, result: result.map(Into::into).map_err(Into::into) }
+    }
+}
