@@ -33,9 +33,27 @@ pub enum Error {
     /// The state machine answered what this call cannot make sense of.
     #[error("an answer to another question")]
     Unexpected,
-    /// What the call asks for was refused by the state machine. Not applied.
-    #[error("refused: {0}")]
-    Refused(&'static str),
+    /// A key's name, or a lock's, is empty or too long. Not applied.
+    #[error("a key has 1 to 4096 bytes, a lock's name 1 to 255")]
+    BadName,
+    /// The key has another version than the call requires. Not applied.
+    #[error("the key is not as required: its version is {version:?}")]
+    ConditionFailed {
+        /// The version that it has; `None`: it does not exist.
+        version: Option<u64>,
+    },
+    /// The lock that guards the call is not held with its token any more. Not applied.
+    #[error("the lock is not held with this token any more")]
+    TokenStale,
+    /// Somebody else has the lock. Not applied.
+    #[error("somebody else has the lock")]
+    LockHeld,
+    /// The session has as many watches as it may have. Not applied.
+    #[error("the session has as many watches as it may have")]
+    TooManyWatches,
+    /// The transaction would read too much. Not applied.
+    #[error("the transaction would read more than its bound")]
+    ResultTooLarge,
 }
 
 /// Whether an operation without an answer had an effect.

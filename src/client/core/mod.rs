@@ -14,7 +14,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use super::{Error, State};
+use super::{Error, Lost, State};
 use crate::engine::sessions::Batch;
 use crate::engine::{Consistency, Index, SessionId};
 use crate::wire::{Request, ToClient, ToServer};
@@ -36,6 +36,9 @@ const EVENTS_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// but at most this long.
 const RETRY_LAST: Duration = Duration::from_secs(1);
+
+/// The share of a timeout by which the cluster's clock may be ahead of this one.
+const DRIFT: u32 = 10;
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ pub(crate) enum Operation {
 /// The answer to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answered {
+    /// The session in which it was asked.
+    pub(crate) session: SessionId,
     pub(crate) index: Index,
     /// The index of the session's last event before it (of a query: that its state has).
     pub(crate) event_index: Option<Index>,
@@ -78,6 +83,8 @@ pub(crate) enum Effect {
     Deliver(Batch),
     /// The state has changed.
     State(State),
+    /// This session is lost.
+    Lost(SessionId, Lost),
     /// The connection is of no use: give it up, and find another server. Nothing more is heard from it.
     Reconnect,
 }
@@ -217,9 +224,9 @@ impl Core {
         if let Phase::Open(open) = &self.phase { Some(open.id) } else { None }
     }
 
-    /// Until when the session lives whatever happens elsewhere.
+    /// Until when the session lives whatever happens elsewhere, if clocks drift no more than [`DRIFT`].
     pub(crate) fn valid_until(&self) -> Option<Duration> {
-        if let Phase::Open(open) = &self.phase { Some(open.confirmed + open.timeout) } else { None }
+        if let Phase::Open(open) = &self.phase { Some(open.confirmed + open.timeout - open.timeout / DRIFT) } else { None }
     }
 
     /// The program wants something done.

@@ -59,7 +59,10 @@ impl Core {
             Ok(Response { index, event_index, output, consistency, .. }) => {
                 self.backoff.reset();
                 let answer = match output {
-                    Outcome::Output(output) => Ok(Answered { index, event_index, output, consistency }),
+                    Outcome::Output(output) => {
+                        let session = self.session().unwrap_or(0);
+                        Ok(Answered { session, index, event_index, output, consistency })
+                    }
                     _ => Err(Error::Malformed),
                 };
                 self.answered(place, sequence, answer);

@@ -1,7 +1,7 @@
 //! The session: asked for, kept alive, lost, asked for again, closed.
 
 use super::super::{Error, Lost, State};
-use super::{ACKNOWLEDGE, ACKNOWLEDGE_AFTER, About, Core, EVENTS_PATIENCE, Numbers};
+use super::{ACKNOWLEDGE, ACKNOWLEDGE_AFTER, About, Core, EVENTS_PATIENCE, Effect, Numbers};
 use crate::engine::machine::Outcome;
 use crate::engine::sessions::SessionError;
 use crate::engine::{Index, SessionId};
@@ -145,7 +145,7 @@ impl Core {
         let Phase::Open(open) = &mut self.phase else { return };
         (open.hurry, open.alive_at) = (true, None);
         let session = open.id;
-        self.effects.push(super::Effect::Send(ToServer::Follow { session, after }));
+        self.effects.push(Effect::Send(ToServer::Follow { session, after }));
     }
 
     /// The next sign of life is to go at once.
@@ -203,7 +203,7 @@ impl Core {
     /// The session is over. What was sent in it has an unknown outcome; what was never sent waits for the next session, if
     /// there is to be one.
     pub(super) fn lose(&mut self, lost: Lost) {
-        self.leave_session();
+        self.leave_session(lost);
         if self.settings.recover && !self.closing {
             self.phase = Phase::Absent { asked: false };
             return self.turn_to(State::Suspended);
@@ -213,7 +213,10 @@ impl Core {
         self.turn_to(State::Closed);
     }
 
-    fn leave_session(&mut self) {
+    fn leave_session(&mut self, lost: Lost) {
+        if let Some(session) = self.session() {
+            self.effects.push(Effect::Lost(session, lost));
+        }
         self.forget_requests();
         for (place, error) in std::mem::take(&mut self.failing) {
             self.fail(place, error);
@@ -249,7 +252,7 @@ impl Core {
                 if self.connected.is_some() {
                     self.request(About::Unregister, Request::Unregister { session });
                 }
-                self.leave_session();
+                self.leave_session(Lost::GivenUp);
             }
             Phase::Lost(_) => {}
             Phase::Absent { .. } | Phase::Closed(_) => return,
@@ -263,12 +266,17 @@ impl Core {
         self.closing = true;
     }
 
+    /// Why the client has ended, if it has.
+    pub(crate) fn end_reason(&self) -> Option<Error> {
+        if let Phase::Closed(error) = &self.phase { Some(error.clone()) } else { None }
+    }
+
     /// Ends the client, whatever is under way.
     pub(crate) fn end(&mut self, error: Error) {
         if matches!(self.phase, Phase::Closed(_)) {
             return;
         }
-        self.leave_session();
+        self.leave_session(Lost::GivenUp);
         self.fail_all(&error);
         self.phase = Phase::Closed(error);
         self.turn_to(State::Closed);

@@ -250,7 +250,7 @@ impl World {
                 Effect::Send(frame) => self.on_the_way.push(frame),
                 Effect::Complete(place, result) => program.told.push(Told::Done(place, result)),
                 Effect::Deliver(batch) => program.told.push(Told::Events(batch)),
-                Effect::State(_) => {}
+                Effect::State(_) | Effect::Lost(..) => {}
                 Effect::Reconnect => self.disconnect(),
             }
         }
