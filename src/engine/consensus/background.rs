@@ -120,7 +120,7 @@ pub(super) struct Background {
     /// A work is out.
     busy: bool,
     /// Bytes of entries applied since the state was last frozen.
-    applied: u64,
+    pub(super) applied: u64,
     /// Contents that wait until they can be written.
     contents: Option<Snapshot>,
     /// The durable snapshot that was last seen.
@@ -132,15 +132,14 @@ pub(super) struct Background {
     major: bool,
     /// Somebody asked for a snapshot now.
     wanted: bool,
-    /// How often a compaction ended, well or not.
-    pub(super) compactions: u64,
+    /// What is out is of a state that was given up.
+    void: bool,
 }
 
 impl Background {
     /// There is no state any more. What is out ends by itself.
     pub(super) fn forget(&mut self) {
-        let (busy, compactions) = (self.busy, self.compactions);
-        *self = Self { busy, compactions, ..Self::default() };
+        *self = Self { busy: self.busy, void: self.busy, ..Self::default() };
     }
 }
 
@@ -228,46 +227,33 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// What was out has ended. A work that failed is no fault of the log: it is tried again when there is a new reason.
     pub(super) fn worked(&mut self, now: crate::engine::Now, worked: Worked<D>) -> Result<(), Fatal> {
         self.background.busy = false;
+        let void = std::mem::take(&mut self.background.void);
         match worked {
             Worked::Written(contents) => {
                 // What was installed meanwhile is newer.
                 let newer = contents.index > self.storage.snapshot().map_or(0, |s| s.index);
-                self.background.contents = Some(contents).filter(|_| newer && self.is_stateful());
+                self.background.contents = Some(contents).filter(|_| newer && !void && self.is_stateful());
             }
             Worked::Snapshot(result) => {
                 if let Err(e) = self.storage.snapshotted(result) {
                     self.complain("a snapshot was not written", e);
                 }
             }
-            Worked::Compacted(compacted) => {
-                self.background.compactions += 1;
-                match self.storage.compacted(compacted) {
-                    Ok(()) => self.outputs.push(super::Output::Event(super::Event::Compacted)),
-                    Err(e) => {
-                        self.background.compact = false;
-                        self.complain("a compaction was given up", e);
-                    }
+            Worked::Compacted(compacted) => match self.storage.compacted(compacted) {
+                Ok(()) => self.outputs.push(super::Output::Event(super::Event::Compacted)),
+                Err(e) => {
+                    self.background.compact = false;
+                    self.complain("a compaction was given up", e);
                 }
-            }
+            },
             Worked::Staged(result) => self.staged(now, result)?,
         }
         Ok(())
     }
 
-    fn complain(&mut self, what: &'static str, error: impl std::fmt::Display) {
+    pub(super) fn complain(&mut self, what: &'static str, error: impl std::fmt::Display) {
         let text = format!("{what}: {error}");
         self.outputs.push(super::Output::Event(super::Event::Trouble { text }));
-    }
-
-    /// An entry is applied: it counts towards the next snapshot, and the log is told what is needed no longer.
-    pub(super) fn note_applied(&mut self, bytes: u64, applied: &super::Applied) {
-        self.background.applied += bytes;
-        if !applied.held {
-            self.storage.release(applied.index);
-        }
-        for &index in &applied.released {
-            self.storage.release(index);
-        }
     }
 
     /// Becomes what the storage's snapshot holds.

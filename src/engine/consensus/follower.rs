@@ -183,8 +183,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.clock.note(time, now);
                 if let Some(configuration) = configuration {
                     self.configurations.push(index, configuration);
-                    let reserve = self.own_type() == Some(MemberType::Reserve);
-                    self.discard |= reserve && planted!(self.options, DiscardBeforeCommit);
                 }
             } else if have.is_some() && have != Some(entry.term) {
                 return Err(Fatal::CommittedConflict { leader: from, index, commit: self.commit });

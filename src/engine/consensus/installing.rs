@@ -216,8 +216,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Ok(()) | Err(InstallError::Offset { .. } | InstallError::Order { .. }) => {}
             Err(e) => {
                 if !matches!(e, InstallError::Stale { .. } | InstallError::InLog(_) | InstallError::Busy) {
-                    let text = format!("a snapshot from a peer was not taken: {e}");
-                    self.outputs.push(Output::Event(Event::Trouble { text }));
+                    self.complain("a snapshot from a peer was not taken", e);
                 }
                 return self.abandon();
             }
@@ -295,8 +294,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         match result {
             Ok(staged) => self.install(now, staged),
             Err(e) => {
-                let text = format!("a snapshot from a peer could not be kept: {e}");
-                self.outputs.push(Output::Event(Event::Trouble { text }));
+                self.complain("a snapshot from a peer could not be kept", e);
                 Ok(())
             }
         }
@@ -319,8 +317,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             return Ok(());
         }
-        // The log above it is gone.
-        self.configurations.roll_back(info.index);
+        // The whole log is gone, and with it what it had of configurations that were not committed, also below the snapshot.
+        self.configurations.roll_back(0);
         self.become_snapshot()?;
         self.clock.note(info.time, now);
         // Answers at or below it are not known here.
