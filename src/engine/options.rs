@@ -36,8 +36,10 @@ pub struct Options {
     pub keys: usize,
     /// and their bytes; then commands with new keys are refused.
     pub key_bytes: u64,
-    /// Most entries applied in one call of `poll`.
+    /// Most entries applied in one call of `poll`, or lent at once.
     pub apply_batch: u64,
+    /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
+    pub machine_thread: bool,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
     pub sequential_lag: u64,
     /// When this many bytes of entries were applied since the last snapshot, the next one is taken.
@@ -76,6 +78,7 @@ impl Options {
             keys: 256 * 1024,
             key_bytes: 64 * 1024 * 1024,
             apply_batch: 1024,
+            machine_thread: false,
             sequential_lag: 16 * 1024,
             snapshot_bytes: u64::from(copycat_storage::DEFAULT_SEGMENT) / 2,
             auto_replace: false,

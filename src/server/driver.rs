@@ -194,7 +194,7 @@ impl<M: StateMachine> Driver<M> {
         }
         self.engine.listen(self.waiters.any());
         let mut more = self.engine.poll(now)?;
-        self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
+        self.waiters.wake(&self.engine.take_touched(), self.engine.applied());
         more |= self.flush(now)?;
         if let Some(work) = self.engine.work() {
             self.worker.start(work);
@@ -349,7 +349,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn segments(&self) -> Vec<Segment> {
-        let (storage, executor) = (self.engine.storage(), self.engine.executor());
+        let storage = self.engine.storage();
         let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global_index());
         let segments = storage.segments();
         let last = segments.last().map_or(0, |segment| segment.id);
@@ -362,7 +362,7 @@ impl<M: StateMachine> Driver<M> {
         };
         let segments = segments.into_iter();
         let told = |info: copycat_storage::SegmentInfo| Segment {
-            live: executor.live_between(info.first, info.last),
+            live: self.engine.live_between(info.first, info.last),
             pinned_by: pinned_by(&info),
             info,
         };
@@ -689,10 +689,8 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn publish(&mut self, now: Now) {
-        if now.monotonic >= self.state.released_at + RELEASE
-            && self.state.released_to != self.engine.executor().applied()
-        {
-            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.executor().applied());
+        if now.monotonic >= self.state.released_at + RELEASE && self.state.released_to != self.engine.applied() {
+            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.applied());
             self.engine.storage().release_memory();
         }
         let status = self.engine.status();

@@ -1,25 +1,32 @@
 //! Applying what is committed, and answering who waits for it.
 
+use super::loan::weight;
 use super::{Applied, Engine, Fatal, Output, Refusal, Response, RoleState, StateMachine};
 use copycat_storage::Disk;
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Applies committed entries, a bounded number. Returns whether there are more.
     pub(super) fn apply(&mut self) -> Result<bool, Fatal> {
-        let until = self.commit.min(self.executor.applied() + self.options.apply_batch);
-        while self.executor.applied() < until {
-            let index = self.executor.applied() + 1;
+        if self.options.machine_thread {
+            // By `lend`.
+            return Ok(false);
+        }
+        let until = self.commit.min(self.applied() + self.options.apply_batch);
+        while let Some(executor) = self.loan.home_mut()
+            && executor.applied() < until
+        {
+            let index = executor.applied() + 1;
             let entry = self.storage.get(index)?.ok_or(Fatal::Missing(index))?;
-            let bytes = 64 + entry.data.len() as u64;
-            let applied = self.executor.apply(entry)?;
+            let bytes = weight(entry.data.len());
+            let applied = executor.apply(entry)?;
             self.note_applied(bytes, &applied);
             self.answer_commands(applied);
         }
-        Ok(self.executor.applied() < self.commit)
+        Ok(self.applied() < self.commit)
     }
 
     /// Answers who waited for the entry at this index: whoever's entry it is not, has had no effect.
-    fn answer_commands(&mut self, applied: Applied) {
+    pub(super) fn answer_commands(&mut self, applied: Applied) {
         let Applied { index, term, mut answers, .. } = applied;
         if let RoleState::Leader(leader) = &mut self.role {
             leader.sequencing.applied(index);
@@ -42,7 +49,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     /// An entry is applied: it counts towards the next snapshot, and the log is told what is needed no longer.
-    fn note_applied(&mut self, bytes: u64, applied: &Applied) {
+    pub(super) fn note_applied(&mut self, bytes: u64, applied: &Applied) {
         self.background.applied += bytes;
         if !applied.held {
             self.storage.release(applied.index);

@@ -156,7 +156,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Takes a snapshot as soon as possible. Returns whether one will be taken: not if there is one of all that is applied.
     pub fn request_snapshot(&mut self) -> bool {
-        let newer = self.executor.applied() > self.storage.snapshot().map_or(0, |s| s.index);
+        let newer = self.applied() > self.storage.snapshot().map_or(0, |s| s.index);
         self.background.wanted = newer && self.is_stateful();
         self.background.wanted
     }
@@ -184,8 +184,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let due = self.background.applied >= self.options.snapshot_bytes || self.background.wanted;
         let (entry, configuration) = self.configurations.committed();
-        let applied = self.executor.applied();
+        let applied = self.applied();
         let news = applied > self.storage.snapshot().map_or(0, |s| s.index) && entry <= applied;
+        if !self.is_home() {
+            return None;
+        }
         if !due || !news || !self.is_stateful() || self.is_receiving() {
             self.background.wanted &= news;
             return None;
@@ -196,7 +199,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             encode(&(entry, configuration.clone()))
         };
         (self.background.applied, self.background.wanted) = (0, false);
-        let (frozen, time) = (Box::new(self.executor.freeze()), self.executor.time());
+        let (frozen, time) = (Box::new(self.state().freeze()), self.state().time());
         Some(Work::Write { frozen, configuration, time })
     }
 
@@ -212,7 +215,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if !self.background.compact || durable == 0 || self.storage.is_snapshot_pending() {
             return None;
         }
-        let machine_snapshots = self.executor.freezes();
+        let machine_snapshots = self.seen().freezes;
         let bounds = Bounds { through: durable, global: self.global.min(durable), machine_snapshots };
         if std::mem::take(&mut self.background.major)
             && let Some(job) = self.storage.plan_major(bounds)
@@ -266,6 +269,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let malformed = || Fatal::Snapshot(info.index, "it is none of this version's".into());
         let (entry, configuration, state) = parts(&payload).ok_or_else(malformed)?;
         let damage: RefCell<Option<Corrupt>> = RefCell::new(None);
+        let executor = self.loan.home_mut().expect("a state is replaced when it is here");
         let resolve = |index| match self.storage.get(index) {
             Ok(found) => found.and_then(|entry| operation(&entry)),
             Err(corrupt) => {
@@ -273,12 +277,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 None
             }
         };
-        let installed = self.executor.install(state, &resolve);
+        let installed = executor.install(state, &resolve);
         if let Some(corrupt) = damage.into_inner() {
             return Err(corrupt.into());
         }
         installed.map_err(|e| Fatal::Snapshot(info.index, e.to_string()))?;
-        assert_eq!(self.executor.applied(), info.index, "the state is that of the snapshot's index");
+        assert_eq!(self.applied(), info.index, "the state is that of the snapshot's index");
         if let Some(before) = self.configurations.learn(entry, configuration) {
             self.configurations_committed(&[(0, before)]);
         }

@@ -68,6 +68,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.installing.receiving.is_some() || self.installing.staging || self.installing.staged.is_some()
     }
 
+    /// Whether a received snapshot is about to take the state's place.
+    pub(super) fn is_installing(&self) -> bool {
+        self.installing.staged.is_some()
+    }
+
     /// Whether a member that holds the log before `next` can be sent entries; if not, it is offered the snapshot.
     pub(super) fn has_entries_from(&self, next: Index) -> bool {
         next >= self.storage.contiguous_from()
@@ -307,6 +312,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // What was committed here meanwhile is never taken back (openraft #543).
         if !follows || info.index <= self.commit {
             self.storage.abandon_staged(staged);
+            return Ok(());
+        }
+        if !self.is_home() {
+            self.installing.staged = Some(staged);
             return Ok(());
         }
         if let Err(refused) = self.storage.install(staged) {

@@ -1,5 +1,7 @@
 //! Leading: replication, commit, rounds of heartbeats, the lease, and handing the office over.
 
+#[cfg(feature = "planted-bugs")]
+use super::Executor;
 use super::change::{Change, ConfigurationError};
 use super::expiry::Expiry;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
@@ -66,8 +68,12 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    pub(super) fn deadline(&self) -> Duration {
+    /// `home`: what waits for the state can be done.
+    pub(super) fn deadline(&self, home: bool) -> Duration {
         let next = self.transfer.as_ref().map_or(self.heartbeat_at, |t| t.deadline.min(self.heartbeat_at));
+        if !home {
+            return next;
+        }
         let others = [self.tick_at, self.expiry.at, self.sequencing.next_end()];
         others.into_iter().flatten().fold(next, Duration::min)
     }
@@ -409,8 +415,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let mut entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
         #[cfg(feature = "planted-bugs")]
         if planted!(self.options, ReleasedSkippedInAppends) {
-            let applied = self.executor.applied();
-            entries.retain(|e| e.index > applied || self.executor.is_live(e.index) || e.kind != Kind::Command as u8);
+            let applied = self.loan.home().map_or(0, Executor::applied);
+            let live = |index| self.loan.home().is_some_and(|e| e.is_live(index));
+            entries.retain(|e| e.index > applied || live(e.index) || e.kind != Kind::Command as u8);
         }
         if let Some(last) = entries.last() {
             p.sent_entries(last.index);
@@ -433,8 +440,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Appends a tick when a timer of the machine is due and nothing else is on its way to move time.
     pub(super) fn tick_timers(&mut self, now: Now) {
-        let due = self.executor.next_due();
-        let idle = self.storage.last_index() == self.executor.applied();
+        if !self.is_home() {
+            return;
+        }
+        let due = self.state().next_due();
+        let idle = self.storage.last_index() == self.applied();
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.tick_at = None;
         if planted!(self.options, TimeOnCommandsOnly) {
@@ -516,7 +526,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Finds the digest that a majority has at the latest index that a majority has reached.
     pub(super) fn agree_on_digest(&mut self) {
-        let own = self.executor.last_digest();
+        let own = self.seen().last_digest;
         if own.0 <= self.agreed.0 {
             return;
         }

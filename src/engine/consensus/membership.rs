@@ -5,6 +5,7 @@
 
 use super::change::{Change, ConfigurationError, Known};
 use super::configuration::{Configuration, Member, MemberStatus, MemberType};
+use super::loan::Loan;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
 use super::progress::Progress;
@@ -177,7 +178,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub(super) fn retire(&mut self, now: Now) {
         let (entry, committed) = self.configurations.committed();
         let votes = committed.is_voter(self.id) || self.configurations.entry() != entry;
-        if votes || self.executor.applied() < entry {
+        if votes || self.applied() < entry {
             return;
         }
         match self.leading().and_then(|l| l.successor()) {
@@ -222,7 +223,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.discard |=
             planted!(self.options, DiscardBeforeCommit) && !self.is_stateful() && self.storage.last_index() > 0;
         // A leader hands its office over first.
-        if !self.discard || !matches!(self.role, RoleState::Follower(_)) {
+        if !self.discard || !matches!(self.role, RoleState::Follower(_)) || !self.is_home() {
             return Ok(());
         }
         self.discard = false;
@@ -246,11 +247,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // What was said of the log that was here is void, also where it comes late.
         let starts = self.storage.meta().starts + 1;
         self.storage.set_meta(copycat_storage::Meta { starts, ..self.storage.meta().clone() });
-        let listening = self.executor.is_listening();
-        self.executor = super::Executor::new((self.make)());
-        self.executor.listen(listening);
+        let mut executor = super::Executor::new((self.make)());
+        executor.listen(self.listening);
         #[cfg(feature = "planted-bugs")]
-        self.executor.plant(self.options.bug);
+        executor.plant(self.options.bug);
+        self.loan = Loan::new(executor);
         (self.commit, self.compared, self.agreed) = (0, 0, (0, 0));
         self.background.forget();
         if let RoleState::Follower(f) = &mut self.role {

@@ -23,6 +23,7 @@ mod inbox;
 mod installing;
 mod io;
 mod leader;
+mod loan;
 mod membership;
 mod progress;
 mod promises;
@@ -35,6 +36,7 @@ pub use background::{Work, Worked};
 pub use change::{Change, ConfigurationError};
 pub use configuration::{Configuration, MEMBERS, Member, MemberStatus, MemberType};
 pub use io::{Fatal, Input, Output, Query, Refusal, Response};
+pub use loan::{AppliedJob, ApplyJob};
 pub use status::{Event, MemberChange, MemberProgress, Status};
 
 use super::entry::{Kind, decode, encode};
@@ -43,6 +45,7 @@ use super::message::Message;
 use super::options::Options;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::options::planted;
+use super::sessions::Submit;
 use super::types::{Index, Now, RequestId, Role, ServerId, Term};
 use background::Background;
 use clock::LogClock;
@@ -54,6 +57,7 @@ use follower::Follower;
 use inbox::Met;
 use installing::Installing;
 use leader::Leader;
+use loan::Loan;
 use promises::Promises;
 use reads::Reads;
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +75,12 @@ pub struct Engine<D: Disk, M: StateMachine> {
     options: Options,
     random: u64,
     storage: Storage<D>,
-    executor: Executor<M>,
+    /// The state machine and what is kept beside it; see `loan.rs`.
+    loan: Loan<M>,
+    /// What clients handed in while it is out, and that needs it.
+    deferred: Vec<(RequestId, Submit)>,
+    /// Account is kept of the topics that applied entries touch.
+    listening: bool,
     /// Makes a state machine anew.
     make: Box<dyn Fn() -> M + Send>,
     role: RoleState,
@@ -157,7 +166,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let mut engine = Self {
             id,
             random: seed,
-            executor: Executor::new(make()),
+            loan: Loan::new(Executor::new(make())),
+            deferred: Vec::new(),
+            listening: false,
             make: Box::new(make),
             role: RoleState::Follower(Follower::new(Duration::ZERO)),
             leader: None,
@@ -187,7 +198,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             options,
         };
         #[cfg(feature = "planted-bugs")]
-        engine.executor.plant(engine.options.bug);
+        {
+            let bug = engine.options.bug;
+            engine.state_mut().plant(bug);
+        }
         engine.become_snapshot()?;
         engine.set_commit(settled);
         // What a start finds is told to nobody as news.
@@ -284,7 +298,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let next = match &self.role {
             RoleState::Follower(f) => f.deadline,
             RoleState::Candidate(c) => c.deadline,
-            RoleState::Leader(l) => l.deadline(),
+            RoleState::Leader(l) => l.deadline(self.is_home()),
         };
         let others = [self.feeding.deadline(), self.hungry_at(), self.fetch_at()];
         others.into_iter().flatten().fold(next, Duration::min)
@@ -300,19 +314,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         &self.storage
     }
 
-    /// The state machine and what is kept beside it.
-    pub fn executor(&self) -> &Executor<M> {
-        &self.executor
-    }
-
     /// From now on, keep account of the topics that applied entries touch (or no longer).
     pub fn listen(&mut self, listening: bool) {
-        self.executor.listen(listening);
+        self.listening = listening;
+        if let Some(executor) = self.loan.home_mut() {
+            executor.listen(listening);
+        }
     }
 
     /// The topics that were touched since they were last taken.
     pub fn take_touched(&mut self) -> Vec<Topic> {
-        self.executor.take_touched()
+        self.loan.home_mut().map(Executor::take_touched).unwrap_or_default()
     }
 
     /// The configuration in force.
@@ -412,6 +424,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             waiting.extend(leader.sequencing.leave_office());
             waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
             waiting.extend(leader.changes.iter().map(|&(id, _)| id));
+            waiting.extend(std::mem::take(&mut self.deferred).into_iter().map(|(id, _)| id));
         }
         for id in waiting {
             self.reply(id, Err(Refusal::NotLeader { leader: None }));
