@@ -196,6 +196,8 @@ pub enum Bug {
     SnapshotWithoutConfiguration,
     /// Appends leave out what the state machine has released.
     ReleasedSkippedInAppends,
+    /// Released entries are dropped at once, also above the durable snapshot.
+    ReleasedDroppedAtOnce,
     /// What waited for entries that a snapshot came instead of is said to have had no effect.
     InstallSaysNotApplied,
 }
@@ -248,6 +250,7 @@ impl Bug {
         Self::SnapshotForgetsNextTimer,
         Self::SnapshotWithoutConfiguration,
         Self::ReleasedSkippedInAppends,
+        Self::ReleasedDroppedAtOnce,
     ];
     /// Those that no search has found of late. Golden scripts and the replay checker see them.
     pub const UNFOUND: &[Self] = &[

@@ -216,7 +216,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             return None;
         }
         let machine_snapshots = self.seen().freezes;
-        let bounds = Bounds { through: durable, global: self.global.min(durable), machine_snapshots };
+        let through = if planted!(self.options, ReleasedDroppedAtOnce) { self.applied() } else { durable };
+        let bounds = Bounds { through, global: self.global.min(through), machine_snapshots };
         if std::mem::take(&mut self.background.major)
             && let Some(job) = self.storage.plan_major(bounds)
         {

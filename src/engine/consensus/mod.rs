@@ -200,6 +200,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         #[cfg(feature = "planted-bugs")]
         {
             let bug = engine.options.bug;
+            if bug == Some(super::Bug::ReleasedDroppedAtOnce) {
+                engine.storage.plant_compaction_above_the_snapshot();
+            }
             engine.state_mut().plant(bug);
         }
         engine.become_snapshot()?;
