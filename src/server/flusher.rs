@@ -1,14 +1,14 @@
 //! The thread that waits for the disk, so that the driver never does.
 
 use super::inbox::{Event, Inbox};
-use copycat_storage::{FileDisk, FlushJob, PrepareJob};
+use copycat_storage::{AnyDisk, FlushJob, PrepareJob};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 /// Where jobs are handed to.
 #[derive(Debug)]
 pub(super) struct Flusher {
-    jobs: SyncSender<FlushJob<FileDisk>>,
+    jobs: SyncSender<FlushJob<AnyDisk>>,
     inbox: Inbox,
     thread: JoinHandle<()>,
 }
@@ -23,13 +23,13 @@ impl Flusher {
     }
 
     /// Runs this job; its result comes to the inbox.
-    pub(super) fn flush(&self, job: FlushJob<FileDisk>) {
+    pub(super) fn flush(&self, job: FlushJob<AnyDisk>) {
         // The thread lives as long as this handle; if it is gone, no promise is ever kept.
         let _ = self.jobs.send(job);
     }
 
     /// Creates the next segment, on a thread of its own: allocating it must not delay a flush.
-    pub(super) fn prepare(&self, job: PrepareJob<FileDisk>) {
+    pub(super) fn prepare(&self, job: PrepareJob<AnyDisk>) {
         let inbox = self.inbox.clone();
         let spawned = thread::Builder::new().name("copycat-prepare".into()).spawn(move || {
             inbox.deliver(Event::Prepared(job.run()));
@@ -46,7 +46,7 @@ impl Flusher {
     }
 }
 
-fn run(queue: &Receiver<FlushJob<FileDisk>>, inbox: &Inbox) {
+fn run(queue: &Receiver<FlushJob<AnyDisk>>, inbox: &Inbox) {
     while let Ok(job) = queue.recv() {
         inbox.deliver(Event::Persisted(job.run()));
     }

@@ -4,7 +4,7 @@ use super::requests::{Refusal, Reply, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
 use crate::engine::{Identity, Message, RequestId, ServerId, Worked};
 use async_channel::Sender;
-use copycat_storage::{Entry, FileDisk, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
+use copycat_storage::{Entry, AnyDisk, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -56,10 +56,10 @@ pub(crate) enum Event {
         cluster: u128,
         message: Message,
     },
-    Persisted(std::io::Result<Persisted<FileDisk>>),
-    Prepared(std::io::Result<Prepared<FileDisk>>),
+    Persisted(std::io::Result<Persisted<AnyDisk>>),
+    Prepared(std::io::Result<Prepared<AnyDisk>>),
     /// Background work has ended.
-    Worked(Worked<FileDisk>),
+    Worked(Worked<AnyDisk>),
     Request {
         request: Request,
         timeout: Duration,

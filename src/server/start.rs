@@ -21,7 +21,7 @@ use async_global_executor::GlobalExecutorConfig;
 use async_std::net::TcpListener;
 use async_std::task;
 use copycat_http::HttpConfig;
-use copycat_storage::{Corrupt, FileDisk, OpenError, Seed, Storage};
+use copycat_storage::{Corrupt, AnyDisk, OpenError, Seed, Storage};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -141,7 +141,7 @@ fn random() -> Result<u64, ServerError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
+fn open(options: &Options) -> Result<Storage<AnyDisk>, ServerError> {
     let disk = open_disk(options)?;
     let storage = match Storage::open(disk.clone(), log_options(options), seed()?) {
         Err(OpenError::Corrupt(damage)) => repair(options, disk, &damage)?,
@@ -150,8 +150,8 @@ fn open(options: &Options) -> Result<Storage<FileDisk>, ServerError> {
     prepared(options, storage)
 }
 
-fn open_disk(options: &Options) -> Result<FileDisk, ServerError> {
-    FileDisk::open(&options.data).map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))
+fn open_disk(options: &Options) -> Result<AnyDisk, ServerError> {
+    AnyDisk::open(&options.data).map_err(|e| ServerError::new(format!("{}: {e}", options.data.display())))
 }
 
 fn log_options(options: &Options) -> copycat_storage::Options {
@@ -163,7 +163,7 @@ fn seed() -> Result<Seed, ServerError> {
 }
 
 /// What every start notes in the directory.
-fn prepared(options: &Options, mut storage: Storage<FileDisk>) -> Result<Storage<FileDisk>, ServerError> {
+fn prepared(options: &Options, mut storage: Storage<AnyDisk>) -> Result<Storage<AnyDisk>, ServerError> {
     let mut meta = storage.meta().clone();
     if meta.server != 0 && meta.server != options.id {
         return Err(ServerError::new(format!(
@@ -186,7 +186,7 @@ fn prepared(options: &Options, mut storage: Storage<FileDisk>) -> Result<Storage
 ///
 /// # Errors
 /// If no peer knows a leader: where the damage is.
-fn repair(options: &Options, disk: FileDisk, damage: &Corrupt) -> Result<Storage<FileDisk>, ServerError> {
+fn repair(options: &Options, disk: AnyDisk, damage: &Corrupt) -> Result<Storage<AnyDisk>, ServerError> {
     let directory = options.data.display();
     let id = options.id;
     tracing::warn!("server {id}: {directory}: {damage}; asking the peers whether they go on without this server");
@@ -212,7 +212,7 @@ fn repair(options: &Options, disk: FileDisk, damage: &Corrupt) -> Result<Storage
 
 /// Sees to it that the directory knows the cluster: what it knows beats how the server is started, and one that knows
 /// none joins, if it is to.
-fn enter(options: &Options, me: &Me, storage: &mut Storage<FileDisk>) -> Result<(), ServerError> {
+fn enter(options: &Options, me: &Me, storage: &mut Storage<AnyDisk>) -> Result<(), ServerError> {
     if !storage.configuration().is_empty() {
         let known = decode::<(Index, Configuration)>(storage.configuration());
         let (_, known) =

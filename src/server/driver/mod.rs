@@ -22,7 +22,7 @@ use super::waiters::Waiters;
 use super::worker::Worker;
 use crate::engine::machine::StateMachine;
 use crate::engine::{Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, RequestId, Role, ServerId};
-use copycat_storage::FileDisk;
+use copycat_storage::AnyDisk;
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -114,7 +114,7 @@ enum Turn {
 }
 
 pub(crate) struct Driver<M: StateMachine> {
-    engine: Engine<FileDisk, M>,
+    engine: Engine<AnyDisk, M>,
     id: ServerId,
     flusher: Flusher,
     worker: Worker,
@@ -149,7 +149,7 @@ struct Progress {
 
 impl<M: StateMachine> Driver<M> {
     pub(crate) fn new(
-        engine: Engine<FileDisk, M>,
+        engine: Engine<AnyDisk, M>,
         wiring: Wiring,
         durability: Durability,
         first_request: RequestId,
