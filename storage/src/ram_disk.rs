@@ -11,13 +11,16 @@ use crate::disk::Disk;
 use crate::file_disk::{FileDisk, MappedFile};
 use crate::mapping::Mapping;
 
+/// By name: a file's length, and the file.
+type Names = BTreeMap<String, (u64, Arc<File>)>;
+
 /// A [`Disk`] in this machine's memory: what is on it is gone with its last clone. Clones are the same disk.
 ///
 /// Its files have no names in any file system, and are mapped as those of a directory are, so that the same code runs over
 /// both. Unlike [`MemDisk`](crate::MemDisk) it simulates nothing: it is for servers.
 #[derive(Clone, Debug)]
 pub struct RamDisk {
-    names: Arc<Mutex<BTreeMap<String, (u64, Arc<File>)>>>,
+    names: Arc<Mutex<Names>>,
     capacity: u64,
 }
 
@@ -27,7 +30,7 @@ impl RamDisk {
         RamDisk { names: Arc::default(), capacity }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (u64, Arc<File>)>> {
+    fn lock(&self) -> MutexGuard<'_, Names> {
         // Each operation is one change of the map: a panic leaves none half done.
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -42,7 +45,7 @@ fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"))
 }
 
-fn used(names: &BTreeMap<String, (u64, Arc<File>)>) -> u64 {
+fn used(names: &Names) -> u64 {
     names.values().map(|(len, _)| len).sum()
 }
 
