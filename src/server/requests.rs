@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// What a client asked for.
 #[derive(Clone, Debug)]
-pub enum Request {
+pub(crate) enum Request {
     /// Have this logged and applied.
     Submit(Submit),
     /// Answer this query.
@@ -36,19 +36,19 @@ pub enum Request {
 
 /// The answer to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The command's index, or the applied index a query saw.
-    pub index: u64,
+    pub(crate) index: u64,
     /// The term.
-    pub term: u64,
+    pub(crate) term: u64,
     /// Of a session's command: the index of the session's last event before it.
-    pub event_index: Option<u64>,
+    pub(crate) event_index: Option<u64>,
     /// The answer.
-    pub output: Outcome,
+    pub(crate) output: Outcome,
     /// How a query was really served.
-    pub consistency: Option<Consistency>,
+    pub(crate) consistency: Option<Consistency>,
     /// Which server answered.
-    pub served_by: ServerId,
+    pub(crate) served_by: ServerId,
 }
 
 /// Why a client gets no answer.

@@ -22,7 +22,7 @@ use super::waiters::Waiters;
 use super::worker::Worker;
 use crate::engine::machine::StateMachine;
 use crate::engine::{Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, RequestId, Role, ServerId};
-use copycat_storage::FileDisk;
+use copycat_storage::AnyDisk;
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
@@ -114,7 +114,7 @@ enum Turn {
 }
 
 pub(crate) struct Driver<M: StateMachine> {
-    engine: Engine<FileDisk, M>,
+    engine: Engine<AnyDisk, M>,
     id: ServerId,
     flusher: Flusher,
     worker: Worker,
@@ -149,7 +149,7 @@ struct Progress {
 
 impl<M: StateMachine> Driver<M> {
     pub(crate) fn new(
-        engine: Engine<FileDisk, M>,
+        engine: Engine<AnyDisk, M>,
         wiring: Wiring,
         durability: Durability,
         first_request: RequestId,
@@ -187,7 +187,7 @@ impl<M: StateMachine> Driver<M> {
         }
         self.engine.listen(self.waiters.any());
         let mut more = self.engine.poll(now)?;
-        self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
+        self.waiters.wake(&self.engine.take_touched(), self.engine.applied());
         more |= self.flush(now)?;
         if let Some(work) = self.engine.work() {
             self.worker.start(work);
@@ -390,9 +390,9 @@ impl<M: StateMachine> Driver<M> {
 
     fn publish(&mut self, now: Now) {
         if now.monotonic >= self.state.released_at + RELEASE
-            && self.state.released_to != self.engine.executor().applied()
+            && self.state.released_to != self.engine.applied()
         {
-            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.executor().applied());
+            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.applied());
             self.engine.storage().release_memory();
         }
         let status = self.engine.status();

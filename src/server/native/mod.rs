@@ -12,16 +12,14 @@ use super::requests::{Refusal, Reply, ReplyTo, Request};
 use crate::engine::SessionId;
 use crate::engine::machine::{Ask, StateMachine};
 use crate::engine::sessions::{KeepAlive, Submit};
-use crate::transport::Listener;
 use crate::wire::{self, Cluster, ToClient, ToServer, Welcome};
 use async_channel::{Receiver, Sender};
-use async_std::io::{self, BufReader, Read, Write, WriteExt, timeout};
-use async_std::task;
+use async_std::io::{self, Read, Write, WriteExt, timeout};
 use futures_lite::future::or;
 use gauge::Gauge;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tracing::{debug, warn};
 
 /// Clients at once; further ones are told so.
 const CLIENTS: usize = 4096;
@@ -35,13 +33,10 @@ const PUSHED: usize = 2;
 const SILENCE: Duration = Duration::from_secs(30);
 /// How long a client may leave unread what is written.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a new connection has for its greeting.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request may take; a client asks again.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is put into one write at most, give or take a frame.
 const WRITE_BYTES: usize = 256 * 1024;
-const READ_BUFFER: usize = 64 * 1024;
 /// The session timeouts that a client may choose; others are brought within.
 const TIMEOUTS_MS: std::ops::RangeInclusive<u64> = 1000..=24 * 3600 * 1000;
 /// The longest name of a session, and of a registration, in bytes.
@@ -52,15 +47,16 @@ type Answered = (u64, Result<Reply, Refusal>);
 /// Serves native clients. A clone serves them together with the first.
 pub(crate) struct Clients<M: StateMachine> {
     port: Arc<Port<M>>,
-    places: Arc<()>,
+    /// How many clients there are.
+    count: Arc<AtomicUsize>,
     /// Where they are served instead, if not on this port.
     elsewhere: Option<Arc<str>>,
 }
 
 impl<M: StateMachine> Clone for Clients<M> {
     fn clone(&self) -> Self {
-        let (port, places, elsewhere) = (self.port.clone(), self.places.clone(), self.elsewhere.clone());
-        Self { port, places, elsewhere }
+        let (port, count, elsewhere) = (self.port.clone(), self.count.clone(), self.elsewhere.clone());
+        Self { port, count, elsewhere }
     }
 }
 
@@ -73,40 +69,12 @@ fn cluster<M: StateMachine>(port: &Port<M>) -> Cluster {
 
 impl<M: StateMachine> Clients<M> {
     pub(crate) fn new(port: Arc<Port<M>>) -> Self {
-        Self { port, places: Arc::new(()), elsewhere: None }
+        Self { port, count: Arc::default(), elsewhere: None }
     }
 
     /// Sends clients to another address.
     pub(crate) fn send_to(&self, address: &str) -> Self {
         Self { elsewhere: Some(address.into()), ..self.clone() }
-    }
-
-    /// Accepts clients on a port of their own until the server ends.
-    pub(crate) async fn listen(self, listener: Box<dyn Listener>) {
-        while !self.port.has_ended() {
-            let stream = match listener.accept().await {
-                Ok(stream) => stream,
-                Err(e) => {
-                    warn!("cannot accept a client: {e}");
-                    task::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            if Arc::strong_count(&self.places) > 2 * CLIENTS {
-                continue;
-            }
-            let clients = self.clone();
-            task::spawn(async move {
-                let mut reader = BufReader::with_capacity(READ_BUFFER, stream.reader);
-                let ended = match timeout(GREETING_TIMEOUT, wire::read(&mut reader, wire::HELLO_LIMIT)).await {
-                    Ok(hello) => clients.serve(reader, stream.writer, &hello).await,
-                    Err(e) => Err(e),
-                };
-                if let Err(e) = ended {
-                    debug!("a client's connection ended: {e}");
-                }
-            });
-        }
     }
 
     /// Serves one client, from its greeting to its end.
@@ -116,11 +84,11 @@ impl<M: StateMachine> Clients<M> {
         mut writer: impl Write + Unpin,
         hello: &wire::Hello,
     ) -> io::Result<()> {
-        let place = self.places.clone();
+        let place = Place::take(&self.count);
         let welcome = match &self.elsewhere {
             Some(address) => Welcome::Elsewhere(address.to_string()),
             _ if !hello.is_ours() => Welcome::Version(wire::VERSION),
-            _ if Arc::strong_count(&place) > CLIENTS => Welcome::Full,
+            _ if place.is_none() => Welcome::Full,
             _ => Welcome::Accepted { server: self.port.id(), cluster: cluster(&self.port) },
         };
         let mut bytes = Vec::new();
@@ -138,6 +106,23 @@ impl<M: StateMachine> Clients<M> {
         let ended = or(or(read, write), or(news, events)).await;
         drop(place);
         ended
+    }
+}
+
+/// One of the places for clients.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(count: &Arc<AtomicUsize>) -> Option<Self> {
+        // Given back by dropping it, also if there was none left.
+        let place = Self(count.clone());
+        (count.fetch_add(1, Ordering::SeqCst) < CLIENTS).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

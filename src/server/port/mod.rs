@@ -18,7 +18,7 @@ use super::waiters::{Waiter, Waiters};
 use crate::engine::machine::{Ask, Outcome, StateMachine, Topic, decode_output, decode_query_output, encode_operation};
 use crate::engine::sessions::{EventPage, KeepAlive, SessionError, Submit};
 use crate::engine::{Consistency, Index, ServerId, SessionId};
-use async_channel::{Receiver, RecvError, Sender};
+use async_channel::{Receiver, Sender};
 use async_std::future;
 use copycat_http::Feed;
 use polls::Polls;
@@ -62,11 +62,6 @@ pub(crate) struct Port<M: StateMachine> {
     waiters: Waiters,
     polls: Polls,
     feeds: Feeds,
-}
-
-fn received(answer: Result<Answered, RecvError>) -> Answered {
-    // The driver answers everything that it takes, in time; a driver that has ended drops what it has.
-    answer.unwrap_or(Err(Refusal::LeaderLost))
 }
 
 impl<M: StateMachine> Port<M> {
@@ -117,7 +112,7 @@ impl<M: StateMachine> Port<M> {
 
     /// The same, and waits for the answer.
     pub(crate) async fn ask(&self, request: Request, timeout: Duration) -> Answered {
-        received(self.hand_in(request, timeout)?.recv().await)
+        self.inbox.ask(request, timeout).await
     }
 
     /// Has this logged and applied.

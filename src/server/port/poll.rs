@@ -1,7 +1,7 @@
 //! A session's events, by a poll that is held until there are any.
 
 use super::polls::Ticket;
-use super::{Answered, Port, received};
+use super::{Answered, Port};
 use crate::engine::machine::{StateMachine, Topic};
 use crate::engine::sessions::{EventPage, KeepAlive, SessionError, Submit};
 use crate::engine::{Index, SessionId};
@@ -152,7 +152,7 @@ async fn heard(announced: Option<&Announcement>) -> Heard {
 /// The entry of an announcement. That there is no such session is final; that no leader took it is not: the poll goes on,
 /// and what is here already is told.
 fn verdict(heard: Heard) -> Result<Option<Index>, Refusal> {
-    match received(heard) {
+    match heard.unwrap_or(Err(Refusal::LeaderLost)) {
         Ok(reply) => Ok(Some(reply.index)),
         Err(refusal @ Refusal::Session(SessionError::NotFound | SessionError::Ended(_))) => Err(refusal),
         Err(_) => Ok(None),

@@ -8,10 +8,11 @@ use crate::server::inbox::{Event, Inbox};
 use crate::server::native::Clients;
 use crate::server::requests::{Refusal, Reply, ReplyTo, Request};
 use crate::transport::{Connection, Listener};
+use async_channel::Receiver;
 use async_std::io::{self, timeout};
 use async_std::io::{BufReader, WriteExt};
 use async_std::task;
-use futures_lite::{AsyncRead, AsyncWrite};
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -24,18 +25,32 @@ const CONNECTIONS: usize = 256;
 /// How much of what arrives is taken from the kernel at once.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Accepts peers until the server ends.
-pub(crate) async fn listen<M: StateMachine>(
-    listener: Box<dyn Listener>,
-    door: Door,
-    inbox: Inbox,
-    clients: Clients<M>,
-) {
+/// Who is let in at one address.
+pub(crate) struct Hall<M: StateMachine> {
+    pub(crate) door: Door,
+    pub(crate) inbox: Inbox,
+    pub(crate) clients: Clients<M>,
+    /// Peers are, too, not only clients.
+    pub(crate) peers: bool,
+}
+
+type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Accepts connections until the server has `ended`, which closes that channel; then the connections end, too.
+pub(crate) async fn listen<M: StateMachine>(listener: Box<dyn Listener>, hall: Hall<M>, ended: Receiver<()>) {
+    let hall = std::sync::Arc::new(hall);
     let places = std::sync::Arc::new(());
     loop {
-        let stream = match listener.accept().await {
-            Ok(stream) => stream,
-            Err(e) => {
+        let accepted = async { Some(listener.accept().await) };
+        let over = async {
+            let _ = ended.recv().await;
+            None
+        };
+        let stream = match accepted.or(over).await {
+            None => return,
+            Some(Ok(stream)) => stream,
+            Some(Err(e)) => {
                 warn!("cannot accept a connection: {e}");
                 task::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -44,32 +59,35 @@ pub(crate) async fn listen<M: StateMachine>(
         if std::sync::Arc::strong_count(&places) > CONNECTIONS {
             continue;
         }
-        let (door, inbox, clients, place) = (door.clone(), inbox.clone(), clients.clone(), places.clone());
+        let (hall, ended, place) = (hall.clone(), ended.clone(), places.clone());
         task::spawn(async move {
-            let Connection { reader, writer } = stream;
-            let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
-            let ended = match timeout(GREETING_TIMEOUT, frame::read_greeting(&mut reader)).await {
-                Ok(Greeting::Client(hello)) => {
-                    // Its place is among the clients.
-                    drop(place);
-                    clients.serve(reader, writer, &hello).await
-                }
-                Ok(Greeting::Peer(hello)) => {
-                    let ended = serve(reader, writer, hello, &door, &inbox).await;
-                    drop(place);
-                    ended
-                }
-                Err(e) => Err(e),
+            let over = async {
+                let _ = ended.recv().await;
+                Ok(())
             };
-            if let Err(e) = ended {
+            if let Err(e) = hall.receive(stream, place).or(over).await {
                 debug!("a connection ended: {e}");
             }
         });
     }
 }
 
-type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
-type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+impl<M: StateMachine> Hall<M> {
+    /// `place`: one of those for peers, and for whoever has not greeted yet.
+    async fn receive(&self, stream: Connection, place: std::sync::Arc<()>) -> io::Result<()> {
+        let Connection { reader, writer } = stream;
+        let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
+        match timeout(GREETING_TIMEOUT, frame::read_greeting(&mut reader)).await? {
+            Greeting::Client(hello) => {
+                // Clients have places of their own.
+                drop(place);
+                self.clients.serve(reader, writer, &hello).await
+            }
+            Greeting::Peer(_) if !self.peers => Err(io::Error::other("a server at the address of the clients")),
+            Greeting::Peer(hello) => serve(reader, writer, hello, &self.door, &self.inbox).await,
+        }
+    }
+}
 
 async fn serve(
     mut reader: Reader,

@@ -12,7 +12,7 @@ mod outbound;
 
 use crate::engine::{Configuration, Identity, ServerId};
 use frame::{Hello, Me, Purpose, Rejection, WIRE_VERSION, Welcome};
-pub(crate) use inbound::listen;
+pub(crate) use inbound::{Hall, listen};
 pub(crate) use join::{has_leader, join};
 pub(crate) use links::Links;
 use outbound::Peer;
