@@ -3,7 +3,9 @@
 use super::locks::{Lock, Locks};
 use super::watch::{Watch, Watches};
 use super::{Answer, Client, Consistency, Error, LockGuard};
-use crate::store::{Command, Condition, Item, Listed, Listing, Operation, OperationOutput, Output, Predicate, Query, Store, Target};
+use crate::store::{
+    Command, Condition, Item, Listed, Listing, Operation, OperationOutput, Output, Predicate, Query, Store, Target,
+};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -179,9 +181,7 @@ impl Keys {
         let command = Command::Transaction { condition, then, otherwise, max_bytes: READ_BYTES };
         let answer = self.command(command).await?;
         match answer.output {
-            Output::Transaction { succeeded, results } => {
-                Ok(Transaction { succeeded, results, index: answer.index })
-            }
+            Output::Transaction { succeeded, results } => Ok(Transaction { succeeded, results, index: answer.index }),
             other => Err(failed(other)),
         }
     }

@@ -126,7 +126,8 @@ impl Search {
                 (Welcome::Elsewhere(there), ..) => address = elsewhere(&address, &there),
                 (Welcome::Version(version), ..) => {
                     let ours = wire::VERSION;
-                    let text = format!("it speaks version {version} of the client protocol, this client version {ours}");
+                    let text =
+                        format!("it speaks version {version} of the client protocol, this client version {ours}");
                     return Err(io::Error::other(text));
                 }
                 (Welcome::Full, ..) => return Err(io::Error::other("it has as many clients as it may have")),

@@ -122,12 +122,7 @@ impl<'a> IntoFuture for Lock<'a> {
 }
 
 /// Waits for the grant of what was queued at this index.
-async fn granted(
-    events: &mut Events<Store>,
-    name: &[u8],
-    session: SessionId,
-    queued: Index,
-) -> Result<u64, Error> {
+async fn granted(events: &mut Events<Store>, name: &[u8], session: SessionId, queued: Index) -> Result<u64, Error> {
     loop {
         match events.hear().await.ok_or(Error::Closed)? {
             Heard::Event(event) if event.index > queued => match event.event {

@@ -18,8 +18,8 @@ use super::{Error, Lost, State};
 use crate::engine::sessions::Batch;
 use crate::engine::{Consistency, Index, SessionId};
 use crate::wire::{Request, ToClient, ToServer};
-use order::{Next, Order};
 pub(crate) use order::Place;
+use order::{Next, Order};
 use session::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -215,7 +215,8 @@ impl Core {
         self.order.len()
     }
 
-    pub(crate) fn state(&self) -> State {
+    #[cfg(test)]
+    fn state(&self) -> State {
         self.state
     }
 
@@ -226,7 +227,11 @@ impl Core {
 
     /// Until when the session lives whatever happens elsewhere, if clocks drift no more than [`DRIFT`].
     pub(crate) fn valid_until(&self) -> Option<Duration> {
-        if let Phase::Open(open) = &self.phase { Some(open.confirmed + open.timeout - open.timeout / DRIFT) } else { None }
+        if let Phase::Open(open) = &self.phase {
+            Some(open.confirmed + open.timeout - open.timeout / DRIFT)
+        } else {
+            None
+        }
     }
 
     /// The program wants something done.

@@ -113,15 +113,14 @@ impl<P> Order<P> {
         self.slot(place).map(|slot| &mut slot.payload)
     }
 
-    /// Whether it was answered, or is done.
-    pub(crate) fn is_answered(&mut self, place: Place) -> bool {
-        self.slot(place).is_none_or(|slot| slot.answer.is_some())
-    }
-
     /// From now on it may have an effect, or an answer.
     pub(crate) fn sent(&mut self, place: Place) {
         let Some(command) = self.slot(place).map(|slot| slot.command) else { return };
-        if command { self.commands.insert(place) } else { self.queries.insert(place) };
+        if command {
+            self.commands.insert(place)
+        } else {
+            self.queries.insert(place)
+        };
         self.sent = self.sent.max(place + 1);
     }
 

@@ -14,6 +14,8 @@ impl Core {
         if self.connected.is_none() || now < self.backoff.until {
             return;
         }
+        // Into a session that may be over nothing is sent that could go into the next one.
+        let over = self.valid_until().is_none_or(|until| now >= until);
         while let Some(&place) = self.commands.first() {
             // The numbers from a failing one on may be free in a moment.
             if self.failing.first_key_value().is_some_and(|(&failing, _)| failing < place) {
@@ -22,7 +24,7 @@ impl Core {
             let (last, acknowledged) = (self.numbers.last, self.numbers.acknowledged);
             let Some(payload) = self.order.get_mut(place) else { break };
             if payload.sequence == 0 {
-                if last - acknowledged >= WINDOW {
+                if over || last - acknowledged >= WINDOW {
                     break;
                 }
                 payload.sequence = last + 1;

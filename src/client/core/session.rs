@@ -16,7 +16,9 @@ const PATIENCE: u32 = 2;
 #[derive(Debug)]
 pub(super) enum Phase {
     /// There is none; whether one was asked for.
-    Absent { asked: bool },
+    Absent {
+        asked: bool,
+    },
     Open(Open),
     /// It is lost, and is not to be followed by another one.
     Lost(Lost),
@@ -190,8 +192,16 @@ impl Core {
     }
 
     fn open(&mut self, id: SessionId, timeout: Duration, at: Duration) {
-        let open =
-            Open { id, timeout, confirmed: at, sent: at, alive_at: None, hurry: false, closing: false, acknowledged: 0 };
+        let open = Open {
+            id,
+            timeout,
+            confirmed: at,
+            sent: at,
+            alive_at: None,
+            hurry: false,
+            closing: false,
+            acknowledged: 0,
+        };
         self.phase = Phase::Open(open);
         self.numbers = Numbers::default();
         self.registrations += 1;

@@ -120,7 +120,9 @@ impl World {
                 // A number is for one command.
                 if let Request::Command { session, sequence, ref operation, .. } = request {
                     let others = self.parked.iter().filter_map(|parked| match &parked.request {
-                        Request::Command { session: s, sequence: n, operation, .. } if (*s, *n) == (session, sequence) => {
+                        Request::Command { session: s, sequence: n, operation, .. }
+                            if (*s, *n) == (session, sequence) =>
+                        {
                             Some(operation)
                         }
                         _ => None,

@@ -89,13 +89,7 @@ impl<M: StateMachine> Hall<M> {
     }
 }
 
-async fn serve(
-    mut reader: Reader,
-    mut writer: Writer,
-    hello: Hello,
-    door: &Door,
-    inbox: &Inbox,
-) -> io::Result<()> {
+async fn serve(mut reader: Reader, mut writer: Writer, hello: Hello, door: &Door, inbox: &Inbox) -> io::Result<()> {
     if let Err(rejection) = door.judge(&hello) {
         warn!(
             "server {}: server {} is refused, its directory has identity {:016x}: {rejection:?}",
