@@ -50,7 +50,8 @@ impl Dev {
             let data = self.data.join(format!("server-{id}"));
             let http = address(offset);
             let server = Server::<Store>::builder(id).storage(Storage::Mapped(data)).http_address(&http);
-            servers.push(self.tuning.apply(server, &http, &peer)?.bootstrap(members.clone())?);
+            servers
+                .push(self.tuning.apply(server, &[("--http", &http), ("--peer", &peer)])?.bootstrap(members.clone())?);
         }
         signals::stop_on_signal(servers.iter().map(Server::stopper).collect())?;
         let url = format!("http://{}", self.http);

@@ -30,6 +30,9 @@ pub(super) struct Server {
     /// Where its peers reach it
     #[arg(long, env = "COPYCAT_PEER", value_name = "ADDR")]
     peer: String,
+    /// Where it serves native clients [default: at --peer]
+    #[arg(long, env = "COPYCAT_CLIENT", value_name = "ADDR")]
+    client: Option<String>,
     /// All initial members and their peer addresses, the same list on each
     #[arg(long, env = "COPYCAT_BOOTSTRAP", value_name = "1=ADDR,2=ADDR,…", value_parser = bootstrap,
           required_unless_present = "join", conflicts_with = "join")]
@@ -144,9 +147,9 @@ fn election_timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Tuning {
-    /// Sets what these flags say. `http` and `peer` are the addresses of this server.
-    pub(super) fn apply(&self, server: Builder<Store>, http: &str, peer: &str) -> Result<Builder<Store>, Failure> {
-        for (flag, address) in [("--http", http), ("--peer", peer)] {
+    /// Sets what these flags say. `addresses`: where this server listens, each with the flag that says so.
+    pub(super) fn apply(&self, server: Builder<Store>, addresses: &[(&str, &str)]) -> Result<Builder<Store>, Failure> {
+        for (flag, address) in addresses {
             let mut found = address.to_socket_addrs().into_iter().flatten();
             if !self.insecure && found.any(|a: SocketAddr| !a.ip().is_loopback()) {
                 return Err(Failure::new(format!(
@@ -187,7 +190,12 @@ impl Server {
             .http_address(&self.http)
             .peer_address(&self.peer)
             .member_type(member_type);
-        let mut server = self.tuning.apply(server, &self.http, &self.peer)?;
+        let client = self.client.as_deref().map(|client| ("--client", client));
+        let addresses: Vec<_> = [("--http", &*self.http), ("--peer", &*self.peer)].into_iter().chain(client).collect();
+        let mut server = self.tuning.apply(server, &addresses)?;
+        if let Some((_, client)) = client {
+            server = server.client_address(client);
+        }
         if let Some(advertised) = self.advertise_http {
             server = server.advertise_http(advertised);
         }

@@ -69,9 +69,9 @@ fn checked(key: &[u8]) -> Result<(), Error> {
 }
 
 /// What no command of this kind answers; or why nothing was done.
-fn failed(output: Output) -> Error {
+fn failed(output: &Output) -> Error {
     match output {
-        Output::ConditionFailed { version } => Error::ConditionFailed { version },
+        Output::ConditionFailed { version } => Error::ConditionFailed { version: *version },
         Output::TokenStale { .. } => Error::TokenStale,
         Output::TooManyWatches => Error::TooManyWatches,
         Output::ResultTooLarge => Error::ResultTooLarge,
@@ -147,7 +147,7 @@ impl Keys {
         let prefix = prefix.as_ref().to_vec();
         match self.command(Command::DeletePrefix { prefix, limit }).await?.output {
             Output::DeletedMany { deleted, more } => Ok((deleted, more)),
-            other => Err(failed(other)),
+            other => Err(failed(&other)),
         }
     }
 
@@ -182,7 +182,7 @@ impl Keys {
         let answer = self.command(command).await?;
         match answer.output {
             Output::Transaction { succeeded, results } => Ok(Transaction { succeeded, results, index: answer.index }),
-            other => Err(failed(other)),
+            other => Err(failed(&other)),
         }
     }
 
@@ -282,7 +282,7 @@ impl<'a> IntoFuture for Put<'a> {
             let answer = keys.command(guarded(put, guard)).await?;
             match answer.output {
                 Output::Put { created } => Ok(Written { version: answer.index, created }),
-                other => Err(failed(other)),
+                other => Err(failed(&other)),
             }
         })
     }
@@ -323,7 +323,7 @@ impl<'a> IntoFuture for Delete<'a> {
             checked(&key)?;
             match keys.command(guarded(Command::Delete { key, condition }, guard)).await?.output {
                 Output::Deleted { version } => Ok(version),
-                other => Err(failed(other)),
+                other => Err(failed(&other)),
             }
         })
     }

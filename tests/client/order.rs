@@ -3,7 +3,7 @@
 use crate::bell::{Bell, Command};
 use crate::{ALL, Boxed, Cluster, HERE, at, join_all, within};
 use async_std::task::{self, block_on};
-use copycat::client::{Change, Event, Keys, ServerSelection, State};
+use copycat::client::{Change, Client, Event, Keys, ServerSelection, State};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn a_pipeline_is_answered_in_order_and_each_command_applied_once_though_servers_
             match watch.next().await {
                 Some(Ok(Change::Put { value, .. })) if value == b"end" => return changes,
                 Some(Ok(Change::Put { value, version, .. })) => {
-                    changes.push((String::from_utf8(value).unwrap(), version))
+                    changes.push((String::from_utf8(value).unwrap(), version));
                 }
                 other => panic!("{other:?}"),
             }
@@ -106,7 +106,7 @@ fn one_command_tells_several_sessions_and_a_handler_may_ask() {
         for _ in 0..3 {
             clients.push(cluster.client().connect().await.unwrap());
         }
-        let sessions: Vec<u64> = clients.iter().filter_map(|client| client.session()).collect();
+        let sessions: Vec<u64> = clients.iter().filter_map(Client::session).collect();
         assert_eq!(sessions.len(), 3);
         let (told, heard) = async_channel::unbounded();
         let mut listening = Vec::new();

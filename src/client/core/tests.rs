@@ -2,7 +2,6 @@
 //! sessions; and what a program would notice.
 
 use super::*;
-use crate::client::Lost;
 use crate::engine::machine::Outcome;
 use crate::engine::sessions::{EndReason, SessionError};
 use crate::wire::{Refusal, Response};
@@ -94,6 +93,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn at(number: u64) -> usize {
+    usize::try_from(number).expect("a place in memory")
+}
+
 /// What a large command begins with.
 const LARGE: u8 = 2;
 /// A way to refuse: it is not the number's turn.
@@ -179,7 +182,7 @@ impl World {
                     Err(Refusal::Session(SessionError::Ended(EndReason::TimedOut)))
                 } else if *sequence <= s.acknowledged {
                     Err(Refusal::Session(SessionError::SequenceAcknowledged { acknowledged: s.acknowledged }))
-                } else if let Some((first, index, events)) = s.done.get(*sequence as usize - 1) {
+                } else if let Some((first, index, events)) = s.done.get(at(*sequence) - 1) {
                     assert_eq!(first, operation, "a repeat is one");
                     let output = Outcome::Output(operation.clone());
                     Ok(response(*index, Some(*events), output))
@@ -404,9 +407,9 @@ fn judge(world: &World, program: &Program, session: u64) {
     };
     let indexes: Vec<Option<u64>> = program.submitted.iter().map(index_of).collect();
     for (place, result) in &results {
-        let index = indexes[*place as usize];
+        let index = indexes[at(*place)];
         match result {
-            Ok(answered) if matches!(program.submitted[*place as usize], Operation::Command { .. }) => {
+            Ok(answered) if matches!(program.submitted[at(*place)], Operation::Command { .. }) => {
                 assert_eq!(index, Some(answered.index), "what is said to be done is done");
             }
             Err(error) if error.outcome() == crate::client::Fate::NotApplied => assert_eq!(index, None, "{error}"),
@@ -414,7 +417,7 @@ fn judge(world: &World, program: &Program, session: u64) {
         }
     }
     // Whose outcome is unknown is owed no order.
-    let told = |(place, result): &(Place, Result<Answered, Error>)| indexes[*place as usize].filter(|_| result.is_ok());
+    let told = |(place, result): &(Place, Result<Answered, Error>)| indexes[at(*place)].filter(|_| result.is_ok());
     judge_order(world, program, session, &results.iter().map(told).collect::<Vec<_>>());
     let delivered: Vec<u64> = program
         .told
@@ -443,31 +446,24 @@ fn judge_order(world: &World, program: &Program, last: u64, indexes: &[Option<u6
                 highest = highest.max(batch.index);
             }
             Told::Done(place, Ok(answered)) => {
-                let query = matches!(program.submitted[*place as usize], Operation::Query { .. });
+                let query = matches!(program.submitted[at(*place)], Operation::Query { .. });
                 assert!(!query || answered.index >= highest, "a query sees what came before");
-                let own = indexes[*place as usize + 1..].iter().flatten().min().copied().unwrap_or(u64::MAX);
+                let own = indexes[at(*place) + 1..].iter().flatten().min().copied().unwrap_or(u64::MAX);
                 let all = &world.sessions[&last].events;
                 let due = if query { answered.index.min(own - 1) } else { answered.index - 1 };
                 for batch in all.iter().filter(|batch| batch.index <= due) {
                     assert!(delivered.contains(&batch.index), "events at {} come before {told:?}", batch.index);
                 }
                 highest = highest.max(answered.index);
-                next = *place as usize + 1;
+                next = at(*place) + 1;
             }
-            Told::Done(place, Err(_)) => next = *place as usize + 1,
+            Told::Done(place, Err(_)) => next = at(*place) + 1,
         }
     }
 }
 
 fn settings(recover: bool) -> Settings {
     Settings { timeout: Duration::from_secs(20), name: "test".into(), recover, nonce: 7 }
-}
-
-fn connected() -> (World, Core, Program) {
-    let (mut world, mut core, mut program) = (World::default(), Core::new(settings(true)), Program::default());
-    world.heal(&mut core, &mut program);
-    assert_eq!(core.state(), State::Connected);
-    (world, core, program)
 }
 
 proptest! {
