@@ -47,7 +47,7 @@ unit: ## unit, contract, golden and crash-image tests
 	done
 
 simulate: ## the simulator, the replay checker and their planted bugs; COPYCAT_SIM_SEED=n replays one run
-	@$(CARGO) test --profile quick --features planted-bugs --test replay --test simulation
+	@$(CARGO) test --profile quick --features planted-bugs --test scripts --test replay --test simulation
 
 seeds: ## searches a seed for each planted bug, and writes them into docs/correctness.md
 	@COPYCAT_UPDATE=1 $(CARGO) test --profile quick --features planted-bugs --test simulation -- --ignored --nocapture search

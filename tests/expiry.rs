@@ -83,7 +83,7 @@ impl Server {
     }
 
     fn is_open(&self, session: u64) -> bool {
-        self.engine.executor().sessions().is_open(session)
+        self.engine.executor().expect("it is here").sessions().is_open(session)
     }
 }
 
@@ -150,5 +150,8 @@ fn a_timer_that_is_due_moves_time_by_one_entry() {
     }
     assert_eq!(server.engine.storage().last_index(), last + 1, "not one more for each look, while the disk is slow");
     server.turn(true);
-    assert_eq!((server.engine.storage().last_index(), server.engine.executor().machine().len()), (last + 1, 0));
+    assert_eq!(
+        (server.engine.storage().last_index(), server.engine.executor().expect("it is here").machine().len()),
+        (last + 1, 0)
+    );
 }

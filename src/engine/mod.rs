@@ -26,8 +26,8 @@ pub mod sessions;
 mod types;
 
 pub use consensus::{
-    Change, Configuration, ConfigurationError, Engine, Event, Fatal, Input, MEMBERS, Member, MemberChange,
-    MemberProgress, MemberStatus, MemberType, Output, Query, Refusal, Response, Status, Work, Worked,
+    AppliedJob, ApplyJob, Change, Configuration, ConfigurationError, Engine, Event, Fatal, Input, MEMBERS, Member,
+    MemberChange, MemberProgress, MemberStatus, MemberType, Output, Query, Refusal, Response, Status, Work, Worked,
 };
 pub use entry::{DecodeError, Kind, decode, encode};
 pub use message::{AppendOutcome, Message, SnapshotId, Want, WireEntry};

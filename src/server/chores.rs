@@ -37,7 +37,7 @@ fn bytes(segments: &[SegmentInfo]) -> u64 {
 impl Chores {
     /// Takes a snapshot, unless there is one as new.
     pub(super) fn take_snapshot<D: Disk, M: StateMachine>(&mut self, engine: &mut Engine<D, M>, reply: Answer<Taken>) {
-        let applied = engine.executor().applied();
+        let applied = engine.applied();
         if let Some(info) = engine.storage().snapshot().filter(|info| info.index >= applied) {
             let _ = reply.try_send(Ok(Taken { new: false, info }));
         } else if self.snapshots.len() >= MOST {

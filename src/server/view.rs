@@ -46,7 +46,7 @@ impl View {
             matched_of: engine.storage().last_index(),
             segments: engine.storage().segments(),
             first_index: engine.storage().first_index(),
-            live: engine.executor().live(),
+            live: engine.live(),
             snapshot: engine.storage().snapshot(),
             global_index: engine.global_index(),
             configuration,

@@ -7,14 +7,15 @@
 //! put) · `keyed 1 name key value` (one with an idempotency key) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
-//! `members` · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
+//! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
+//! `done 1` (and ends) · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show`.
 
 use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
     AppendOutcome, Change, Configuration, Consistency, Engine, Input, Kind, Member, MemberType, Message, Now, Options,
-    Output, Query, decode, encode,
+    Output, Query, Work, decode, encode,
 };
 use copycat::store::{self, Command, Condition, Store};
 use copycat_storage::{MemDisk, Seed, Storage};
@@ -25,6 +26,13 @@ use std::time::Duration;
 struct Node {
     disk: MemDisk,
     engine: Option<Engine<MemDisk, Store>>,
+    work: Option<Work<MemDisk>>,
+}
+
+impl Node {
+    fn new() -> Self {
+        Self { disk: MemDisk::new(), engine: None, work: None }
+    }
 }
 
 #[derive(Default)]
@@ -122,7 +130,7 @@ impl Lab {
             }
             "cluster" => {
                 for i in 1..words.len() {
-                    self.nodes.insert(number(i), Node { disk: MemDisk::new(), engine: None });
+                    self.nodes.insert(number(i), Node::new());
                 }
                 for id in self.ids() {
                     self.start(id);
@@ -187,10 +195,30 @@ impl Lab {
                 let query = Query { consistency, index, ask: Ask::Machine(operation) };
                 self.step(number(1), Some(Input::Query { id: self.requests, query }));
             }
-            "transfer" => self.step(number(1), Some(Input::Transfer { target: Some(number(2)), reply: None })),
+            "transfer" => {
+                self.requests += 1;
+                let (target, reply) = (Some(number(2)), Some(self.requests));
+                self.step(number(1), Some(Input::Transfer { target, reply }));
+            }
+            "fill" => (0..number(2)).for_each(|_| self.put(number(1), ("filled", &"x".repeat(4096)), 0, 0, None)),
+            "snapshot" => drop(self.running(number(1)).request_snapshot()),
+            "compact" => drop(self.running(number(1)).request_compaction(false)),
+            "work" => {
+                let id = number(1);
+                let work = self.running(id).work();
+                self.say(
+                    &work.as_ref().map_or(format!("{id} has nothing to do"), |work| format!("{id} begins {work:?}")),
+                );
+                self.nodes.get_mut(&id).expect("a server").work = work;
+            }
+            "done" => {
+                let work = self.nodes.get_mut(&number(1)).and_then(|n| n.work.take()).expect("work was begun");
+                let worked = work.run(usize::MAX, || true).expect("it is not interrupted");
+                self.step(number(1), Some(Input::Worked(worked)));
+            }
             "crash" => {
                 let node = self.nodes.get_mut(&number(1)).expect("a member");
-                node.engine = None;
+                (node.engine, node.work) = (None, None);
                 node.disk.crash(&mut || 0);
             }
             "join" => {
@@ -209,7 +237,7 @@ impl Lab {
             "enter" => {
                 // As a server does that has joined: it starts with the configuration that it was told.
                 let (id, told_by) = (number(1), number(2));
-                self.nodes.insert(id, Node { disk: MemDisk::new(), engine: None });
+                self.nodes.insert(id, Node::new());
                 let teller = self.nodes[&told_by].engine.as_ref().expect("it runs");
                 let (index, known) = (teller.status().commit, teller.committed_configuration().clone());
                 self.enter(id, index, known);
@@ -240,6 +268,10 @@ impl Lab {
             }
             other => panic!("unknown order {other}"),
         }
+    }
+
+    fn running(&mut self, id: u64) -> &mut Engine<MemDisk, Store> {
+        self.nodes.get_mut(&id).and_then(|n| n.engine.as_mut()).expect("it runs")
     }
 
     fn enter(&mut self, id: u64, index: u64, known: Configuration) {
@@ -320,6 +352,13 @@ fn describe(message: &Message) -> String {
             let indexes: Vec<String> = entries.iter().map(|e| format!("{}@{}", e.index, e.term)).collect();
             format!("Feed after {previous_index}@{previous_term} [{}] commit {commit}", indexes.join(", "))
         }
+        Message::Offer { snapshot } => format!("Offer of snapshot {}", snapshot.index),
+        Message::Fetch { snapshot, want } => format!("Fetch of snapshot {}: {want:?}", snapshot.index),
+        Message::Piece { snapshot, offset, .. } => format!("Piece of snapshot {} at {offset}", snapshot.index),
+        Message::Pieces { snapshot, entries } => {
+            let indexes: Vec<u64> = entries.iter().map(|e| e.index).collect();
+            format!("Entries of snapshot {}: {indexes:?}", snapshot.index)
+        }
         Message::FeedReply { outcome, .. } => format!("FeedReply {}", describe_outcome(outcome)),
         Message::Configure { term, index, configuration } => {
             format!("Configure term {term} configuration {index}: {}", describe_members(configuration))
@@ -368,7 +407,10 @@ fn describe_output(output: &Outcome, consistency: Option<Consistency>) -> String
         other => return format!("{other:?}"),
     };
     match consistency {
-        None => format!("{:?}", decode_output::<Store>(bytes).expect("an output")),
+        None => match decode_output::<Store>(bytes) {
+            Some(output) => format!("{output:?}"),
+            None => format!("server {}", decode::<u64>(bytes).expect("who leads")),
+        },
         Some(consistency) => match decode_query_output::<Store>(bytes) {
             Some(store::Answer::Value { item: Some(item), .. }) => {
                 format!("{} ({consistency:?})", String::from_utf8_lossy(&item.value))
@@ -380,8 +422,8 @@ fn describe_output(output: &Outcome, consistency: Option<Consistency>) -> String
 }
 
 /// The trace of a script: its own lines, each order followed by what came of it.
-fn play(script: &str) -> String {
-    let mut lab = Lab::default();
+fn play(script: &str, options: Options) -> String {
+    let mut lab = Lab { options, ..Lab::default() };
     for line in script.lines() {
         if line.starts_with("  ") {
             continue;
@@ -404,7 +446,7 @@ fn scripts_play_as_written() {
     names.sort();
     for path in names.into_iter().filter(|p| p.extension().is_some_and(|e| e == "txt")) {
         let script = std::fs::read_to_string(&path).expect("a script");
-        let trace = play(&script);
+        let trace = play(&script, Options::default());
         if std::env::var_os("COPYCAT_UPDATE").is_some() {
             std::fs::write(&path, &trace).expect("a script is written");
         } else {
@@ -416,4 +458,25 @@ fn scripts_play_as_written() {
         played += 1;
     }
     assert!(played >= 8, "only {played} scripts");
+}
+
+/// What no search of the simulator finds, a script shows: it goes another way than it is written.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn planted_bugs_are_seen() {
+    use copycat::engine::Bug;
+    let seen_by = [
+        (Bug::ChangesAtOnce, "changes"),
+        (Bug::DiscardBeforeCommit, "undone"),
+        (Bug::StatusMovesIndex, "changes"),
+        (Bug::LeaseAfterTransfer, "transfer"),
+        (Bug::InstallSaysNotApplied, "install"),
+    ];
+    for (bug, name) in seen_by {
+        let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+        let script = std::fs::read_to_string(&path).expect("a script");
+        let options = Options { bug: Some(bug), ..Options::default() };
+        let trace = std::panic::catch_unwind(|| play(&script, options));
+        assert!(trace.map_or(true, |trace| trace != script), "{bug:?} is not seen by {path}");
+    }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Invariants {
     /// The configuration that all begin with, and those in logs by (index, term): voters, and their identities.
     initial: Voters,
     configurations: BTreeMap<(Index, Term), Voters>,
+    /// The latest committed one.
+    shape: Configuration,
     /// Votes that were sent: by voter (its identity) and term, for whom.
     votes: BTreeMap<(u64, Term), u64>,
     broken: Option<String>,
@@ -67,6 +69,7 @@ impl Invariants {
             leaders: BTreeMap::new(),
             initial: voters(initial),
             configurations: BTreeMap::new(),
+            shape: initial.clone(),
             votes: BTreeMap::new(),
             broken: None,
             entries: BTreeMap::new(),
@@ -181,6 +184,7 @@ impl Invariants {
         if leader != id {
             return Err(format!("TWO LEADERS: {leader} and {id} in term {term}"));
         }
+        self.check_changes(&servers[at])?;
         if self.leaders.range(term + 1..).next().is_none() {
             for (i, &committed) in self.committed.iter().enumerate() {
                 let index = i as Index + 1;
@@ -189,6 +193,37 @@ impl Invariants {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// One change at a time: a leader appends a configuration only if the one before it is committed.
+    fn check_changes(&self, server: &Server) -> Result<(), String> {
+        let engine = server.engine();
+        let (commit, term) = (engine.status().commit, engine.status().term);
+        let own = |index: Index| engine.storage().term(index) == Some(term);
+        let open = self.configurations.keys().filter(|&&(at, of)| at > commit && engine.storage().term(at) == Some(of));
+        let open: Vec<Index> = open.map(|&(at, _)| at).collect();
+        if open.len() > 1 && open.iter().any(|&at| own(at)) {
+            return Err(format!("CHANGES AT ONCE: server {} leads term {term} with {open:?} uncommitted", server.id));
+        }
+        Ok(())
+    }
+
+    /// What changes are decided on moves with types and addresses only: to its own entry, or not at all.
+    fn check_shape(&mut self, entry: EntryRef<'_>) -> Result<(), String> {
+        if entry.kind != Kind::Configuration as u8 {
+            return Ok(());
+        }
+        let next: Configuration = decode(entry.data).map_err(|e| e.to_string())?;
+        let shape = |c: &Configuration| -> Vec<_> {
+            c.members.iter().map(|(&id, m)| (id, m.member_type, m.peer.clone(), m.becoming)).collect()
+        };
+        let expected = if shape(&self.shape) == shape(&next) { self.shape.index } else { entry.index };
+        if next.index != expected {
+            let (from, to) = (&self.shape, &next);
+            return Err(format!("CONFIGURATION INDEX: {from:?} became {to:?} at {}", entry.index));
+        }
+        self.shape = next;
         Ok(())
     }
 
@@ -268,6 +303,7 @@ impl Invariants {
             let entry = engine.storage().get(index).map_err(|e| e.to_string())?.ok_or("no entry")?;
             self.reference.apply(entry).map_err(|e| e.to_string())?;
             self.check_brief(entry)?;
+            self.check_shape(entry)?;
             let appended = self.appended.get(&(index, term)).copied().unwrap_or_default();
             self.model.check(entry, &self.reference, appended)?;
             self.commands += u64::from(entry.kind == copycat::engine::Kind::Command as u8);
@@ -286,7 +322,7 @@ impl Invariants {
 
     /// Servers that applied the same have the same state.
     fn check_state(&self, server: &Server) -> Result<(), String> {
-        let executor = server.engine().executor();
+        let Some(executor) = server.executor() else { return Ok(()) };
         let (applied, digest) = (executor.applied(), executor.digest());
         match self.digests.get(&applied) {
             Some(&known) if known != digest => {
@@ -309,9 +345,9 @@ impl Invariants {
 
     /// At the end all servers have the same whole state.
     pub(crate) fn check_end(&self, servers: &[&Server]) -> Result<(), String> {
-        let first = servers[0].engine().executor();
+        let first = servers[0].executor().ok_or("a state is out at the end")?;
         for server in &servers[1..] {
-            let executor = server.engine().executor();
+            let executor = server.executor().ok_or("a state is out at the end")?;
             if executor.applied() != first.applied() || executor.machine() != first.machine() {
                 return Err(format!("STATE DIVERGED AT THE END: server {}", server.id));
             }

@@ -28,6 +28,11 @@ fn table() -> Vec<(Bug, u64, String)> {
     rows.collect()
 }
 
+/// Enough to tell what was broken.
+fn brief(violation: &str) -> String {
+    violation.lines().next().unwrap_or_default().chars().take(160).collect()
+}
+
 fn run_with(bug: Bug, seed: u64) -> Report {
     run(&Setup { bug: Some(bug), ..Setup::new(seed, STEPS) })
 }
@@ -42,7 +47,7 @@ fn each_planted_bug_is_found_again() {
         let violation = run_with(bug, seed)
             .violation
             .unwrap_or_else(|| panic!("{bug:?} is no longer found by seed {seed}: run `make seeds`"));
-        println!("{bug:?}, seed {seed}: {}", violation.lines().next().unwrap_or_default());
+        println!("{bug:?}, seed {seed}: {}", brief(&violation));
         assert!(violation.starts_with(&expected), "{bug:?}, seed {seed}: {violation}");
         assert!(run(&Setup::new(seed, STEPS)).violation.is_none(), "seed {seed} fails without {bug:?} too");
     }
@@ -86,7 +91,7 @@ fn search_for_planted_bugs() {
             missed.push(bug);
             continue;
         };
-        println!("{bug:?}: seed {seed}: {}", violation.lines().next().unwrap_or_default());
+        println!("{bug:?}: seed {seed}: {}", brief(&violation));
         let broken = violation.split(':').next().unwrap_or_default();
         let lines = text.lines().map(|line| match row(line) {
             Some((of, cells)) if of == bug => format!("| `{bug:?}` | {} | {seed} | `{broken}` |\n", cells[1]),

@@ -1,6 +1,7 @@
 //! One simulated server: the shipped engine on a simulated disk, with clocks of its own.
 
-use copycat::engine::{Configuration, Engine, MemberType, Now, Options, Work, encode};
+use copycat::engine::machine::Executor;
+use copycat::engine::{ApplyJob, Configuration, Engine, MemberType, Now, Options, Work, encode};
 use copycat::store::Store;
 use copycat_storage::{Disk, FlushJob, MemDisk, Meta, OpenError, Seed, Storage};
 use copycat_testkit::Rng;
@@ -35,6 +36,8 @@ pub(crate) struct Server {
     pub job: Option<FlushJob<MemDisk>>,
     /// Background work that is out.
     pub work: Option<Work<MemDisk>>,
+    /// The state machine, if it is out with entries to apply.
+    pub applying: Option<ApplyJob<Store>>,
     pub paused_until: u64,
     pub restart_at: Option<u64>,
     /// A wake-up is scheduled for this moment.
@@ -65,6 +68,7 @@ impl Server {
             life: 0,
             job: None,
             work: None,
+            applying: None,
             paused_until: 0,
             restart_at: None,
             wake_at: u64::MAX,
@@ -98,6 +102,7 @@ impl Server {
         self.life += 1;
         self.job = None;
         self.work = None;
+        self.applying = None;
         self.restart_at = None;
         self.wake_at = u64::MAX;
         let identity = self.identity();
@@ -178,6 +183,11 @@ impl Server {
 
     pub(crate) fn is_up(&self) -> bool {
         self.engine.is_some()
+    }
+
+    /// Its state, unless that is out.
+    pub(crate) fn executor(&self) -> Option<&Executor<Store>> {
+        self.engine().executor()
     }
 
     pub(crate) fn engine(&self) -> &SimEngine {

@@ -97,6 +97,11 @@ pub(crate) enum Event {
         at: usize,
         life: u64,
     },
+    /// The machine's thread has applied what it was given.
+    ApplyDone {
+        at: usize,
+        life: u64,
+    },
     Wake {
         at: usize,
         life: u64,
@@ -218,6 +223,8 @@ impl World {
             uncommitted_entries: 64,
             session_answers: 8,
             auto_replace: profile.auto_replace,
+            // Not drawn: so that what is drawn for the others stays as it is.
+            machine_thread: setup.seed % 4 == 3,
             snapshot_bytes: profile.snapshot_bytes,
             session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
             #[cfg(feature = "planted-bugs")]
@@ -335,11 +342,11 @@ impl World {
         let end = self.time + (LONGEST_TTL.max(LONGEST_TIMEOUT) + 1000) * 1000 + LONGEST_HANG;
         loop {
             let stateful = self.stateful();
-            let executors = || stateful.iter().map(|s| s.engine().executor());
+            let executors = || stateful.iter().filter_map(|s| s.executor());
             let brief = executors().any(|e| !brief_keys(e).is_empty());
             let sessions = executors().any(|e| !e.sessions().is_empty());
             // Those who do not vote hear of the last entry a heartbeat later.
-            if !brief && !sessions && self.agree() {
+            if !brief && !sessions && executors().count() == stateful.len() && self.agree() {
                 break;
             }
             if self.time > end {
@@ -393,6 +400,7 @@ impl World {
             }
             Event::FlushDone { at, life } => self.flush_done(at, life)?,
             Event::WorkDone { at, life } => self.work_done(at, life)?,
+            Event::ApplyDone { at, life } => self.apply_done(at, life)?,
             Event::Wake { at, life } => {
                 if self.servers[at].life == life && self.servers[at].is_up() {
                     self.servers[at].wake_at = u64::MAX;
@@ -513,6 +521,9 @@ impl World {
         }
         if !batch {
             self.begin_flush(at);
+            if let Err(e) = self.begin_apply(at) {
+                return self.stopped(at, &e);
+            }
             self.outputs(at);
         }
         self.wake(at, batch);
@@ -558,6 +569,42 @@ impl World {
             };
             self.schedule(delay, Event::FlushDone { at, life });
         }
+    }
+
+    fn begin_apply(&mut self, at: usize) -> Result<(), Fatal> {
+        let server = &mut self.servers[at];
+        let Some(engine) = &mut server.engine else { return Ok(()) };
+        let Some(job) = engine.lend()? else { return Ok(()) };
+        server.applying = Some(job);
+        let life = server.life;
+        let slow = !self.healed && self.rng.chance(1, 200);
+        let delay = if slow {
+            self.count("machine sleeps");
+            self.rng.range(ELECTION_TIMEOUT, 5 * ELECTION_TIMEOUT)
+        } else {
+            20 + self.rng.below(self.profile.flush_max)
+        };
+        self.schedule(delay, Event::ApplyDone { at, life });
+        Ok(())
+    }
+
+    fn apply_done(&mut self, at: usize, life: u64) -> Result<(), String> {
+        if self.servers[at].life != life || !self.servers[at].is_up() {
+            return Ok(());
+        }
+        if self.postponed(at) {
+            let delay = self.servers[at].paused_until - self.time;
+            self.schedule(delay, Event::ApplyDone { at, life });
+            return Ok(());
+        }
+        let now = self.servers[at].now(self.time);
+        let server = &mut self.servers[at];
+        let (Some(job), Some(engine)) = (server.applying.take(), &mut server.engine) else { return Ok(()) };
+        if let Err(e) = engine.take_back(now, job.run()) {
+            return self.stopped(at, &e);
+        }
+        self.count("applied elsewhere");
+        self.act(at, None)
     }
 
     fn flush_done(&mut self, at: usize, life: u64) -> Result<(), String> {
@@ -731,7 +778,7 @@ impl World {
         server.durable_when_down =
             (committed + 1..=storage.durable_index()).filter_map(|index| Some((index, storage.term(index)?))).collect();
         drop(engine);
-        (server.job, server.work) = (None, None);
+        (server.job, server.work, server.applying) = (None, None, None);
         if power {
             let mut rng = self.rng.fork();
             self.servers[at].disk.crash(&mut || rng.next_u64());

@@ -120,7 +120,7 @@ pub(super) struct Background {
     /// A work is out.
     busy: bool,
     /// Bytes of entries applied since the state was last frozen.
-    applied: u64,
+    pub(super) applied: u64,
     /// Contents that wait until they can be written.
     contents: Option<Snapshot>,
     /// The durable snapshot that was last seen.
@@ -132,15 +132,14 @@ pub(super) struct Background {
     major: bool,
     /// Somebody asked for a snapshot now.
     wanted: bool,
-    /// How often a compaction ended, well or not.
-    pub(super) compactions: u64,
+    /// What is out is of a state that was given up.
+    void: bool,
 }
 
 impl Background {
     /// There is no state any more. What is out ends by itself.
     pub(super) fn forget(&mut self) {
-        let (busy, compactions) = (self.busy, self.compactions);
-        *self = Self { busy, compactions, ..Self::default() };
+        *self = Self { busy: self.busy, void: self.busy, ..Self::default() };
     }
 }
 
@@ -157,7 +156,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Takes a snapshot as soon as possible. Returns whether one will be taken: not if there is one of all that is applied.
     pub fn request_snapshot(&mut self) -> bool {
-        let newer = self.executor.applied() > self.storage.snapshot().map_or(0, |s| s.index);
+        let newer = self.applied() > self.storage.snapshot().map_or(0, |s| s.index);
         self.background.wanted = newer && self.is_stateful();
         self.background.wanted
     }
@@ -185,8 +184,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let due = self.background.applied >= self.options.snapshot_bytes || self.background.wanted;
         let (entry, configuration) = self.configurations.committed();
-        let applied = self.executor.applied();
+        let applied = self.applied();
         let news = applied > self.storage.snapshot().map_or(0, |s| s.index) && entry <= applied;
+        if !self.is_home() {
+            return None;
+        }
         if !due || !news || !self.is_stateful() || self.is_receiving() {
             self.background.wanted &= news;
             return None;
@@ -197,7 +199,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             encode(&(entry, configuration.clone()))
         };
         (self.background.applied, self.background.wanted) = (0, false);
-        let (frozen, time) = (Box::new(self.executor.freeze()), self.executor.time());
+        let (frozen, time) = (Box::new(self.state().freeze()), self.state().time());
         Some(Work::Write { frozen, configuration, time })
     }
 
@@ -213,8 +215,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if !self.background.compact || durable == 0 || self.storage.is_snapshot_pending() {
             return None;
         }
-        let machine_snapshots = self.executor.freezes();
-        let bounds = Bounds { through: durable, global: self.global.min(durable), machine_snapshots };
+        let machine_snapshots = self.seen().freezes;
+        let through = if planted!(self.options, ReleasedDroppedAtOnce) { self.applied() } else { durable };
+        let bounds = Bounds { through, global: self.global.min(through), machine_snapshots };
         if std::mem::take(&mut self.background.major)
             && let Some(job) = self.storage.plan_major(bounds)
         {
@@ -228,46 +231,33 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// What was out has ended. A work that failed is no fault of the log: it is tried again when there is a new reason.
     pub(super) fn worked(&mut self, now: crate::engine::Now, worked: Worked<D>) -> Result<(), Fatal> {
         self.background.busy = false;
+        let void = std::mem::take(&mut self.background.void);
         match worked {
             Worked::Written(contents) => {
                 // What was installed meanwhile is newer.
                 let newer = contents.index > self.storage.snapshot().map_or(0, |s| s.index);
-                self.background.contents = Some(contents).filter(|_| newer && self.is_stateful());
+                self.background.contents = Some(contents).filter(|_| newer && !void && self.is_stateful());
             }
             Worked::Snapshot(result) => {
                 if let Err(e) = self.storage.snapshotted(result) {
                     self.complain("a snapshot was not written", e);
                 }
             }
-            Worked::Compacted(compacted) => {
-                self.background.compactions += 1;
-                match self.storage.compacted(compacted) {
-                    Ok(()) => self.outputs.push(super::Output::Event(super::Event::Compacted)),
-                    Err(e) => {
-                        self.background.compact = false;
-                        self.complain("a compaction was given up", e);
-                    }
+            Worked::Compacted(compacted) => match self.storage.compacted(compacted) {
+                Ok(()) => self.outputs.push(super::Output::Event(super::Event::Compacted)),
+                Err(e) => {
+                    self.background.compact = false;
+                    self.complain("a compaction was given up", e);
                 }
-            }
+            },
             Worked::Staged(result) => self.staged(now, result)?,
         }
         Ok(())
     }
 
-    fn complain(&mut self, what: &'static str, error: impl std::fmt::Display) {
+    pub(super) fn complain(&mut self, what: &'static str, error: impl std::fmt::Display) {
         let text = format!("{what}: {error}");
         self.outputs.push(super::Output::Event(super::Event::Trouble { text }));
-    }
-
-    /// An entry is applied: it counts towards the next snapshot, and the log is told what is needed no longer.
-    pub(super) fn note_applied(&mut self, bytes: u64, applied: &super::Applied) {
-        self.background.applied += bytes;
-        if !applied.held {
-            self.storage.release(applied.index);
-        }
-        for &index in &applied.released {
-            self.storage.release(index);
-        }
     }
 
     /// Becomes what the storage's snapshot holds.
@@ -280,6 +270,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let malformed = || Fatal::Snapshot(info.index, "it is none of this version's".into());
         let (entry, configuration, state) = parts(&payload).ok_or_else(malformed)?;
         let damage: RefCell<Option<Corrupt>> = RefCell::new(None);
+        let executor = self.loan.home_mut().expect("a state is replaced when it is here");
         let resolve = |index| match self.storage.get(index) {
             Ok(found) => found.and_then(|entry| operation(&entry)),
             Err(corrupt) => {
@@ -287,12 +278,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 None
             }
         };
-        let installed = self.executor.install(state, &resolve);
+        let installed = executor.install(state, &resolve);
         if let Some(corrupt) = damage.into_inner() {
             return Err(corrupt.into());
         }
         installed.map_err(|e| Fatal::Snapshot(info.index, e.to_string()))?;
-        assert_eq!(self.executor.applied(), info.index, "the state is that of the snapshot's index");
+        assert_eq!(self.applied(), info.index, "the state is that of the snapshot's index");
         if let Some(before) = self.configurations.learn(entry, configuration) {
             self.configurations_committed(&[(0, before)]);
         }

@@ -243,13 +243,13 @@ impl Configurations {
         self.stack.drain(..keep).collect()
     }
 
-    /// A leader tells a committed one to a member without a log. Returns the one before, if it is news.
+    /// A leader tells a committed one to a member without a log. Returns the committed one before, if it is news.
     pub(super) fn learn(&mut self, index: Index, configuration: Configuration) -> Option<Configuration> {
         if index <= self.stack[0].0 {
             return None;
         }
         let keep = self.stack.iter().position(|&(i, _)| i > index).unwrap_or(self.stack.len());
-        let before = self.stack.drain(..keep).next_back();
+        let before = self.stack.drain(..keep).next();
         self.stack.insert(0, (index, configuration));
         before.map(|(_, before)| before)
     }
@@ -295,6 +295,15 @@ mod tests {
         assert_eq!(c.learn(9, of(&[1])), None);
         assert_eq!(c.learn(12, of(&[2, 3])), Some(of(&[1, 2, 3])));
         assert_eq!(c.committed(), (12, &of(&[2, 3])));
+    }
+
+    #[test]
+    fn what_is_told_follows_the_last_committed_one_not_one_that_was_only_in_the_log() {
+        let mut c = Configurations::new(2, of(&[1]));
+        c.push(3, of(&[1, 2]));
+        c.push(9, of(&[1, 2, 3]));
+        assert_eq!(c.learn(5, of(&[1, 2])), Some(of(&[1])));
+        assert_eq!((c.committed(), c.current()), ((5, &of(&[1, 2])), &of(&[1, 2, 3])));
     }
 
     #[test]

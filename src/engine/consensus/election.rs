@@ -121,7 +121,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     pub(super) fn on_poll_granted(&mut self, now: Now, from: ServerId, term: Term) {
         let expected = self.term() + 1;
-        let majority = self.majority();
+        let majority = self.quorum();
         if !self.configuration().is_voter(from) {
             return;
         }
@@ -165,7 +165,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn on_vote_granted(&mut self, now: Now, from: ServerId) -> Result<(), Fatal> {
-        let majority = self.majority();
+        let majority = self.quorum();
         if !self.configuration().is_voter(from) {
             return Ok(());
         }

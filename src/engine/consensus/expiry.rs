@@ -29,12 +29,16 @@ pub(super) struct Expiry {
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Ends what is overdue, or sees to it that it can be.
     pub(super) fn expire_sessions(&mut self, now: Now) {
+        // What clients sent meanwhile has not been taken in.
+        if !self.is_home() {
+            return;
+        }
         let serves = self.serves_reads();
-        let (deadline, full) = (self.executor.sessions().next_deadline(), self.executor.sessions().has_full());
-        let applied = self.executor.applied();
+        let (deadline, full) = (self.state().sessions().next_deadline(), self.state().sessions().has_full());
+        let applied = self.applied();
         let drained = self.drained;
         let planted = planted!(self.options, TimeOnCommandsOnly);
-        let time = if planted { self.executor.time() } else { self.leader_time(now) };
+        let time = if planted { self.state().time() } else { self.leader_time(now) };
         let Some(leader) = self.leading() else { return };
         leader.expiry.at = None;
         // Until that entry is applied, those it ends still look overdue.
@@ -61,7 +65,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             return;
         }
         leader.expiry.round = None;
-        let items = self.executor.sessions().to_end(judged_at, ENDED);
+        let items = self.state().sessions().to_end(judged_at, ENDED);
         if items.is_empty() {
             return;
         }

@@ -7,7 +7,7 @@
 use super::configuration::MemberType;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
-use super::progress::{Mode, Progress};
+use super::progress::Progress;
 use super::{Engine, Fatal, RoleState, StateMachine};
 use crate::engine::message::{AppendOutcome, Message, WireEntry};
 use crate::engine::types::{Index, Now, ServerId, Term};
@@ -73,22 +73,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let ids: Vec<ServerId> = self.feeding.fed.keys().copied().collect();
         for id in ids {
-            if again
-                && let Some(Fed { progress: Progress { mode: Mode::Probe { waiting }, .. }, .. }) =
-                    self.feeding.fed.get_mut(&id)
-            {
-                *waiting = false;
+            if again && let Some(fed) = self.feeding.fed.get_mut(&id) {
+                fed.progress.probe_again();
             }
             let mut sent = false;
             for _ in 0..FEEDS_A_POLL {
-                let Some(fed) = self.feeding.fed.get_mut(&id) else { break };
-                let p = &mut fed.progress;
-                let free = match p.mode {
-                    Mode::Probe { waiting } => !waiting,
-                    Mode::Replicate => p.inflight.len() < self.options.append_inflight,
-                };
-                let next = p.next;
-                if !free || next > self.commit || !self.has_entries_from(next) {
+                let Some(fed) = self.feeding.fed.get(&id) else { break };
+                let next = fed.progress.next;
+                if !fed.progress.is_free(self.options.append_inflight)
+                    || next > self.commit
+                    || !self.has_entries_from(next)
+                {
                     break;
                 }
                 self.send_feed(id, true)?;
@@ -106,15 +101,18 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn choose_fed(&mut self, now: Now) {
-        let current = self.configuration();
+        let current = self.configurations.current();
+        let passive: BTreeSet<ServerId> = current.of_type(MemberType::Passive).collect();
+        if passive.is_empty() {
+            return self.feeding.fed.clear();
+        }
         let feeds = self.own_type() == Some(MemberType::Active) && !self.storage.meta().lost;
         let assigned: BTreeSet<ServerId> = match self.leader {
             Some(leader) if feeds => {
-                current.of_type(MemberType::Passive).filter(|&p| current.feeders_of(p, leader)[0] == self.id).collect()
+                passive.iter().copied().filter(|&p| current.feeders_of(p, leader)[0] == self.id).collect()
             }
             _ => BTreeSet::new(),
         };
-        let passive: BTreeSet<ServerId> = current.of_type(MemberType::Passive).collect();
         let commit = self.commit;
         self.feeding.fed.retain(|id, fed| {
             fed.until = fed.until.filter(|&until| now.monotonic < until);
@@ -146,12 +144,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn on_feed_reply(&mut self, from: ServerId, start: u64, outcome: AppendOutcome, wants: Index) {
-        let hint = match outcome {
-            AppendOutcome::Rejected { conflict_term, conflict_index, .. } => {
-                self.agreement_hint(conflict_term, conflict_index)
-            }
-            AppendOutcome::Matched(_) => 0,
-        };
+        let hint = self.agreement_hint(outcome);
         let commit = self.commit;
         let Some(Fed { progress: p, .. }) = self.feeding.fed.get_mut(&from) else { return };
         if !p.is_of_last_start(start) {
@@ -237,10 +230,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             f.meal.behind = None;
             return;
         }
-        let feeders = self.configurations.current().feeders_of(id, leader);
         match f.meal.behind {
             Some((since, at)) if at == commit => {
                 if now.monotonic >= since + t {
+                    let feeders = self.configurations.current().feeders_of(id, leader);
                     f.meal.asked += 1;
                     f.meal.behind = Some((now.monotonic, commit));
                     let next = feeders[f.meal.asked % feeders.len()];

@@ -183,8 +183,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.clock.note(time, now);
                 if let Some(configuration) = configuration {
                     self.configurations.push(index, configuration);
-                    let reserve = self.own_type() == Some(MemberType::Reserve);
-                    self.discard |= reserve && planted!(self.options, DiscardBeforeCommit);
                 }
             } else if have.is_some() && have != Some(entry.term) {
                 return Err(Fatal::CommittedConflict { leader: from, index, commit: self.commit });
@@ -216,14 +214,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         let outcome = AppendOutcome::Rejected { previous_index, conflict_term: term, conflict_index: index };
         let Meta { starts: start, lost, .. } = *self.storage.meta();
-        let (digest, configuration) = (self.executor.last_digest(), self.configurations.committed().0);
+        let (digest, configuration) = (self.seen().last_digest, self.configurations.committed().0);
         let term = self.term();
         self.promise(to, Message::AppendReply { term, start, round, outcome, wants, lost, digest, configuration });
     }
 
     /// Through which index this server wants to hear of commits at once. Who listens for changes wants all of them.
     pub(super) fn wants(&self) -> Index {
-        if self.executor.is_listening() { Index::MAX } else { self.reads.wants().max(self.feeding.wants()) }
+        if self.listening { Index::MAX } else { self.reads.wants().max(self.feeding.wants()) }
     }
 
     /// Tells the leader what has become durable, what round it was heard in, and what waits here.
@@ -235,7 +233,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let memory = planted!(self.options, AcknowledgeBeforeDurable);
         let durable = if memory { self.storage.last_index() } else { self.durable_index() };
         let Meta { term, starts: start, lost, .. } = *self.storage.meta();
-        let (wants, digest) = (self.wants(), self.executor.last_digest());
+        let (wants, digest) = (self.wants(), self.seen().last_digest);
         let configuration = self.configurations.committed().0;
         let RoleState::Follower(f) = &mut self.role else { return };
         let matched = f.verified.min(durable);

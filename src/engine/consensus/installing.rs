@@ -68,6 +68,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.installing.receiving.is_some() || self.installing.staging || self.installing.staged.is_some()
     }
 
+    /// Whether a received snapshot is about to take the state's place.
+    pub(super) fn is_installing(&self) -> bool {
+        self.installing.staged.is_some()
+    }
+
     /// Whether a member that holds the log before `next` can be sent entries; if not, it is offered the snapshot.
     pub(super) fn has_entries_from(&self, next: Index) -> bool {
         next >= self.storage.contiguous_from()
@@ -216,8 +221,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Ok(()) | Err(InstallError::Offset { .. } | InstallError::Order { .. }) => {}
             Err(e) => {
                 if !matches!(e, InstallError::Stale { .. } | InstallError::InLog(_) | InstallError::Busy) {
-                    let text = format!("a snapshot from a peer was not taken: {e}");
-                    self.outputs.push(Output::Event(Event::Trouble { text }));
+                    self.complain("a snapshot from a peer was not taken", e);
                 }
                 return self.abandon();
             }
@@ -295,8 +299,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         match result {
             Ok(staged) => self.install(now, staged),
             Err(e) => {
-                let text = format!("a snapshot from a peer could not be kept: {e}");
-                self.outputs.push(Output::Event(Event::Trouble { text }));
+                self.complain("a snapshot from a peer could not be kept", e);
                 Ok(())
             }
         }
@@ -311,6 +314,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.storage.abandon_staged(staged);
             return Ok(());
         }
+        if !self.is_home() {
+            self.installing.staged = Some(staged);
+            return Ok(());
+        }
         if let Err(refused) = self.storage.install(staged) {
             if matches!(refused.reason, InstallError::Busy) {
                 self.installing.staged = Some(refused.staged);
@@ -319,8 +326,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             return Ok(());
         }
-        // The log above it is gone.
-        self.configurations.roll_back(info.index);
+        // The whole log is gone, and with it what it had of configurations that were not committed, also below the snapshot.
+        self.configurations.roll_back(0);
         self.become_snapshot()?;
         self.clock.note(info.time, now);
         // Answers at or below it are not known here.

@@ -1,17 +1,19 @@
 //! Leading: replication, commit, rounds of heartbeats, the lease, and handing the office over.
 
+#[cfg(feature = "planted-bugs")]
+use super::Executor;
 use super::change::{Change, ConfigurationError};
 use super::expiry::Expiry;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
-use super::progress::{Mode, Progress};
-use super::quorum::{majority, reached_by_majority};
+use super::progress::Progress;
+use super::quorum::reached_by_majority;
 use super::{CompactionMode, Engine, Fatal, Kind, MemberType, Refusal, Response, RoleState, StateMachine, encode};
 use crate::engine::machine::Outcome;
 use crate::engine::message::{AppendOutcome, Message};
 use crate::engine::sessions::KeepAlive;
 use crate::engine::sessions::sequencing::Sequencing;
-use crate::engine::types::{Index, Now, RequestId, ServerId, Term};
+use crate::engine::types::{Index, Now, RequestId, ServerId};
 use copycat_storage::Disk;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -66,8 +68,12 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    pub(super) fn deadline(&self) -> Duration {
+    /// `home`: what waits for the state can be done.
+    pub(super) fn deadline(&self, home: bool) -> Duration {
         let next = self.transfer.as_ref().map_or(self.heartbeat_at, |t| t.deadline.min(self.heartbeat_at));
+        if !home {
+            return next;
+        }
         let others = [self.tick_at, self.expiry.at, self.sequencing.next_end()];
         others.into_iter().flatten().fold(next, Duration::min)
     }
@@ -120,6 +126,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }));
         self.leader = Some(self.id);
         self.tell_role("a majority voted for it");
+        if let Some(reply) = self.transfer_reply.take() {
+            self.reply(reply, Err(Refusal::Configuration(ConfigurationError::NotTransferred)));
+        }
         if self.append_own(now, Kind::Initialize, CompactionMode::Release, Vec::new()).is_err() {
             self.become_follower(now, "its disk has no room for the first entry of its term");
             return Ok(());
@@ -157,7 +166,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             .configuration()
             .voters()
             .filter(|v| *v == self.id || leader.progress.get(v).is_some_and(|p| now.monotonic < p.heard + t));
-        heard.count() >= self.majority()
+        heard.count() >= self.quorum()
     }
 
     pub(super) fn pass_time_leading(&mut self, now: Now) {
@@ -190,11 +199,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.look_for_room(now);
             let Some(leader) = self.leading() else { return };
             leader.heartbeat_at = now.monotonic + interval;
-            for p in leader.progress.values_mut() {
-                if let Mode::Probe { waiting } = &mut p.mode {
-                    *waiting = false;
-                }
-            }
+            leader.progress.values_mut().for_each(Progress::probe_again);
             self.start_round(now);
         }
     }
@@ -214,7 +219,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Begins a round of heartbeats: every member will be sent something that carries its number.
     pub(super) fn start_round(&mut self, now: Now) -> u64 {
-        let alone = self.majority() == 1;
+        let alone = self.quorum() == 1;
         let Some(leader) = self.leading() else { return 0 };
         leader.round += 1;
         leader.rounds.push_back((leader.round, now.monotonic));
@@ -250,12 +255,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         configuration: Index,
     ) {
         let last = self.storage.last_index();
-        let hint = match outcome {
-            AppendOutcome::Rejected { conflict_term, conflict_index, .. } => {
-                self.agreement_hint(conflict_term, conflict_index)
-            }
-            AppendOutcome::Matched(_) => 0,
-        };
+        let hint = self.agreement_hint(outcome);
         let reserve = self.configuration().type_of(from) == Some(MemberType::Reserve);
         let Some(leader) = self.leading() else { return };
         let Some(p) = leader.progress.get_mut(&from) else { return };
@@ -291,7 +291,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Where the logs may agree, from what a follower has in the place of ours: behind our last entry of its term, or
     /// where its term begins (Raft dissertation, 5.3: one round trip a term).
-    pub(super) fn agreement_hint(&self, term: Term, first: Index) -> Index {
+    pub(super) fn agreement_hint(&self, outcome: AppendOutcome) -> Index {
+        let AppendOutcome::Rejected { conflict_term: term, conflict_index: first, .. } = outcome else { return 0 };
         let mut index = self.storage.last_index();
         while index >= self.storage.first_index() && index > 0 {
             match self.storage.term(index) {
@@ -323,7 +324,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Commits what a majority holds durably, if it is of this term.
     pub(super) fn advance_commit(&mut self) {
         let memory = planted!(self.options, LeaderCountsMemory);
-        let memory = memory || planted!(self.options, AloneWithoutFlush) && self.majority() == 1;
+        let memory = memory || planted!(self.options, AloneWithoutFlush) && self.quorum() == 1;
         let own = if memory { self.storage.last_index() } else { self.durable_index() };
         let RoleState::Leader(leader) = &self.role else { return };
         let heard = |v: &ServerId| leader.progress.get(v).is_none_or(|p| p.match_index > 0);
@@ -353,7 +354,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Sends each member what it lacks, within the window, and at least a heartbeat if a round or a waiting reader asks
     /// for one.
-    pub(super) fn replicate(&mut self, now: Now) -> Result<(), Fatal> {
+    pub(super) fn replicate(&mut self) -> Result<(), Fatal> {
         let members: Vec<ServerId> = match &self.role {
             RoleState::Leader(leader) => leader.progress.keys().copied().collect(),
             _ => return Ok(()),
@@ -365,7 +366,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 if !votes || !self.may_send_entries(id) {
                     break;
                 }
-                self.send_append(now, id, true)?;
+                self.send_append(id, true)?;
                 sent = true;
             }
             let commit = self.commit;
@@ -381,7 +382,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.offer(id);
             }
             if !sent && (unsent || awaited) {
-                self.send_append(now, id, false)?;
+                self.send_append(id, false)?;
             }
         }
         Ok(())
@@ -397,14 +398,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         leader.progress.get(&id).is_some_and(|p| {
             p.next <= self.storage.last_index()
                 && self.has_entries_from(p.next)
-                && match p.mode {
-                    Mode::Probe { waiting } => !waiting,
-                    Mode::Replicate => p.inflight.len() < self.options.append_inflight,
-                }
+                && p.is_free(self.options.append_inflight)
         })
     }
 
-    fn send_append(&mut self, now: Now, to: ServerId, with_entries: bool) -> Result<(), Fatal> {
+    fn send_append(&mut self, to: ServerId, with_entries: bool) -> Result<(), Fatal> {
         let (term, commit, digest, global) = (self.term(), self.commit, self.agreed, self.global);
         let (count, bytes) = (self.options.append_entries, self.options.append_bytes);
         let votes = self.configuration().is_voter(to);
@@ -417,13 +415,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let mut entries = if with_entries { self.storage.entries(p.next, count, bytes)? } else { Vec::new() };
         #[cfg(feature = "planted-bugs")]
         if planted!(self.options, ReleasedSkippedInAppends) {
-            let applied = self.executor.applied();
-            entries.retain(|e| e.index > applied || self.executor.is_live(e.index) || e.kind != Kind::Command as u8);
+            let applied = self.loan.home().map_or(0, Executor::applied);
+            let live = |index| self.loan.home().is_some_and(|e| e.is_live(index));
+            entries.retain(|e| e.index > applied || live(e.index) || e.kind != Kind::Command as u8);
         }
         if let Some(last) = entries.last() {
             p.sent_entries(last.index);
         }
-        p.sent = now.monotonic;
         p.commit_sent = commit;
         let message = Message::Append {
             term,
@@ -442,8 +440,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Appends a tick when a timer of the machine is due and nothing else is on its way to move time.
     pub(super) fn tick_timers(&mut self, now: Now) {
-        let due = self.executor.next_due();
-        let idle = self.storage.last_index() == self.executor.applied();
+        if !self.is_home() {
+            return;
+        }
+        let due = self.state().next_due();
+        let idle = self.storage.last_index() == self.applied();
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.tick_at = None;
         if planted!(self.options, TimeOnCommandsOnly) {
@@ -525,11 +526,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Finds the digest that a majority has at the latest index that a majority has reached.
     pub(super) fn agree_on_digest(&mut self) {
-        let own = self.executor.last_digest();
+        let own = self.seen().last_digest;
         if own.0 <= self.agreed.0 {
             return;
         }
-        let majority = self.majority();
+        let quorum = self.quorum();
         let voters: Vec<ServerId> = self.configuration().voters().collect();
         let RoleState::Leader(leader) = &self.role else { return };
         let digests = voters.iter().map(|v| if *v == self.id { Some(own) } else { leader.digests.get(v).copied() });
@@ -537,13 +538,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         for digest in digests.flatten().filter(|&(index, _)| index > self.agreed.0) {
             *counted.entry(digest).or_insert(0) += 1;
         }
-        if let Some((&digest, _)) = counted.iter().rev().find(|&(_, &count)| count >= majority) {
+        if let Some((&digest, _)) = counted.iter().rev().find(|&(_, &count)| count >= quorum) {
             self.agreed = digest;
         }
-    }
-
-    /// How many voters a commit needs.
-    pub fn quorum(&self) -> usize {
-        majority(self.configuration().voters().count())
     }
 }

@@ -4,12 +4,13 @@
 //! is (copycat #23). A configuration is in force on each server from the moment it is in its log.
 
 use super::change::{Change, ConfigurationError, Known};
-use super::configuration::{Configuration, MemberStatus, MemberType};
+use super::configuration::{Configuration, Member, MemberStatus, MemberType};
+use super::loan::Loan;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
 use super::progress::Progress;
 use super::status::{Event, MemberChange};
-use super::{CompactionMode, Engine, Fatal, Kind, Output, Refusal, Response, RoleState, StateMachine, encode};
+use super::{CompactionMode, Engine, Fatal, Kind, Met, Output, Refusal, Response, RoleState, StateMachine, encode};
 use crate::engine::machine::Outcome;
 use crate::engine::message::Message;
 use crate::engine::types::{Index, Now, RequestId, ServerId};
@@ -99,7 +100,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Appends a configuration, which is then in force here. `decided`: a member's type or address changes, so decisions
     /// that were made on the one before are stale. Returns its entry, if there was room for it.
     fn propose(&mut self, now: Now, mut next: Configuration, decided: bool) -> Option<Index> {
-        if decided {
+        if decided || planted!(self.options, StatusMovesIndex) {
             next.index = self.storage.last_index() + 1;
         }
         let voters: Vec<ServerId> = self.configuration().voters().collect();
@@ -124,42 +125,52 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         Some(index)
     }
 
-    /// The cluster's id, identities, HTTP addresses, and who is heard: what is simply true.
+    /// The cluster's id, identities, HTTP addresses, and who is heard: what is simply true. It is asked for at each poll, so
+    /// nothing is copied before there is news.
     fn learned_of_members(&mut self, now: Now) -> Option<Configuration> {
-        let mut next = self.configuration().clone();
-        if next.cluster == 0 {
-            next.cluster = u128::from(self.draw()) << 64 | u128::from(self.draw()) | 1;
+        let fresh = self.configuration().cluster == 0;
+        let cluster = if fresh { u128::from(self.draw()) << 64 | u128::from(self.draw()) | 1 } else { 0 };
+        let RoleState::Leader(leader) = &self.role else { return None };
+        let current = self.configurations.current();
+        let missing = self.options.election_timeout * 2;
+        let status = |id: ServerId, member: &Member| match leader.progress.get(&id) {
+            None => MemberStatus::Available,
+            Some(p) if now.monotonic >= p.heard + missing => MemberStatus::Unavailable,
+            Some(p) if p.answered.is_some() && now.monotonic < p.heard + missing / 2 => MemberStatus::Available,
+            Some(_) => member.status,
+        };
+        // A directory of another cluster is no member, whatever its number.
+        let met = |id: ServerId, member: &Member| {
+            let fits = |met: &&Met| {
+                let ours = met.cluster == 0 || met.cluster == current.cluster;
+                ours && member.identity.is_none_or(|known| known == met.identity)
+            };
+            self.met.get(&id).filter(fits)
+        };
+        let news = |id: ServerId, member: &Member| {
+            let other = |met: &Met| member.identity != Some(met.identity) || member.http != met.http;
+            status(id, member) != member.status || met(id, member).is_some_and(other)
+        };
+        if !fresh && !current.members.iter().any(|(&id, member)| news(id, member)) {
+            return None;
         }
-        for (id, met) in &self.met {
-            // A directory of another cluster is no member, whatever its number.
-            if (met.cluster == 0 || met.cluster == self.configuration().cluster)
-                && let Some(member) = next.members.get_mut(id)
-                && member.identity.is_none_or(|known| known == met.identity)
-            {
+        let mut next = current.clone();
+        next.reason = String::new();
+        if fresh {
+            next.cluster = cluster;
+        }
+        for (&id, member) in &mut next.members {
+            if let Some(met) = met(id, member) {
                 member.identity = Some(met.identity);
                 member.http.clone_from(&met.http);
             }
-        }
-        let mut reason = String::new();
-        let missing = self.options.election_timeout * 2;
-        let RoleState::Leader(leader) = &self.role else { return None };
-        for (id, member) in &mut next.members {
-            let status = match leader.progress.get(id) {
-                None => MemberStatus::Available,
-                Some(p) if now.monotonic >= p.heard + missing => MemberStatus::Unavailable,
-                Some(p) if p.answered.is_some() && now.monotonic < p.heard + missing / 2 => MemberStatus::Available,
-                Some(_) => member.status,
-            };
+            let status = status(id, member);
             if status != member.status {
                 let why = if status == MemberStatus::Available { "answers again" } else { "has missed its heartbeats" };
-                reason = format!("server {id} {why}");
+                next.reason = format!("server {id} {why}");
             }
             member.status = status;
         }
-        if next == *self.configuration() {
-            return None;
-        }
-        next.reason = reason;
         Some(next)
     }
 
@@ -167,7 +178,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub(super) fn retire(&mut self, now: Now) {
         let (entry, committed) = self.configurations.committed();
         let votes = committed.is_voter(self.id) || self.configurations.entry() != entry;
-        if votes || self.executor.applied() < entry {
+        if votes || self.applied() < entry {
             return;
         }
         match self.leading().and_then(|l| l.successor()) {
@@ -209,8 +220,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// A reserve member keeps no state.
     pub(super) fn discard_state(&mut self) -> Result<(), Fatal> {
+        self.discard |=
+            planted!(self.options, DiscardBeforeCommit) && !self.is_stateful() && self.storage.last_index() > 0;
         // A leader hands its office over first.
-        if !self.discard || !matches!(self.role, RoleState::Follower(_)) {
+        if !self.discard || !matches!(self.role, RoleState::Follower(_)) || !self.is_home() {
             return Ok(());
         }
         self.discard = false;
@@ -224,6 +237,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             Err(e) => return Err(e.into()),
         }
+        self.configurations.roll_back(0);
         for id in self.reads.abandon() {
             self.reply(id, Err(Refusal::NotLeader { leader: self.leader }));
         }
@@ -233,11 +247,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // What was said of the log that was here is void, also where it comes late.
         let starts = self.storage.meta().starts + 1;
         self.storage.set_meta(copycat_storage::Meta { starts, ..self.storage.meta().clone() });
-        let listening = self.executor.is_listening();
-        self.executor = super::Executor::new((self.make)());
-        self.executor.listen(listening);
+        let mut executor = super::Executor::new((self.make)());
+        executor.listen(self.listening);
         #[cfg(feature = "planted-bugs")]
-        self.executor.plant(self.options.bug);
+        executor.plant(self.options.bug);
+        self.loan = Loan::new(executor);
         (self.commit, self.compared, self.agreed) = (0, 0, (0, 0));
         self.background.forget();
         if let RoleState::Follower(f) = &mut self.role {
@@ -258,9 +272,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// of it.
     pub(super) fn configure(&mut self, id: ServerId) {
         let (index, configuration) = self.configurations.committed();
-        let (configuration, term) = (configuration.clone(), self.term());
         let RoleState::Leader(leader) = &self.role else { return };
         if leader.progress.get(&id).is_some_and(|p| p.configuration < index) {
+            let (term, configuration) = (self.term(), configuration.clone());
             self.send(id, Message::Configure { term, index, configuration });
         }
     }

@@ -10,6 +10,7 @@
 //! - A linearizable query is answered from a state at or above the commit index of a moment after it arrived at which
 //!   this server provably led.
 
+mod applying;
 mod background;
 mod change;
 mod clock;
@@ -18,9 +19,11 @@ mod election;
 mod expiry;
 mod feeding;
 mod follower;
+mod inbox;
 mod installing;
 mod io;
 mod leader;
+mod loan;
 mod membership;
 mod progress;
 mod promises;
@@ -33,6 +36,7 @@ pub use background::{Work, Worked};
 pub use change::{Change, ConfigurationError};
 pub use configuration::{Configuration, MEMBERS, Member, MemberStatus, MemberType};
 pub use io::{Fatal, Input, Output, Query, Refusal, Response};
+pub use loan::{AppliedJob, ApplyJob};
 pub use status::{Event, MemberChange, MemberProgress, Status};
 
 use super::entry::{Kind, decode, encode};
@@ -41,7 +45,8 @@ use super::message::Message;
 use super::options::Options;
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::options::planted;
-use super::types::{Identity, Index, Now, RequestId, Role, ServerId, Term};
+use super::sessions::Submit;
+use super::types::{Index, Now, RequestId, Role, ServerId, Term};
 use background::Background;
 use clock::LogClock;
 use configuration::Configurations;
@@ -49,8 +54,10 @@ use copycat_storage::{AppendError, Disk, Entry, FlushJob, Persisted, Storage};
 use election::Candidate;
 use feeding::Feeding;
 use follower::Follower;
+use inbox::Met;
 use installing::Installing;
 use leader::Leader;
+use loan::Loan;
 use promises::Promises;
 use reads::Reads;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,21 +69,18 @@ enum RoleState {
     Leader(Box<Leader>),
 }
 
-/// What a handshake told of a member.
-#[derive(Clone, Debug)]
-struct Met {
-    identity: Identity,
-    cluster: u128,
-    http: String,
-}
-
 /// One server's part in the cluster: consensus, and the state machine on top.
 pub struct Engine<D: Disk, M: StateMachine> {
     id: ServerId,
     options: Options,
     random: u64,
     storage: Storage<D>,
-    executor: Executor<M>,
+    /// The state machine and what is kept beside it; see `loan.rs`.
+    loan: Loan<M>,
+    /// What clients handed in while it is out, and that needs it.
+    deferred: Vec<(RequestId, Submit)>,
+    /// Account is kept of the topics that applied entries touch.
+    listening: bool,
     /// Makes a state machine anew.
     make: Box<dyn Fn() -> M + Send>,
     role: RoleState,
@@ -162,7 +166,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let mut engine = Self {
             id,
             random: seed,
-            executor: Executor::new(make()),
+            loan: Loan::new(Executor::new(make())),
+            deferred: Vec::new(),
+            listening: false,
             make: Box::new(make),
             role: RoleState::Follower(Follower::new(Duration::ZERO)),
             leader: None,
@@ -192,7 +198,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             options,
         };
         #[cfg(feature = "planted-bugs")]
-        engine.executor.plant(engine.options.bug);
+        {
+            let bug = engine.options.bug;
+            if bug == Some(super::Bug::ReleasedDroppedAtOnce) {
+                engine.storage.plant_compaction_above_the_snapshot();
+            }
+            engine.state_mut().plant(bug);
+        }
         engine.become_snapshot()?;
         engine.set_commit(settled);
         // What a start finds is told to nobody as news.
@@ -243,7 +255,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.refuse_overdue(now);
             self.append_keep_alives(now)?;
             self.expire_sessions(now);
-            self.replicate(now)?;
+            self.replicate()?;
             self.advance_commit();
         }
         let copies = self.install_on(now)?;
@@ -289,7 +301,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let next = match &self.role {
             RoleState::Follower(f) => f.deadline,
             RoleState::Candidate(c) => c.deadline,
-            RoleState::Leader(l) => l.deadline(),
+            RoleState::Leader(l) => l.deadline(self.is_home()),
         };
         let others = [self.feeding.deadline(), self.hungry_at(), self.fetch_at()];
         others.into_iter().flatten().fold(next, Duration::min)
@@ -305,19 +317,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         &self.storage
     }
 
-    /// The state machine and what is kept beside it.
-    pub fn executor(&self) -> &Executor<M> {
-        &self.executor
-    }
-
     /// From now on, keep account of the topics that applied entries touch (or no longer).
     pub fn listen(&mut self, listening: bool) {
-        self.executor.listen(listening);
+        self.listening = listening;
+        if let Some(executor) = self.loan.home_mut() {
+            executor.listen(listening);
+        }
     }
 
     /// The topics that were touched since they were last taken.
     pub fn take_touched(&mut self) -> Vec<Topic> {
-        self.executor.take_touched()
+        self.loan.home_mut().map(Executor::take_touched).unwrap_or_default()
     }
 
     /// The configuration in force.
@@ -367,7 +377,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.configuration().voters().eq([self.id])
     }
 
-    fn majority(&self) -> usize {
+    /// How many voters a commit needs.
+    pub fn quorum(&self) -> usize {
         quorum::majority(self.configuration().voters().count())
     }
 
@@ -377,91 +388,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     fn reply(&mut self, id: RequestId, result: Result<Response, Refusal>) {
         self.outputs.push(Output::Reply { id, result });
-    }
-
-    fn message(
-        &mut self,
-        now: Now,
-        from: ServerId,
-        identity: Identity,
-        cluster: u128,
-        message: Message,
-    ) -> Result<(), Fatal> {
-        let removed = self.configurations.committed().1.has_removed(identity);
-        let ignored = planted!(self.options, IdentityIgnored) && self.configuration().members.contains_key(&from);
-        let own = ignored || cluster != 0 && cluster == self.storage.meta().cluster && message.is_for_followers();
-        if removed || !(own || self.configuration().admits(from, identity)) {
-            self.outputs.push(Output::Refused { peer: from, identity, removed });
-            return Ok(());
-        }
-        match message {
-            Message::Feed { previous_index, previous_term, entries, commit } => {
-                self.on_feed(now, from, (previous_index, previous_term), entries, commit)?;
-            }
-            Message::FeedReply { start, outcome, wants } => self.on_feed_reply(from, start, outcome, wants),
-            Message::FeedRequest => self.on_feed_request(now, from),
-            Message::Offer { snapshot } => self.on_offer(now, from, snapshot),
-            Message::Fetch { snapshot, want } => self.on_fetch(now, from, snapshot, want)?,
-            Message::Piece { snapshot, offset, bytes } => self.on_piece(now, from, snapshot, offset, &bytes),
-            Message::Pieces { snapshot, entries } => self.on_pieces(now, from, snapshot, entries),
-            // These two change nothing by their term alone: a poll only asks, and a vote is not heard while a leader is.
-            Message::Poll { term, last_index, last_term } => self.on_poll(now, from, term, last_index, last_term),
-            Message::Vote { term, last_index, last_term, transfer } => {
-                self.on_vote(now, from, term, last_index, last_term, transfer);
-            }
-            Message::PollReply { granted: true, term } => self.on_poll_granted(now, from, term),
-            _ if message.term() > self.term() => {
-                self.adopt_term(now, message.term());
-                self.current(now, from, message)?;
-            }
-            // Whoever is behind is told so, or a server with a higher term would be stranded (etcd #5451).
-            Message::Append { previous_index, .. } if message.term() < self.term() => {
-                self.reject_append(from, previous_index, 0, self.storage.last_index() + 1);
-            }
-            _ if message.term() < self.term() => {}
-            _ => self.current(now, from, message)?,
-        }
-        Ok(())
-    }
-
-    /// A message of the current term.
-    fn current(&mut self, now: Now, from: ServerId, message: Message) -> Result<(), Fatal> {
-        match message {
-            Message::Append {
-                previous_index,
-                previous_term,
-                entries,
-                commit,
-                round,
-                recover_to,
-                digest,
-                global,
-                ..
-            } => {
-                self.agreed = self.agreed.max(digest);
-                self.global = self.global.max(global);
-                self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
-            }
-            Message::AppendReply { start, round, outcome, wants, lost, digest, configuration, .. } => {
-                if let Some(leader) = self.leading() {
-                    leader.digests.insert(from, digest);
-                }
-                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration);
-            }
-            Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, configuration),
-            // These have to do with no term.
-            Message::Feed { .. }
-            | Message::FeedReply { .. }
-            | Message::FeedRequest
-            | Message::Offer { .. }
-            | Message::Fetch { .. }
-            | Message::Piece { .. }
-            | Message::Pieces { .. } => {}
-            Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from)?,
-            Message::TimeoutNow { .. } => self.on_timeout_now(now, from),
-            Message::VoteReply { .. } | Message::PollReply { .. } | Message::Poll { .. } | Message::Vote { .. } => {}
-        }
-        Ok(())
     }
 
     /// A higher term was seen: follow in it, having voted for nobody.
@@ -501,6 +427,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             waiting.extend(leader.sequencing.leave_office());
             waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
             waiting.extend(leader.changes.iter().map(|&(id, _)| id));
+            waiting.extend(std::mem::take(&mut self.deferred).into_iter().map(|(id, _)| id));
         }
         for id in waiting {
             self.reply(id, Err(Refusal::NotLeader { leader: None }));
@@ -580,55 +507,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.clock.leader_time(now)
     }
 
-    /// Applies committed entries, a bounded number. Returns whether there are more.
-    fn apply(&mut self) -> Result<bool, Fatal> {
-        let until = self.commit.min(self.executor.applied() + self.options.apply_batch);
-        while self.executor.applied() < until {
-            let index = self.executor.applied() + 1;
-            let entry = self.storage.get(index)?.ok_or(Fatal::Missing(index))?;
-            let bytes = 64 + entry.data.len() as u64;
-            let applied = self.executor.apply(entry)?;
-            self.note_applied(bytes, &applied);
-            self.answer_commands(applied);
-        }
-        Ok(self.executor.applied() < self.commit)
-    }
-
-    /// Answers who waited for the entry at this index: whoever's entry it is not, has had no effect.
-    fn answer_commands(&mut self, applied: Applied) {
-        let Applied { index, term, mut answers, .. } = applied;
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.sequencing.applied(index);
-        }
-        while let Some(&(at, of, item, id)) = self.pending.first()
-            && at <= index
-        {
-            self.pending.pop_first();
-            let last = answers.len() == 1 && self.pending.first().is_none_or(|&(at, ..)| at > index);
-            let answer = if (at, of) != (index, term) {
-                None
-            } else if last {
-                answers.pop()
-            } else {
-                answers.get(item as usize).cloned()
-            };
-            let result = answer.map_or(Err(Refusal::NotLeader { leader: self.leader }), Response::or_refusal);
-            self.outputs.push(Output::Reply { id, result });
-        }
-    }
-
     fn set_commit(&mut self, commit: Index) {
         assert!(commit >= self.commit, "commit regression {} -> {commit}", self.commit);
         assert!(commit <= self.storage.last_index(), "commit {commit} above the last index");
         self.commit = commit;
         let superseded = self.configurations.commit(commit);
         self.configurations_committed(&superseded);
-    }
-
-    fn peer(&mut self, id: ServerId, met: Met) {
-        self.met.insert(id, met);
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.met(id);
-        }
     }
 }

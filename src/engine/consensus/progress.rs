@@ -32,7 +32,6 @@ pub(super) struct Progress {
     pub(super) answered: Option<Duration>,
     /// The entry of the latest configuration that it knows to be committed.
     pub(super) configuration: Index,
-    pub(super) sent: Duration,
     /// The commit index it was last told.
     pub(super) commit_sent: Index,
     /// Something waits there for entries through this index to commit.
@@ -54,7 +53,6 @@ impl Progress {
             heard: now,
             answered: None,
             configuration: 0,
-            sent: Duration::ZERO,
             commit_sent: 0,
             wants: 0,
             lost_until: None,
@@ -65,6 +63,21 @@ impl Progress {
     /// The match index that a quorum may count.
     pub(super) fn counted(&self) -> Index {
         if self.lost_until.is_some() { 0 } else { self.match_index }
+    }
+
+    /// Whether entries may be sent now, of which at most `inflight` messages are on the way.
+    pub(super) fn is_free(&self, inflight: usize) -> bool {
+        match self.mode {
+            Mode::Probe { waiting } => !waiting,
+            Mode::Replicate => self.inflight.len() < inflight,
+        }
+    }
+
+    /// A probe may be lost by now: the next may leave.
+    pub(super) fn probe_again(&mut self) {
+        if let Mode::Probe { waiting } = &mut self.mode {
+            *waiting = false;
+        }
     }
 
     /// Its log agrees through `index`. Returns whether that is news.

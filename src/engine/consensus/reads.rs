@@ -118,18 +118,18 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     fn is_behind(&self) -> bool {
         !self.is_stateful()
             || matches!(&self.role, RoleState::Follower(f)
-                if f.leader_commit > self.executor.applied() + self.options.sequential_lag)
+                if f.leader_commit > self.applied() + self.options.sequential_lag)
     }
 
     /// Answers a sequential query if that needs no waiting: what is applied is at or above its index. Changes nothing, so
     /// that it may be asked between any two steps.
     #[must_use]
     pub fn query_now(&self, index: Index, ask: &Ask) -> Option<Response> {
-        let applied = self.executor.applied();
+        let applied = self.applied();
         if self.is_behind() || applied < index.max(self.reads.learned()?) {
             return None;
         }
-        let output = self.executor.ask(ask).filter(|output| !matches!(output, Outcome::Refused(_)))?;
+        let output = self.executor()?.ask(ask).filter(|output| !matches!(output, Outcome::Refused(_)))?;
         let consistency = Some(Consistency::Sequential);
         Some(Response { index: applied, term: self.term(), event_index: None, output, consistency, valid_until: None })
     }
@@ -176,8 +176,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.reads.ready.insert((read_index, w.id), w);
             }
         }
+        if !self.is_home() {
+            return Ok(());
+        }
+        let applied = self.applied();
         while let Some(entry) = self.reads.ready.first_entry()
-            && entry.key().0 <= self.executor.applied()
+            && entry.key().0 <= applied
         {
             let Waiting { id, consistency, task } = entry.remove();
             match task {
@@ -201,10 +205,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         } else {
             None
         };
-        let result = match self.executor.ask(&ask) {
+        let result = match self.state().ask(&ask) {
             Some(Outcome::Refused(error)) => Err(Refusal::Session(error)),
             Some(output) => Ok(Response {
-                index: self.executor.applied(),
+                index: self.applied(),
                 term: self.term(),
                 event_index: None,
                 output,

@@ -1,6 +1,7 @@
 //! What an operator sees of an engine.
 
 use super::configuration::{Configuration, MemberStatus, MemberType};
+use super::loan::Seen;
 use super::progress::Progress;
 use super::{Engine, Fatal, RoleState, StateMachine};
 use crate::engine::types::{Identity, Index, Role, ServerId, Term};
@@ -165,7 +166,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if index <= self.compared {
             return Ok(());
         }
-        match self.executor.digest_at(index) {
+        match self.executor().and_then(|executor| executor.digest_at(index)) {
             Some(own) if own != agreed => Err(Fatal::Diverged { index, own, agreed }),
             Some(_) => {
                 self.compared = index;
@@ -178,7 +179,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// This engine now.
     pub fn status(&self) -> Status {
         let meta = self.storage.meta();
-        let applied = self.executor.applied();
+        let Seen { applied, digest, time, sessions, .. } = self.seen();
         Status {
             id: self.id,
             identity: meta.identity,
@@ -195,11 +196,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             ready: self.leader.is_some()
                 && (!self.is_stateful() || self.reads.learned().is_some_and(|index| applied >= index)),
             lost_log: meta.lost,
-            digest: self.executor.digest(),
+            digest,
             compared: self.compared,
-            time: self.executor.time(),
+            time,
             clock: self.clock.last(),
-            sessions: self.executor.sessions().len(),
+            sessions,
         }
     }
 

@@ -43,8 +43,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let full = match submit {
             Submit::KeepAlive(_) => office.keep_alives.len() >= self.options.waiting_queries,
             // A repeat takes no room.
-            Submit::Register { key, .. } if self.executor.sessions().len() >= self.options.sessions => {
-                key.as_deref().is_none_or(|key| !self.executor.sessions().keys.has(key))
+            Submit::Register { key, .. } if self.state().sessions().len() >= self.options.sessions => {
+                key.as_deref().is_none_or(|key| !self.state().sessions().keys.has(key))
             }
             _ => self.storage.last_index() - self.commit >= self.options.uncommitted_entries,
         };
@@ -53,6 +53,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// A client hands something in. `looked`: that its session is not known was confirmed.
     pub(super) fn submit(&mut self, now: Now, id: RequestId, submit: Submit, looked: bool) -> Result<(), Fatal> {
+        let Some(submit) = self.defer(id, submit) else { return Ok(()) };
         if let Some(refusal) = self.refusal(&submit) {
             self.reply(id, Err(refusal));
             return Ok(());
@@ -62,10 +63,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Submit::KeepAlive(item) => item.session,
             Submit::Register { .. } => 0,
         };
-        let sessions = self.executor.sessions();
-        if session != 0 && !sessions.is_open(session) {
+        if session != 0 && !self.state().sessions().is_open(session) {
             if looked {
-                let error = sessions.missing(session, self.executor.applied());
+                let error = self.state().sessions().missing(session, self.applied());
                 self.reply(id, Err(Refusal::Session(error)));
             } else {
                 self.look(id, Task::Submit(submit));
@@ -140,11 +140,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn keyed(&mut self, now: Now, id: RequestId, (key, hash): (String, u64), draft: Draft) -> Result<(), Fatal> {
-        match self.executor.sessions().keys.admit(&key, hash) {
+        match self.state().sessions().keys.admit(&key, hash) {
             Admission::Repeat(answer) => self.repeat(id, answer),
             Admission::Refused(error) => self.reply(id, Err(Refusal::Session(error))),
             Admission::New => {
-                let (kept, bytes) = self.executor.sessions().keys.size();
+                let (kept, bytes) = self.state().sessions().keys.size();
                 let (most, most_bytes) = (self.options.keys, self.options.key_bytes);
                 let Some(leader) = self.leading() else { return Ok(()) };
                 match leader.sequencing.key(&key) {
@@ -174,7 +174,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             return self.append_numbers(now, vec![id], submit);
         }
         let until = now.monotonic + self.options.hold;
-        let Some(open) = self.executor.sessions().get(session) else { return Ok(()) };
+        let Some(open) = self.state().sessions().get(session) else { return Ok(()) };
         match open.admit(sequence, hash) {
             Admission::Repeat(answer) => {
                 self.repeat(id, answer);
@@ -214,14 +214,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// The number that a session's next command must have: one above what is in the log.
     fn expected(&self, session: SessionId) -> u64 {
-        let applied = self.executor.sessions().get(session).map_or(0, Session::sequence);
+        let applied = self.state().sessions().get(session).map_or(0, Session::sequence);
         let RoleState::Leader(leader) = &self.role else { return applied + 1 };
         leader.sequencing.last_number(session).map_or(applied, |(last, _)| last.max(applied)) + 1
     }
 
     /// Whether a session has left so many answers unacknowledged that it gets no new command.
     fn is_busy(&self, session: SessionId) -> bool {
-        let (kept, bytes) = self.executor.sessions().get(session).map_or((0, 0), Session::kept);
+        let (kept, bytes) = self.state().sessions().get(session).map_or((0, 0), Session::kept);
         let RoleState::Leader(leader) = &self.role else { return false };
         let coming = leader.sequencing.last_number(session).map_or(0, |(_, count)| count);
         kept + coming >= self.options.session_answers || bytes >= self.options.session_answer_bytes
@@ -253,13 +253,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Held commands whose turn has not come in time have no effect.
     pub(super) fn refuse_overdue(&mut self, now: Now) {
+        if !self.is_home() {
+            return;
+        }
         let Some(leader) = self.leading() else { return };
         for (session, id) in leader.sequencing.overdue(now.monotonic) {
-            let sessions = self.executor.sessions();
+            let sessions = self.state().sessions();
             // It may have ended meanwhile.
             let error = match sessions.is_open(session) {
                 true => SessionError::SequenceGap { expected: self.expected(session) },
-                false => sessions.missing(session, self.executor.applied()),
+                false => sessions.missing(session, self.applied()),
             };
             self.reply(id, Err(Refusal::Session(error)));
         }
@@ -295,7 +298,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// A new leader knows by its log what was logged by those before it.
     pub(super) fn read_sequencing(&mut self) -> Result<(), Fatal> {
-        for index in self.executor.applied() + 1..=self.storage.last_index() {
+        for index in self.applied() + 1..=self.storage.last_index() {
             let entry = self.storage.get(index)?.ok_or(Fatal::Missing(index))?;
             let (session, sequence) = (entry.session, entry.sequence);
             let kind = Kind::from_byte(entry.kind);

@@ -200,6 +200,11 @@ impl<M: StateMachine> Executor<M> {
         self.live.between(first, last)
     }
 
+    /// The entries that the machine holds.
+    pub(in crate::engine) fn held(&self) -> &Live {
+        &self.live
+    }
+
     /// Whether the machine is frozen for a snapshot, and not rebuilt from its live entries.
     pub fn freezes(&self) -> bool {
         self.freezes

@@ -51,7 +51,7 @@ impl Chunk {
 
 /// The held entries, and how often each is held. A copy costs next to nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Live {
+pub(in crate::engine) struct Live {
     chunks: OrdMap<u64, Arc<Chunk>>,
     count: usize,
 }
@@ -63,7 +63,7 @@ fn place(index: Index) -> (u64, u16) {
 }
 
 impl Live {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         self.count
     }
 
@@ -73,7 +73,7 @@ impl Live {
     }
 
     /// How many there are from `first` to `last`.
-    pub(super) fn between(&self, first: Index, last: Index) -> usize {
+    pub(in crate::engine) fn between(&self, first: Index, last: Index) -> usize {
         if first > last {
             return 0;
         }

@@ -12,6 +12,7 @@ pub use executor::{
     Applied, ApplyError, Ask, Executor, decode_operation, decode_output, decode_query_output, encode_operation,
 };
 pub use frozen::FrozenExecutor;
+pub(in crate::engine) use live::Live;
 pub use snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter, operation};
 
 pub use super::sessions::Outcome;

@@ -37,7 +37,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     pub(super) fn segments(&self) -> Vec<Segment> {
-        let (storage, executor) = (self.engine.storage(), self.engine.executor());
+        let storage = self.engine.storage();
         let (durable, global) = (storage.snapshot().map_or(0, |s| s.index), self.engine.global_index());
         let segments = storage.segments();
         let last = segments.last().map_or(0, |segment| segment.id);
@@ -50,7 +50,7 @@ impl<M: StateMachine> Driver<M> {
         };
         let segments = segments.into_iter();
         let told = |info: copycat_storage::SegmentInfo| Segment {
-            live: executor.live_between(info.first, info.last),
+            live: self.engine.live_between(info.first, info.last),
             pinned_by: pinned_by(&info),
             info,
         };

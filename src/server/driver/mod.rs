@@ -187,7 +187,7 @@ impl<M: StateMachine> Driver<M> {
         }
         self.engine.listen(self.waiters.any());
         let mut more = self.engine.poll(now)?;
-        self.waiters.wake(&self.engine.take_touched(), self.engine.executor().applied());
+        self.waiters.wake(&self.engine.take_touched(), self.engine.applied());
         more |= self.flush(now)?;
         if let Some(work) = self.engine.work() {
             self.worker.start(work);
@@ -390,9 +390,9 @@ impl<M: StateMachine> Driver<M> {
 
     fn publish(&mut self, now: Now) {
         if now.monotonic >= self.state.released_at + RELEASE
-            && self.state.released_to != self.engine.executor().applied()
+            && self.state.released_to != self.engine.applied()
         {
-            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.executor().applied());
+            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.applied());
             self.engine.storage().release_memory();
         }
         let status = self.engine.status();

@@ -64,11 +64,22 @@ pub(crate) struct Snapshots<F> {
     pub(crate) work: Work,
     /// Those being streamed: what they refer to stays.
     streams: Vec<Weak<SnapshotFile<F>>>,
+    /// Compaction asks for no snapshot.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) ignored: bool,
 }
 
 impl<F: DiskFile> Snapshots<F> {
     pub(crate) fn new(current: Option<SnapshotFile<F>>) -> Snapshots<F> {
-        Snapshots { current: current.map(Arc::new), forget: false, commit: None, work: Work::Idle, streams: Vec::new() }
+        Snapshots {
+            current: current.map(Arc::new),
+            forget: false,
+            commit: None,
+            work: Work::Idle,
+            streams: Vec::new(),
+            #[cfg(feature = "planted-bugs")]
+            ignored: false,
+        }
     }
 
     /// The highest index that the log may not be truncated below.

@@ -168,12 +168,22 @@ impl<D: Disk> Storage<D> {
         Some(job)
     }
 
+    /// From now on, compaction drops what is above the durable snapshot too, as the original did.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant_compaction_above_the_snapshot(&mut self) {
+        self.snapshots.ignored = true;
+    }
+
     /// The bounds, not above the durable snapshot.
     fn bounded(&self, bounds: Bounds) -> Option<Bounds> {
         if self.snapshots.work != Work::Idle || self.snapshots.commit.is_some() || self.has_failed() {
             return None;
         }
         let durable = self.snapshots.current.as_ref()?.info().index;
+        #[cfg(feature = "planted-bugs")]
+        if self.snapshots.ignored {
+            return Some(bounds);
+        }
         Some(Bounds { through: bounds.through.min(durable), ..bounds })
     }
 
