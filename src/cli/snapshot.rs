@@ -1,6 +1,6 @@
 //! `copycat snapshot`
 
-use super::client::{Call, Client};
+use super::client::Call;
 use super::{Failure, Format, Target, server};
 use clap::{Args, Subcommand};
 use copycat::backup::{Header, Reader, Restore as Job};
@@ -42,26 +42,12 @@ struct Take {
 
 impl Take {
     fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target.cluster);
-        let call = Call {
-            method: "POST",
-            path: "/v1/snapshots",
-            query: vec![("timeout", b"60s".to_vec())],
-            headers: Vec::new(),
-            body: None,
-        };
-        let answer = client.call(&call)?;
-        if !matches!(answer.status, 200 | 201) {
-            return Err(answer.failure());
-        }
-        let taken = answer.json()?;
-        match self.target.output {
-            Format::Json => println!("{taken}"),
-            Format::Text => {
-                let what = if answer.status == 201 { "snapshot taken" } else { "there is one as new" };
-                println!("{what}: index {}, {} bytes, {} entries", taken["index"], taken["bytes"], taken["references"]);
-            }
-        }
+        let call = Call { query: vec![("timeout", b"60s".to_vec())], ..Call::new("POST", "/v1/snapshots") };
+        let answer = self.target.client().call(&call)?.expect(&[200, 201])?;
+        let what = if answer.status == 201 { "snapshot taken" } else { "there is one as new" };
+        self.target.print(&answer.json()?, |taken| {
+            format!("{what}: index {}, {} bytes, {} entries", taken["index"], taken["bytes"], taken["references"])
+        });
         Ok(())
     }
 }
@@ -127,8 +113,7 @@ impl Save {
 
     fn download(&self, part: &Path) -> Result<(Header, u64), Failure> {
         let failed = |e: io::Error| Failure::new(format!("{}: {e}", part.display()));
-        let client = Client::new(&self.target.cluster);
-        let body = client.download("/v1/snapshots/latest")?;
+        let body = self.target.client().download("/v1/snapshots/latest")?;
         let mut copy = Copying { from: body, to: File::create(part).map_err(failed)?, bytes: 0 };
         let reader = Reader::new(BufReader::with_capacity(1 << 20, &mut copy));
         let header = reader.and_then(Reader::verify).map_err(Failure::new)?;

@@ -1,8 +1,8 @@
 //! `copycat cluster promote|demote|remove|leave|transfer`
 
+use super::cell;
 use super::view::{Tolerance, type_of};
-use super::{call, cell};
-use crate::cli::client::Client;
+use crate::cli::client::{Call, Client};
 use crate::cli::{Failure, Format, Target};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -130,14 +130,14 @@ impl Remove {
 impl Leave {
     pub(super) fn run(self) -> Result<(), Failure> {
         let client = self.how.client();
-        let server = call(&client, "GET", "/v1/server", Vec::new(), None)?.json()?;
+        let server = client.call(&Call::new("GET", "/v1/server"))?.expect(&[200])?.json()?;
         let id = server["id"].as_u64().ok_or_else(|| Failure::new("the server does not say which one it is"))?;
         self.how.change(&client, id, &Change::Remove)
     }
 }
 
 fn look(client: &Client) -> Result<Value, Failure> {
-    call(client, "GET", "/v1/cluster", Vec::new(), None)?.json()
+    client.call(&Call::new("GET", "/v1/cluster"))?.expect(&[200])?.json()
 }
 
 fn member(cluster: &Value, id: u64) -> Option<&Value> {
@@ -146,7 +146,7 @@ fn member(cluster: &Value, id: u64) -> Option<&Value> {
 
 impl How {
     fn client(&self) -> Client {
-        Client::new(&self.target.cluster)
+        self.target.client()
     }
 
     /// Decides on the configuration as it is now: if it changes meanwhile, nothing is done.
@@ -154,20 +154,20 @@ impl How {
         let before = look(client)?;
         let configuration = &before["configuration_index"];
         let path = format!("/v1/cluster/members/{id}");
-        let answer = match change {
+        let call = match change {
             Change::Type(to) => {
                 let body = json!({ "type": to.name(), "configuration": configuration, "force": self.force });
-                call(client, "POST", &path, Vec::new(), Some(body.to_string()))?
+                Call { body: Some(body.to_string().into_bytes()), ..Call::new("POST", &path) }
             }
             Change::Remove => {
                 let mut query = vec![("configuration", configuration.to_string().into_bytes())];
                 if self.force {
                     query.push(("force", b"true".to_vec()));
                 }
-                call(client, "DELETE", &path, query, None)?
+                Call { query, ..Call::new("DELETE", &path) }
             }
         };
-        let mut after = answer.json()?;
+        let mut after = client.call(&call)?.expect(&[200])?.json()?;
         if self.target.output == Format::Json {
             println!("{after}");
             return Ok(());
@@ -198,13 +198,10 @@ impl How {
 
 impl Transfer {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target.cluster);
-        let body = json!({ "member": self.id }).to_string();
-        let answer = call(&client, "POST", "/v1/cluster/leader", Vec::new(), Some(body))?.json()?;
-        match self.target.output {
-            Format::Json => println!("{answer}"),
-            Format::Text => println!("server {} leads term {}", cell(&answer["leader"]), cell(&answer["term"])),
-        }
+        let body = Some(json!({ "member": self.id }).to_string().into_bytes());
+        let call = Call { body, ..Call::new("POST", "/v1/cluster/leader") };
+        let answer = self.target.client().call(&call)?.expect(&[200])?.json()?;
+        self.target.print(&answer, |a| format!("server {} leads term {}", cell(&a["leader"]), cell(&a["term"])));
         Ok(())
     }
 }
