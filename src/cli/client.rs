@@ -267,19 +267,26 @@ fn never_sent(e: &ureq::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A server that gives this answer once.
     fn answering(status: &str, body: &str) -> String {
+        serving(1, status, body)
+    }
+
+    /// A server that gives this answer so many times, and is gone then.
+    pub(crate) fn serving(times: usize, status: &str, body: &str) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         std::thread::spawn(move || {
             use std::io::{Read, Write};
-            let (mut stream, _) = listener.accept().expect("a client");
-            let _ = stream.read(&mut [0; 4096]);
-            stream.write_all(answer.as_bytes()).expect("it reads");
+            for _ in 0..times {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let _ = stream.read(&mut [0; 4096]);
+                stream.write_all(answer.as_bytes()).expect("it reads");
+            }
         });
         address.to_string()
     }

@@ -129,6 +129,10 @@ impl Remove {
 
 impl Leave {
     pub(super) fn run(self) -> Result<(), Failure> {
+        // With several, the one that is up would leave instead of the one that is meant.
+        if self.how.target.cluster.endpoints.len() != 1 {
+            return Err(Failure::with_code("give one --endpoint only: that of the server that is to leave", 2));
+        }
         let client = self.how.client();
         let server = client.call(&Call::new("GET", "/v1/server"))?.expect(&[200])?.json()?;
         let id = server["id"].as_u64().ok_or_else(|| Failure::new("the server does not say which one it is"))?;
@@ -203,5 +207,24 @@ impl Transfer {
         let answer = self.target.client().call(&call)?.expect(&[200])?.json()?;
         self.target.print(&answer, |a| format!("server {} leads term {}", cell(&a["leader"]), cell(&a["term"])));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Endpoints;
+    use crate::cli::client::tests::serving;
+
+    fn how(endpoints: &[&str]) -> How {
+        let endpoints = endpoints.iter().map(|&e| e.to_string()).collect();
+        How { target: Target { cluster: Endpoints { endpoints }, output: Format::Text }, force: false }
+    }
+
+    #[test]
+    fn nobody_leaves_in_place_of_a_server_that_is_down() {
+        let other = serving(1, "200 OK", "{\"id\":2}");
+        let failure = Leave { how: how(&["127.0.0.1:1", &other]) }.run().expect_err("two endpoints");
+        assert_eq!((failure.code, failure.text.contains("one --endpoint")), (2, true), "{}", failure.text);
     }
 }
