@@ -148,6 +148,27 @@ fn member(cluster: &Value, id: u64) -> Option<&Value> {
     cluster["members"].as_array().into_iter().flatten().find(|m| m["id"] == id)
 }
 
+/// Looks until the member is what it was to become, beginning with the cluster as the change left it.
+fn caught_up(client: &Client, id: u64, mut after: Value, patience: Duration) -> Result<Value, Failure> {
+    let changed = after["configuration_index"].as_u64();
+    let begun = Instant::now();
+    while member(&after, id).is_some_and(|m| !m["becoming"].is_null()) {
+        if begun.elapsed() > patience {
+            // The change was accepted: that is no failure without effect, whatever comes of it.
+            let text = format!("server {id} has not caught up yet: it becomes active as soon as it has");
+            return Err(Failure::with_code(text, 5));
+        }
+        thread::sleep(LOOK);
+        // Whoever is asked may be down for a moment, or not have heard of the change yet.
+        if let Ok(seen) = look(client)
+            && seen["configuration_index"].as_u64() >= changed
+        {
+            after = seen;
+        }
+    }
+    Ok(after)
+}
+
 impl How {
     fn client(&self) -> Client {
         self.target.client()
@@ -171,26 +192,13 @@ impl How {
                 Call { query, ..Call::new("DELETE", &path) }
             }
         };
-        let mut after = client.call(&call)?.expect(&[200])?.json()?;
+        let after = client.call(&call)?.expect(&[200])?.json()?;
         if self.target.output == Format::Json {
             println!("{after}");
             return Ok(());
         }
         println!("before: {}", Tolerance::of(&before));
-        let changed = after["configuration_index"].as_u64();
-        let begun = Instant::now();
-        while member(&after, id).is_some_and(|m| !m["becoming"].is_null()) {
-            if begun.elapsed() > CATCHING_UP {
-                let text = format!("server {id} has not caught up yet: it becomes active as soon as it has");
-                return Err(Failure::new(text));
-            }
-            thread::sleep(LOOK);
-            // Whoever is asked may not have heard of the change yet.
-            let seen = look(client)?;
-            if seen["configuration_index"].as_u64() >= changed {
-                after = seen;
-            }
-        }
+        let after = caught_up(client, id, after, CATCHING_UP)?;
         println!("after:  {}", Tolerance::of(&after));
         match member(&after, id) {
             Some(m) => println!("server {id} is {}", type_of(m)),
@@ -219,6 +227,22 @@ mod tests {
     fn how(endpoints: &[&str]) -> How {
         let endpoints = endpoints.iter().map(|&e| e.to_string()).collect();
         How { target: Target { cluster: Endpoints { endpoints }, output: Format::Text }, force: false }
+    }
+
+    #[test]
+    fn a_change_that_was_accepted_is_no_failure_without_effect() {
+        let cluster = |index: u64, becoming: Value| json!({ "configuration_index": index, "members": [{ "id": 4, "type": "passive", "becoming": becoming }] });
+        let becoming = cluster(9, json!("active"));
+        let look_at = |server: &str, patience| {
+            caught_up(&how(&[server]).client(), 4, becoming.clone(), Duration::from_millis(patience))
+        };
+        let seen = look_at(&serving(1, "200 OK", &cluster(9, Value::Null).to_string()), 60_000).expect("it caught up");
+        assert_eq!(seen, cluster(9, Value::Null));
+        for (times, index) in [(2, 9), (2, 8), (0, 9)] {
+            let server = serving(times, "200 OK", &cluster(index, json!("active")).to_string());
+            let failure = look_at(&server, 150).expect_err("it does not");
+            assert_eq!((failure.code, failure.text.contains("caught up")), (5, true), "{}", failure.text);
+        }
     }
 
     #[test]
