@@ -84,13 +84,23 @@ pub(super) struct Tuning {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Type {
+pub(super) enum Type {
     /// It votes
     Active,
     /// It keeps the state and does not vote
     Passive,
     /// It knows the configuration only
     Reserve,
+}
+
+impl From<Type> for MemberType {
+    fn from(given: Type) -> Self {
+        match given {
+            Type::Active => Self::Active,
+            Type::Passive => Self::Passive,
+            Type::Reserve => Self::Reserve,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -173,11 +183,7 @@ impl Server {
         let bootstrap = self.bootstrap.map(|members| members.0).unwrap_or_default();
         let mut options = Options::new(self.id, self.data, self.http, self.peer, bootstrap);
         options.join = self.join;
-        options.member_type = match self.member_type {
-            Type::Active => MemberType::Active,
-            Type::Passive => MemberType::Passive,
-            Type::Reserve => MemberType::Reserve,
-        };
+        options.member_type = self.member_type.into();
         options.advertise_http = self.advertise_http;
         self.tuning.apply(&mut options)?;
         let server = copycat::server::Server::start(&options)?;

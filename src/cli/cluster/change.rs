@@ -3,8 +3,11 @@
 use super::cell;
 use super::view::{Tolerance, type_of};
 use crate::cli::client::{Call, Client};
+use crate::cli::server::Type;
 use crate::cli::{Failure, Format, Target};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use copycat::engine::MemberType;
 use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,24 +16,10 @@ use std::time::{Duration, Instant};
 const CATCHING_UP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Type {
-    /// It votes
-    Active,
-    /// It keeps the state and does not vote
-    Passive,
-    /// It knows the configuration only
-    Reserve,
-}
-
-impl Type {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Passive => "passive",
-            Self::Reserve => "reserve",
-        }
-    }
+/// What may be said of a member here.
+fn one_of(types: [Type; 2]) -> impl TypedValueParser<Value = MemberType> {
+    let named = types.iter().filter_map(Type::to_possible_value);
+    PossibleValuesParser::new(named).try_map(|name| Type::from_str(&name, false).map(MemberType::from))
 }
 
 #[derive(Args)]
@@ -38,9 +27,9 @@ impl Type {
 pub(super) struct Promote {
     /// The member
     id: u64,
-    /// What it is to be
-    #[arg(long, value_enum, default_value = "active")]
-    to: Type,
+    /// What it is to be: passive is a step up from reserve
+    #[arg(long, value_parser = one_of([Type::Active, Type::Passive]), default_value = "active")]
+    to: MemberType,
     #[command(flatten)]
     how: How,
 }
@@ -51,8 +40,8 @@ pub(super) struct Demote {
     /// The member
     id: u64,
     /// What it is to be
-    #[arg(long, value_enum, default_value = "passive")]
-    to: Type,
+    #[arg(long, value_parser = one_of([Type::Passive, Type::Reserve]), default_value = "passive")]
+    to: MemberType,
     #[command(flatten)]
     how: How,
 }
@@ -93,30 +82,18 @@ struct How {
 
 /// What is done to a member.
 enum Change {
-    Type(Type),
+    Type(MemberType),
     Remove,
 }
 
 impl Promote {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if self.to == Type::Reserve {
-            return Err(Failure::with_code(
-                "a member is promoted to active or passive; to make it reserve, demote it",
-                2,
-            ));
-        }
         self.how.change(&self.how.client(), self.id, &Change::Type(self.to))
     }
 }
 
 impl Demote {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if self.to == Type::Active {
-            return Err(Failure::with_code(
-                "a member is demoted to passive or reserve; to make it active, promote it",
-                2,
-            ));
-        }
         self.how.change(&self.how.client(), self.id, &Change::Type(self.to))
     }
 }
@@ -181,7 +158,7 @@ impl How {
         let path = format!("/v1/cluster/members/{id}");
         let call = match change {
             Change::Type(to) => {
-                let body = json!({ "type": to.name(), "configuration": configuration, "force": self.force });
+                let body = json!({ "type": to.to_string(), "configuration": configuration, "force": self.force });
                 Call { body: Some(body.to_string().into_bytes()), ..Call::new("POST", &path) }
             }
             Change::Remove => {
