@@ -5,12 +5,12 @@ use super::commands::Command;
 /// Something that happened to a server or to the cluster, as this server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterEvent {
-    /// Its number at this server: rising, with gaps never, across restarts too.
+    /// Its number at this server: each is one more than the last, but a restarted server goes on at a higher one.
     pub id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     pub time_ms: u64,
     /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused`, `join`, `leave`, `type`, `status`,
-    /// `removed`, …
+    /// `removed`, `snapshot`, `compaction`, `install`, `trouble`.
     pub kind: &'static str,
     /// The term.
     pub term: u64,
@@ -24,7 +24,7 @@ pub struct ClusterEvent {
     pub member_type: Option<&'static str>,
     /// The member's status since, of `status`.
     pub status: Option<&'static str>,
-    /// Why.
+    /// Why; of `snapshot` and `install`, of which entry; of `trouble`, what it is.
     pub reason: Option<String>,
 }
 
