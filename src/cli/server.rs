@@ -86,13 +86,23 @@ pub(super) struct Tuning {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Type {
+pub(super) enum Type {
     /// It votes
     Active,
     /// It keeps the state and does not vote
     Passive,
     /// It knows the configuration only
     Reserve,
+}
+
+impl From<Type> for MemberType {
+    fn from(given: Type) -> Self {
+        match given {
+            Type::Active => Self::Active,
+            Type::Passive => Self::Passive,
+            Type::Reserve => Self::Reserve,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -177,16 +187,11 @@ impl Server {
     pub(super) fn run(self) -> Result<(), Failure> {
         start_logging();
         limits::raise_open_files();
-        let member_type = match self.member_type {
-            Type::Active => MemberType::Active,
-            Type::Passive => MemberType::Passive,
-            Type::Reserve => MemberType::Reserve,
-        };
         let server = copycat::server::Server::<Store>::builder(self.id)
             .storage(Storage::Mapped(self.data))
             .http_address(&self.http)
             .peer_address(&self.peer)
-            .member_type(member_type);
+            .member_type(self.member_type.into());
         let mut server = self.tuning.apply(server, &self.http, &self.peer)?;
         if let Some(advertised) = self.advertise_http {
             server = server.advertise_http(advertised);
