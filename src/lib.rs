@@ -51,6 +51,7 @@ pub mod store;
 pub mod transport;
 mod wire;
 
+pub use client::{Client, Keys};
 pub use engine::machine::{
     Commit, CompactionMode, Context, Frozen, Held, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine, Timer,
     TimerId,

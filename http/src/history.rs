@@ -1,7 +1,7 @@
 //! What this server answered in the last minutes, second by second: how often, and how fast.
 //!
-//! Invariant: points are a second apart or more, in order of time, and at most [`KEPT`] of them are kept. A request costs one
-//! step into a histogram; what is told of a second is computed once, at its end.
+//! Invariant: no two points have the same time, the later the higher; at most [`KEPT`] of them are kept. A request costs
+//! one step into a histogram; what is told of a second is computed once, at its end.
 
 use crate::backend::{Backend, Consistency};
 use crate::json::{HistoryPoint, MemberLag, OperationRate};

@@ -1,6 +1,7 @@
 //! The shapes of `/v1/cluster`, `/v1/server`, `/livez` and `/readyz`.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 /// `GET /v1/cluster`
@@ -170,5 +171,11 @@ impl Checks {
     #[must_use]
     pub fn pass(&self) -> bool {
         self.0.iter().all(|(_, check)| check.is_ok())
+    }
+
+    /// Each by name: `ok`, or why it does not hold.
+    pub(crate) fn told(&self) -> Map<String, Value> {
+        let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
+        self.0.iter().map(|(name, check)| ((*name).to_string(), told(check).into())).collect()
     }
 }

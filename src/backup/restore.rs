@@ -3,11 +3,11 @@
 use super::{BackupError, Part, Reader};
 use crate::engine::{Configuration, ServerId, encode};
 use crate::server::ServerError;
+use crate::server::clock::wall_ms;
 use copycat_storage::{Disk, FileDisk, Incoming, InstallError, Meta, Seed, Storage};
 use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 /// What is restored, and where to.
 #[derive(Clone, Debug)]
@@ -54,12 +54,9 @@ impl Restore {
         self.is_empty()?;
         let failed = |e: &dyn std::fmt::Display| ServerError::new(format!("{place}: {e}; empty it before another try"));
         let disk = FileDisk::open(&self.data).map_err(|e| failed(&e))?;
-        let mut seed = [0; 16];
-        getrandom::fill(&mut seed).map_err(|e| ServerError::new(format!("no random numbers: {e}")))?;
-        let identity = u64::from_le_bytes([seed[0], seed[1], seed[2], seed[3], seed[4], seed[5], seed[6], seed[7]]) | 1;
-        let salt = u32::from_le_bytes([seed[8], seed[9], seed[10], seed[11]]);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let seed = Seed { identity, salt, now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX) };
+        let random = |e| ServerError::new(format!("no random numbers: {e}"));
+        let identity = getrandom::u64().map_err(random)? | 1;
+        let seed = Seed { identity, salt: getrandom::u32().map_err(random)?, now_ms: wall_ms() };
         let mut storage = Storage::open(disk, copycat_storage::Options::default(), seed).map_err(|e| failed(&e))?;
         self.fill(&mut storage)?;
         let info = storage.snapshot().ok_or_else(|| failed(&"nothing was restored, which is a bug"))?;

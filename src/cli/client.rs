@@ -36,7 +36,19 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
+impl<'a> Call<'a> {
+    /// Without parameters, headers and body.
+    pub(super) fn new(method: &'a str, path: &'a str) -> Self {
+        Self { method, path, query: Vec::new(), headers: Vec::new(), body: None }
+    }
+}
+
 impl Answer {
+    /// This answer, if it has one of the statuses that it should have.
+    pub(super) fn expect(self, statuses: &[u16]) -> Result<Self, Failure> {
+        if statuses.contains(&self.status) { Ok(self) } else { Err(self.failure()) }
+    }
+
     pub(super) fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.body).map_err(|e| Failure::new(format!("the server's answer is no JSON: {e}")))
     }
@@ -45,27 +57,33 @@ impl Answer {
         self.headers.get(name).and_then(|v| v.to_str().ok())
     }
 
+    /// What went wrong; null if nothing did, or it is told otherwise than in JSON.
+    fn problem(&self) -> Value {
+        if self.status < 400 { Value::Null } else { serde_json::from_slice(&self.body).unwrap_or_default() }
+    }
+
     /// The problem's code, or nothing.
     pub(super) fn code(&self) -> String {
-        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        problem["code"].as_str().unwrap_or_default().to_string()
+        self.problem()["code"].as_str().unwrap_or_default().to_string()
     }
 
     /// The same call may find the cluster in a better state.
     fn is_passing(&self) -> bool {
-        let problem = || serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
-        (self.status == 429 || self.status >= 500) && problem()["retryable"] == true
+        (self.status == 429 || self.status >= 500) && self.problem()["retryable"] == true
     }
 
     /// Another server may be better off, and this one has done nothing.
     fn is_for_another(&self) -> bool {
-        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        self.status == 503 && problem["retryable"] == true && problem["outcome"] == "not_applied"
+        if self.status != 503 {
+            return false;
+        }
+        let problem = self.problem();
+        problem["retryable"] == true && problem["outcome"] == "not_applied"
     }
 
     /// The problem in this answer as a failure, with the exit code that the help names.
     pub(super) fn failure(&self) -> Failure {
-        let problem: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let problem = self.problem();
         let text = |field: &str| problem.get(field).and_then(Value::as_str).unwrap_or_default();
         let code = match (text("code"), text("outcome")) {
             ("key_not_found" | "session_not_found" | "session_expired", _) => 3,
@@ -120,10 +138,7 @@ impl Client {
                 }
             }
         }
-        if let Some(answer) = refused {
-            return Ok(answer);
-        }
-        Err(Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?")))
+        refused.ok_or_else(|| nobody(&last))
     }
 
     /// The body of a GET as it comes, however long that takes, from the first endpoint that can be reached and does not
@@ -155,10 +170,7 @@ impl Client {
             }
             refused = Some(answer);
         }
-        Err(match refused {
-            Some(answer) => answer.failure(),
-            None => Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?")),
-        })
+        Err(refused.map_or_else(|| nobody(&last), |answer| answer.failure()))
     }
 
     /// Makes a call that does nothing twice, once, at one server; when that does not help, the next attempt goes to the next.
@@ -240,6 +252,11 @@ impl Pauses {
     }
 }
 
+/// No endpoint could be reached, the last for this reason.
+fn nobody(last: &str) -> Failure {
+    Failure::new(format!("no server answers: {last}; is the cluster running, and --endpoint right?"))
+}
+
 fn never_sent(e: &ureq::Error) -> bool {
     match e {
         ureq::Error::ConnectionFailed | ureq::Error::HostNotFound | ureq::Error::BadUri(_) => true,
@@ -250,27 +267,33 @@ fn never_sent(e: &ureq::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A server that gives this answer once.
     fn answering(status: &str, body: &str) -> String {
+        serving(1, status, body)
+    }
+
+    /// A server that gives this answer so many times, and is gone then.
+    pub(crate) fn serving(times: usize, status: &str, body: &str) -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         std::thread::spawn(move || {
             use std::io::{Read, Write};
-            let (mut stream, _) = listener.accept().expect("a client");
-            let _ = stream.read(&mut [0; 4096]);
-            stream.write_all(answer.as_bytes()).expect("it reads");
+            for _ in 0..times {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let _ = stream.read(&mut [0; 4096]);
+                stream.write_all(answer.as_bytes()).expect("it reads");
+            }
         });
         address.to_string()
     }
 
     #[test]
     fn a_server_that_did_nothing_is_followed_by_the_next() {
-        let call =
-            Call { method: "PUT", path: "/v1/kv", query: Vec::new(), headers: Vec::new(), body: Some(Vec::new()) };
+        let call = Call { body: Some(Vec::new()), ..Call::new("PUT", "/v1/kv") };
         let status =
             |endpoints: Vec<String>| Client::new(&Endpoints { endpoints }).call(&call).map(|answer| answer.status);
         let problem = |code: &str, outcome: &str| {

@@ -1,6 +1,6 @@
 //! `copycat get`, `put`, `delete`, `list`
 
-use super::client::{Answer, Call, Client};
+use super::client::{Answer, Call};
 use super::{Failure, Format, Target};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -116,12 +116,8 @@ impl Get {
         if self.meta || self.target.output == Format::Json {
             query.push(("meta", b"true".to_vec()));
         }
-        let call = Call { method: "GET", path: PATH, query, headers: Vec::new(), body: None };
-        let answer = Client::new(&self.target.cluster).call(&call)?;
-        if answer.status != 200 {
-            return Err(answer.failure());
-        }
-        print_raw(&answer.body)
+        let call = Call { query, ..Call::new("GET", PATH) };
+        print_raw(&self.target.client().call(&call)?.expect(&[200])?.body)
     }
 }
 
@@ -140,11 +136,8 @@ impl Put {
             headers.push(("If-None-Match", "*".into()));
         }
         headers.extend(self.content_type.map(|t| ("Content-Type", t)));
-        let call = Call { method: "PUT", path: PATH, query: vec![key(self.key)], headers, body: Some(body) };
-        let answer = Client::new(&self.target.cluster).call(&call)?;
-        if !matches!(answer.status, 200 | 201) {
-            return Err(answer.failure());
-        }
+        let call = Call { query: vec![key(self.key)], headers, body: Some(body), ..Call::new("PUT", PATH) };
+        let answer = self.target.client().call(&call)?.expect(&[200, 201])?;
         report(&self.target, &answer, |json| format!("version {}", json["version"]))
     }
 }
@@ -152,11 +145,8 @@ impl Put {
 impl Delete {
     pub(super) fn run(self) -> Result<(), Failure> {
         let headers = self.condition.header().into_iter().collect();
-        let call = Call { method: "DELETE", path: PATH, query: vec![key(self.key)], headers, body: None };
-        let answer = Client::new(&self.target.cluster).call(&call)?;
-        if answer.status != 200 {
-            return Err(answer.failure());
-        }
+        let call = Call { query: vec![key(self.key)], headers, ..Call::new("DELETE", PATH) };
+        let answer = self.target.client().call(&call)?.expect(&[200])?;
         report(&self.target, &answer, |json| {
             if json["deleted"] == true { "deleted".into() } else { "there was no such key".into() }
         })
@@ -175,19 +165,14 @@ fn report(target: &Target, answer: &Answer, text: impl Fn(&Value) -> String) -> 
 
 impl List {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target.cluster);
+        let client = self.target.client();
         let prefix = self.prefix.into_vec();
         let mut left = self.limit.unwrap_or(usize::MAX);
         let (mut cursor, mut all): (Option<String>, Vec<Value>) = (None, Vec::new());
         while left > 0 {
             let mut query = vec![("prefix", prefix.clone()), ("limit", left.min(1000).to_string().into_bytes())];
             query.extend(cursor.take().map(|c| ("cursor", c.into_bytes())));
-            let call = Call { method: "GET", path: PATH, query, headers: Vec::new(), body: None };
-            let answer = client.call(&call)?;
-            if answer.status != 200 {
-                return Err(answer.failure());
-            }
-            let page = answer.json()?;
+            let page = client.call(&Call { query, ..Call::new("GET", PATH) })?.expect(&[200])?.json()?;
             let items = page["items"].as_array().cloned().unwrap_or_default();
             left -= items.len().min(left);
             match self.target.output {

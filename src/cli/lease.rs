@@ -70,7 +70,7 @@ fn idempotency_key() -> Result<String, Failure> {
 pub(super) fn registration(timeout: Duration, name: &str) -> Result<Call<'static>, Failure> {
     let body = json!({ "timeout": text(timeout), "name": name }).to_string().into_bytes();
     let headers = vec![("Idempotency-Key", idempotency_key()?)];
-    Ok(Call { method: "POST", path: "/v1/sessions", query: Vec::new(), headers, body: Some(body) })
+    Ok(Call { headers, body: Some(body), ..Call::new("POST", "/v1/sessions") })
 }
 
 impl Lease {
@@ -83,10 +83,7 @@ impl Lease {
         let call = registration(timeout, name)?;
         // Whichever attempt it was that began it, it was none before the first.
         let sent = now();
-        let answer = client.insist(&call, ATTEMPT, until)?;
-        if answer.status != 201 {
-            return Err(answer.failure());
-        }
+        let answer = client.insist(&call, ATTEMPT, until)?.expect(&[201])?;
         let session = answer.json()?["session"].as_u64();
         let session = session.ok_or_else(|| Failure::new("the server's answer names no session"))?;
         let (client, ended) = (Arc::clone(client), AtomicBool::new(false));
@@ -127,7 +124,7 @@ impl Lease {
 
     fn keep_on(&self) -> Option<String> {
         let path = format!("/v1/sessions/{}/keep-alive", self.session);
-        let call = Call { method: "POST", path: &path, query: Vec::new(), headers: Vec::new(), body: None };
+        let call = Call::new("POST", &path);
         let interval = self.timeout / 3;
         let mut due = self.left().saturating_sub(self.timeout - interval);
         let mut pauses = Pauses::new(&self.client);
@@ -152,7 +149,7 @@ impl Lease {
     pub(super) fn watch(&self, what: &Value, until: Instant) -> Result<u64, Failure> {
         let path = format!("/v1/sessions/{}/watches", self.session);
         let body = Some(what.to_string().into_bytes());
-        let call = Call { method: "POST", path: &path, query: Vec::new(), headers: Vec::new(), body };
+        let call = Call { body, ..Call::new("POST", &path) };
         let answer = self.client.insist(&call, ATTEMPT, until)?;
         match answer.json()?["watch"].as_u64() {
             Some(index) if matches!(answer.status, 200 | 201) => Ok(index),
@@ -166,7 +163,7 @@ impl Lease {
         let mut query = vec![("wait", text(wait).into_bytes())];
         query.extend(after.map(|after| ("after", after.to_string().into_bytes())));
         let path = format!("/v1/sessions/{}/events", self.session);
-        let call = Call { method: "GET", path: &path, query, headers: Vec::new(), body: None };
+        let call = Call { query, ..Call::new("GET", &path) };
         let Ok(answer) = self.client.attempt(&call, wait + ATTEMPT) else { return Polled::Nothing };
         match (answer.status, answer.code().as_str()) {
             (200, _) => match answer.json() {
@@ -187,9 +184,8 @@ impl Lease {
     pub(super) fn end(&self, time: Duration) -> Result<(), Failure> {
         self.ended.store(true, Ordering::Relaxed);
         let path = format!("/v1/sessions/{}", self.session);
-        let call = Call { method: "DELETE", path: &path, query: Vec::new(), headers: Vec::new(), body: None };
-        let answer = self.client.insist(&call, ATTEMPT.min(time), Instant::now() + time)?;
+        let answer = self.client.insist(&Call::new("DELETE", &path), ATTEMPT.min(time), Instant::now() + time)?;
         // One that has ended is what was wanted, and may be what an attempt without an answer did.
-        if matches!(answer.status, 200 | 410) { Ok(()) } else { Err(answer.failure()) }
+        answer.expect(&[200, 410]).map(drop)
     }
 }

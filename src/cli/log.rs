@@ -1,7 +1,7 @@
 //! `copycat log`
 
-use super::client::{Call, Client};
-use super::{Failure, Format, Target};
+use super::client::Call;
+use super::{Failure, Target};
 use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Args)]
@@ -48,27 +48,20 @@ impl Compact {
             Kind::Minor => "minor",
             Kind::Major => "major",
         };
-        let client = Client::new(&self.target.cluster);
         let call = Call {
-            method: "POST",
-            path: "/v1/log/compactions",
             query: vec![("timeout", b"60s".to_vec())],
-            headers: Vec::new(),
             body: Some(serde_json::json!({ "kind": kind }).to_string().into_bytes()),
+            ..Call::new("POST", "/v1/log/compactions")
         };
-        let answer = client.call(&call)?;
-        if answer.status != 200 {
-            return Err(answer.failure());
-        }
-        let done = answer.json()?;
-        match self.target.output {
-            Format::Json => println!("{done}"),
-            Format::Text if done["compacted"] == true => println!(
-                "{kind}: from {} to {} bytes, in {} files",
-                done["bytes_before"], done["bytes_after"], done["segments"]
-            ),
-            Format::Text => println!("{kind}: nothing to compact below the latest snapshot"),
-        }
+        let done = self.target.client().call(&call)?.expect(&[200])?.json()?;
+        self.target.print(&done, |done| {
+            let (before, after, files) = (&done["bytes_before"], &done["bytes_after"], &done["segments"]);
+            if done["compacted"] == true {
+                format!("{kind}: from {before} to {after} bytes, in {files} files")
+            } else {
+                format!("{kind}: nothing to compact below the latest snapshot")
+            }
+        });
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod snapshot;
 mod watch;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::Value;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -75,6 +76,20 @@ struct Target {
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
+}
+
+impl Target {
+    fn client(&self) -> client::Client {
+        client::Client::new(&self.cluster)
+    }
+
+    /// Prints what a person reads, or the answer.
+    fn print(&self, answer: &Value, text: impl FnOnce(&Value) -> String) {
+        match self.output {
+            Format::Json => println!("{answer}"),
+            Format::Text => println!("{}", text(answer)),
+        }
+    }
 }
 
 #[derive(Args)]

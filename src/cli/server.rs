@@ -89,13 +89,23 @@ pub(super) struct Tuning {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Type {
+pub(super) enum Type {
     /// It votes
     Active,
     /// It keeps the state and does not vote
     Passive,
     /// It knows the configuration only
     Reserve,
+}
+
+impl From<Type> for MemberType {
+    fn from(given: Type) -> Self {
+        match given {
+            Type::Active => Self::Active,
+            Type::Passive => Self::Passive,
+            Type::Reserve => Self::Reserve,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -180,16 +190,11 @@ impl Server {
     pub(super) fn run(self) -> Result<(), Failure> {
         start_logging();
         limits::raise_open_files();
-        let member_type = match self.member_type {
-            Type::Active => MemberType::Active,
-            Type::Passive => MemberType::Passive,
-            Type::Reserve => MemberType::Reserve,
-        };
         let server = copycat::server::Server::<Store>::builder(self.id)
             .storage(Storage::Mapped(self.data))
             .http_address(&self.http)
             .peer_address(&self.peer)
-            .member_type(member_type);
+            .member_type(self.member_type.into());
         let client = self.client.as_deref().map(|client| ("--client", client));
         let addresses: Vec<_> = [("--http", &*self.http), ("--peer", &*self.peer)].into_iter().chain(client).collect();
         let mut server = self.tuning.apply(server, &addresses)?;

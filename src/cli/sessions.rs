@@ -59,22 +59,8 @@ struct Create {
 
 const PATH: &str = "/v1/sessions";
 
-/// An answer with the status that it should have.
-fn expect(answer: Answer, status: u16) -> Result<Answer, Failure> {
-    if answer.status == status { Ok(answer) } else { Err(answer.failure()) }
-}
-
 fn get(path: &str, query: Vec<(&'static str, Vec<u8>)>, client: &Client) -> Result<Value, Failure> {
-    let call = Call { method: "GET", path, query, headers: Vec::new(), body: None };
-    expect(client.call(&call)?, 200)?.json()
-}
-
-/// What a person reads, or the answer.
-fn print(target: &Target, answer: &Value, text: impl FnOnce(&Value) -> String) {
-    match target.output {
-        Format::Json => println!("{answer}"),
-        Format::Text => println!("{}", text(answer)),
-    }
+    client.call(&Call { query, ..Call::new("GET", path) })?.expect(&[200])?.json()
 }
 
 fn seconds(milliseconds: &Value) -> String {
@@ -95,7 +81,7 @@ impl Session {
 
 impl List {
     fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target.cluster);
+        let client = self.target.client();
         let (mut all, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
         loop {
             let mut query = vec![("limit", b"1000".to_vec())];
@@ -133,13 +119,13 @@ impl One {
     }
 
     fn show(self) -> Result<(), Failure> {
-        let view = get(&self.path(""), Vec::new(), &Client::new(&self.target.cluster))?;
+        let view = get(&self.path(""), Vec::new(), &self.target.client())?;
         let names = |list: &str, field: &str| {
             let names = view[list].as_array().into_iter().flatten().map(|item| shown(&item[field]));
             let names: Vec<String> = names.collect();
             if names.is_empty() { "-".into() } else { names.join(" ") }
         };
-        print(&self.target, &view, |view| {
+        self.target.print(&view, |view| {
             let rows = [
                 ("session", cell(&view["session"])),
                 ("name", shown(&view["name"])),
@@ -159,19 +145,18 @@ impl One {
     /// Repeated at will: it does nothing twice.
     fn insist(&self, method: &str, rest: &str) -> Result<Answer, Failure> {
         let path = self.path(rest);
-        let call = Call { method, path: &path, query: Vec::new(), headers: Vec::new(), body: None };
-        Client::new(&self.target.cluster).insist(&call, lease::ATTEMPT, Instant::now() + lease::PATIENCE)
+        self.target.client().insist(&Call::new(method, &path), lease::ATTEMPT, Instant::now() + lease::PATIENCE)
     }
 
     fn keep_alive(self) -> Result<(), Failure> {
-        let answer = expect(self.insist("POST", "/keep-alive")?, 200)?.json()?;
-        print(&self.target, &answer, |a| format!("alive for {}", seconds(&a["timeout_ms"])));
+        let answer = self.insist("POST", "/keep-alive")?.expect(&[200])?.json()?;
+        self.target.print(&answer, |a| format!("alive for {}", seconds(&a["timeout_ms"])));
         Ok(())
     }
 
     fn close(self) -> Result<(), Failure> {
-        let answer = expect(self.insist("DELETE", "")?, 200)?.json()?;
-        print(&self.target, &answer, |_| "closed".into());
+        let answer = self.insist("DELETE", "")?.expect(&[200])?.json()?;
+        self.target.print(&answer, |_| "closed".into());
         Ok(())
     }
 }
@@ -179,10 +164,9 @@ impl One {
 impl Create {
     fn run(self) -> Result<(), Failure> {
         let call = lease::registration(self.timeout, &self.name)?;
-        let client = Client::new(&self.target.cluster);
-        let answer = client.insist(&call, lease::ATTEMPT, Instant::now() + lease::PATIENCE)?;
-        let answer = expect(answer, 201)?.json()?;
-        print(&self.target, &answer, |a| cell(&a["session"]));
+        let answer = self.target.client().insist(&call, lease::ATTEMPT, Instant::now() + lease::PATIENCE)?;
+        let answer = answer.expect(&[201])?.json()?;
+        self.target.print(&answer, |a| cell(&a["session"]));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! `copycat snapshot`
 
-use super::client::{Call, Client};
+use super::client::Call;
 use super::{Failure, Format, Target, server};
 use clap::{Args, Subcommand};
 use copycat::backup::{Header, Reader, Restore as Job};
@@ -42,26 +42,12 @@ struct Take {
 
 impl Take {
     fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target.cluster);
-        let call = Call {
-            method: "POST",
-            path: "/v1/snapshots",
-            query: vec![("timeout", b"60s".to_vec())],
-            headers: Vec::new(),
-            body: None,
-        };
-        let answer = client.call(&call)?;
-        if !matches!(answer.status, 200 | 201) {
-            return Err(answer.failure());
-        }
-        let taken = answer.json()?;
-        match self.target.output {
-            Format::Json => println!("{taken}"),
-            Format::Text => {
-                let what = if answer.status == 201 { "snapshot taken" } else { "there is one as new" };
-                println!("{what}: index {}, {} bytes, {} entries", taken["index"], taken["bytes"], taken["references"]);
-            }
-        }
+        let call = Call { query: vec![("timeout", b"60s".to_vec())], ..Call::new("POST", "/v1/snapshots") };
+        let answer = self.target.client().call(&call)?.expect(&[200, 201])?;
+        let what = if answer.status == 201 { "snapshot taken" } else { "there is one as new" };
+        self.target.print(&answer.json()?, |taken| {
+            format!("{what}: index {}, {} bytes, {} entries", taken["index"], taken["bytes"], taken["references"])
+        });
         Ok(())
     }
 }
@@ -84,15 +70,35 @@ struct Copying<R> {
     from: R,
     to: File,
     bytes: u64,
+    /// Why the file could not be written: to whoever reads, that looks like any other end.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Read for Copying<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
-        self.to.write_all(&buffer[..read])?;
+        if let Err(e) = self.to.write_all(&buffer[..read]) {
+            let kind = e.kind();
+            self.failed = Some(e);
+            return Err(kind.into());
+        }
         self.bytes += read as u64;
         Ok(read)
     }
+}
+
+/// Writes a backup to a file, and verifies it on its way.
+fn copy(from: impl Read, part: &Path) -> Result<(Header, u64), Failure> {
+    let failed = |e: io::Error| Failure::new(format!("{}: {e}", part.display()));
+    let mut copy = Copying { from, to: File::create(part).map_err(failed)?, bytes: 0, failed: None };
+    let reader = Reader::new(BufReader::with_capacity(1 << 20, &mut copy));
+    let verified = reader.and_then(Reader::verify);
+    if let Some(e) = copy.failed {
+        return Err(failed(e));
+    }
+    let header = verified.map_err(Failure::new)?;
+    copy.to.sync_all().map_err(failed)?;
+    Ok((header, copy.bytes))
 }
 
 impl Save {
@@ -127,12 +133,8 @@ impl Save {
 
     fn download(&self, part: &Path) -> Result<(Header, u64), Failure> {
         let failed = |e: io::Error| Failure::new(format!("{}: {e}", part.display()));
-        let client = Client::new(&self.target.cluster);
-        let body = client.download("/v1/snapshots/latest")?;
-        let mut copy = Copying { from: body, to: File::create(part).map_err(failed)?, bytes: 0 };
-        let reader = Reader::new(BufReader::with_capacity(1 << 20, &mut copy));
-        let header = reader.and_then(Reader::verify).map_err(Failure::new)?;
-        copy.to.sync_all().map_err(failed)?;
+        let body = self.target.client().download("/v1/snapshots/latest")?;
+        let copied = copy(body, part)?;
         if self.force {
             fs::rename(part, &self.file).map_err(failed)?;
         } else {
@@ -141,7 +143,7 @@ impl Save {
         }
         let parent = self.file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(parent).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        Ok((header, copy.bytes))
+        Ok(copied)
     }
 }
 
@@ -192,5 +194,19 @@ impl Restore {
             ),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_with_the_file() {
+        let failure = copy(&[7; 2_000_000][..], Path::new("/dev/full")).expect_err("it takes nothing");
+        assert!(failure.text.starts_with("/dev/full: No space left"), "{}", failure.text);
+        let failure = copy(&[7; 2_000_000][..], Path::new("/dev/null")).expect_err("it is no backup");
+        assert!(!failure.text.contains("/dev/null"), "{}", failure.text);
     }
 }

@@ -59,7 +59,7 @@ impl Watch {
         })?;
         let what = self.what()?;
         let watcher = Watcher {
-            client: Arc::new(Client::new(&self.target.cluster)),
+            client: Arc::new(self.target.client()),
             what,
             format: self.target.output,
             left: self.count.unwrap_or(u64::MAX),

@@ -68,3 +68,43 @@ fn run(server: ServerId, feeds: &Feeds, added: &Mutex<Vec<Listener>>, mut events
         events = feeds.listen();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Role;
+    use crate::server::waiters::Waiters;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    #[test]
+    fn one_that_is_slow_misses_what_does_not_fit_and_goes_on() {
+        let feeds = Feeds::new(Waiters::default());
+        let listeners = Listeners::new(1, feeds.clone());
+        let ((go, held), (told, heard)) = (channel::<()>(), channel());
+        listeners.add(move |event| {
+            if let Event::Role { term, .. } = event {
+                let _ = held.recv();
+                told.send(*term).expect("the test listens");
+            }
+        });
+        let happens = |term| feeds.note(1, term, &Event::Role { role: Role::Leader, term, reason: "" });
+        (1..=3000).for_each(happens);
+        drop(go);
+        let wait = Duration::from_secs(30);
+        let mut last = 0;
+        // Until it listens again, what happens is lost.
+        while last <= 3000 {
+            happens(3001);
+            while let Ok(term) = heard.recv_timeout(Duration::from_millis(50)) {
+                assert!(term == last + 1 || term == 3001, "{term} after {last}");
+                last = term;
+            }
+        }
+        happens(3002);
+        let rest = std::iter::from_fn(|| heard.recv_timeout(wait).ok());
+        assert!(rest.take_while(|&term| term != 3002).all(|term| term == 3001));
+        feeds.end();
+        assert!(heard.recv_timeout(wait).is_err(), "the thread has ended, and the listener with it");
+    }
+}

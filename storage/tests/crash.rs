@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::cast_possible_truncation)]
 
 mod common;
-
-use std::ops::AddAssign;
+#[path = "common/lives.rs"]
+mod lives;
 
 use common::{Rng, all, assert_log, entry, try_open};
 use copycat_storage::{Disk, Entry, FlushJob, MemDisk, Meta, OpenError, PrepareJob, Storage, check};
+use lives::{live, power_cut, raise_floors, stats};
 
 /// A state the log grew to, until a truncation or the present.
 #[derive(Clone, Debug)]
@@ -79,13 +80,7 @@ impl Model {
     /// The flush taken at `at` was reported.
     fn persisted(&mut self, at: Captured) {
         self.branches.drain(..at.branch);
-        let mut floor = at.len;
-        for (i, branch) in self.branches.iter_mut().enumerate() {
-            if i > 0 {
-                floor = floor.min(branch.cut);
-            }
-            branch.floor = branch.floor.max(floor);
-        }
+        raise_floors(self.branches.iter_mut().map(|branch| (branch.cut, &mut branch.floor)), at.len);
         self.metas.drain(..at.meta);
         self.configurations.drain(..at.configuration);
     }
@@ -112,66 +107,9 @@ impl Model {
     }
 }
 
-/// What really happened: a run in which something never did has tested nothing of it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Stats {
-    images: u64,
-    torn_pages: u64,
-    lost_writes: u64,
-    undone_changes: u64,
-    kills: u64,
-    tails: u64,
-    beyond: u64,
-    dead: u64,
-    undone_truncations: u64,
-    lost_suffixes: u64,
-    old_metas: u64,
-    truncations: u64,
-    flushes: u64,
-    unreported: u64,
-    cut_flushes: u64,
-    cut_prepares: u64,
-    cut_opens: u64,
-    failed_flushes: u64,
-    sealed: u64,
-    prepared: u64,
-    idle_marks: u64,
-}
-
-impl Stats {
-    fn all(&mut self) -> [(&'static str, &mut u64); 21] {
-        [
-            ("images", &mut self.images),
-            ("torn pages", &mut self.torn_pages),
-            ("lost writes", &mut self.lost_writes),
-            ("undone directory changes", &mut self.undone_changes),
-            ("kills", &mut self.kills),
-            ("tails cut", &mut self.tails),
-            ("segments beyond a cut", &mut self.beyond),
-            ("dead segments", &mut self.dead),
-            ("undone truncations", &mut self.undone_truncations),
-            ("lost suffixes", &mut self.lost_suffixes),
-            ("older metas", &mut self.old_metas),
-            ("truncations", &mut self.truncations),
-            ("flushes", &mut self.flushes),
-            ("flushes not reported", &mut self.unreported),
-            ("cuts in a flush", &mut self.cut_flushes),
-            ("cuts in a prepare", &mut self.cut_prepares),
-            ("cuts in an open", &mut self.cut_opens),
-            ("failed flushes", &mut self.failed_flushes),
-            ("sealed segments", &mut self.sealed),
-            ("prepared segments", &mut self.prepared),
-            ("idle marks", &mut self.idle_marks),
-        ]
-    }
-}
-
-impl AddAssign for Stats {
-    fn add_assign(&mut self, mut other: Stats) {
-        for ((_, mine), (_, theirs)) in self.all().into_iter().zip(other.all()) {
-            *mine += *theirs;
-        }
-    }
+stats! {
+    images torn_pages lost_writes undone_changes kills tails beyond dead undone_truncations lost_suffixes old_metas
+    truncations flushes unreported cut_flushes cut_prepares cut_opens failed_flushes sealed prepared idle_marks
 }
 
 /// How likely the operations of one life are, so that lives differ in kind.
@@ -226,8 +164,7 @@ impl Life {
     }
 
     fn power_cut(&mut self) {
-        let rng = &mut self.rng;
-        self.disk.crash(&mut || rng.next());
+        power_cut(&self.disk, &mut self.rng);
         self.killed_whole = false;
         self.stats.images += 1;
     }
@@ -419,30 +356,7 @@ const IMAGES: u64 = 20_000;
 
 #[test]
 fn twenty_thousand_power_cuts() {
-    let lives = |parity: u64| {
-        let mut stats = Stats::default();
-        let mut seed = parity;
-        while stats.images < IMAGES / 2 {
-            let life = Life::new(seed);
-            let result = std::panic::catch_unwind(|| life.run(GENERATIONS));
-            match result {
-                Ok((_, more)) => stats += more,
-                Err(_) => panic!("seed {seed}"),
-            }
-            seed += 2;
-        }
-        stats
-    };
-    let mut stats = std::thread::scope(|scope| {
-        let other = scope.spawn(move || lives(1));
-        let mut stats = lives(0);
-        stats += other.join().unwrap();
-        stats
-    });
-    println!("{stats:#?}");
-    for (name, count) in stats.all() {
-        assert!(*count >= 100, "{name}: only {count}");
-    }
+    live(IMAGES, |seed| Life::new(seed).run(GENERATIONS).1);
 }
 
 #[test]

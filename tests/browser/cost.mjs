@@ -53,7 +53,6 @@ try {
   await session.send("Network.enable");
   let wire = 0;
   session.on("Network.loadingFinished", (e) => { wire += e.encodedDataLength; });
-  session.on("Network.dataReceived", () => {});
   await page.goto(cluster.url(id));
   await until("the page to be live", () => page.locator(".pill .badge.ok").count());
   const drawn = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0);

@@ -4,6 +4,7 @@
 
 mod life;
 mod members;
+mod slow;
 mod tally;
 mod tcp;
 

@@ -8,6 +8,8 @@
 #![allow(clippy::cast_possible_truncation)] // simulated times and sizes are small
 
 mod actors;
+mod clients;
+mod driver;
 mod faults;
 mod invariants;
 mod members;

@@ -137,7 +137,7 @@ export function utf8(bytes) {
 }
 
 /** @param {string} text */
-export function fromBase64(text) {
+function fromBase64(text) {
   return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 }
 

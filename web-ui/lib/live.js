@@ -153,7 +153,7 @@ async function feedBehind(after) {
 }
 
 /** Begins to listen. */
-export function connect() {
+function connect() {
   life += 1;
   const mine = life;
   stream?.close();

@@ -22,7 +22,7 @@ export function feedRow(e) {
 }
 
 /** @param {any} entry @returns {Row} */
-export function entryRow(entry) {
+function entryRow(entry) {
   const text = entry.command ? JSON.stringify(entry.command) : `${entry.bytes} bytes`;
   return { id: String(entry.index), time: entry.time_ms, what: entry.kind.replaceAll("_", " "), text, index: String(entry.index), data: entry };
 }

@@ -71,7 +71,7 @@ function visibleId(id) {
 }
 
 /** @param {any} item */
-export function owner(item) {
+function owner(item) {
   if (item.session) return html`<span title="goes with its session">with ${item.session}</span>`;
   return item.ttl_ms ? html`<span title="from its last change on">${number(item.ttl_ms / 1000)} s</span>` : html`<span class="muted">until deleted</span>`;
 }

@@ -137,12 +137,14 @@ pub(crate) struct Events<'a> {
 /// Something that happened to a server or to the cluster.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FeedEvent<'a> {
-    /// Its number at this server, without gaps.
+    /// Its number at this server: each is one more than the last, but a restarted server goes on at a higher one.
     id: u64,
     /// When, milliseconds since the Unix epoch by this server's clock.
     time_ms: u64,
     /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted` and `poll_refused` (elections; a poll asks whether a
-    /// vote would be given, and changes nothing), `join`, `leave`, `type` and `status` (members), `removed` (this server).
+    /// vote would be given, and changes nothing), `join`, `leave`, `type` and `status` (members), and of this server itself:
+    /// `removed`, `snapshot` (one is durable), `compaction` (one has ended), `install` (it was given a peer's snapshot) and
+    /// `trouble` (something failed in the background, at the cost of time or room only).
     #[serde(rename = "type")]
     kind: &'static str,
     term: u64,
@@ -160,7 +162,7 @@ pub(crate) struct FeedEvent<'a> {
     /// The member's status since, of `status`.
     #[schema(required)]
     status: Option<&'static str>,
-    /// Why.
+    /// Why; of `snapshot` and `install`, of which entry; of `trouble`, what it is.
     #[schema(required)]
     reason: Option<&'a str>,
 }

@@ -48,10 +48,7 @@ pub(super) async fn dashboard(State(app): State<Shared>, request: Request) -> Re
 }
 
 fn state(app: &Shared) -> DashboardState {
-    let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
-    let checks = app.backend.checks();
-    let checks: Map<String, Value> =
-        checks.0.iter().map(|(name, check)| (name.to_string(), told(check).into())).collect();
+    let checks = app.backend.checks().told();
     DashboardState { server: app.backend.server(), cluster: app.backend.cluster(), checks }
 }
 

@@ -8,7 +8,6 @@ use crate::problem::Problem;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value};
 
 /// That this code runs is all it says: a server without a quorum is alive, and must not be restarted for it.
 pub(super) async fn live() -> &'static str {
@@ -22,10 +21,8 @@ pub(super) async fn ready(State(app): State<Shared>, uri: Uri) -> Result<String,
     let verbose = Params::parse(uri.query(), READY)?.flag("verbose")?;
     let checks = app.backend.checks();
     if let Some((name, why)) = checks.0.iter().find_map(|(name, check)| Some((name, check.as_ref().err()?))) {
-        let told = |check: &Result<(), String>| check.clone().err().unwrap_or_else(|| "ok".into());
-        let all: Map<String, Value> = checks.0.iter().map(|(n, check)| (n.to_string(), told(check).into())).collect();
         let problem = Problem::new(Code::NotReady, format!("{name}: {why}")).retryable();
-        return Err(problem.with("checks", all));
+        return Err(problem.with("checks", checks.told()));
     }
     let mut text = String::new();
     for (name, _) in checks.0.iter().filter(|_| verbose) {

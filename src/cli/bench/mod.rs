@@ -2,7 +2,7 @@
 
 mod connection;
 
-use super::client::{Call, Client, encode};
+use super::client::{Call, encode};
 use super::{Failure, Format, Target, duration};
 use async_std::task;
 use clap::{Args, ValueEnum};
@@ -221,11 +221,8 @@ impl Bench {
     fn clean_up(&self) -> Result<(), Failure> {
         loop {
             let query = vec![("prefix", self.prefix.clone().into_bytes())];
-            let call = Call { method: "DELETE", path: "/v1/kv", query, headers: Vec::new(), body: None };
-            let answer = Client::new(&self.target.cluster).call(&call)?;
-            if answer.status != 200 {
-                return Err(answer.failure());
-            }
+            let call = Call { query, ..Call::new("DELETE", "/v1/kv") };
+            let answer = self.target.client().call(&call)?.expect(&[200])?;
             if answer.json()?.get("more") != Some(&Value::Bool(true)) {
                 return Ok(());
             }

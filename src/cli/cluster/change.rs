@@ -1,10 +1,13 @@
 //! `copycat cluster promote|demote|remove|leave|transfer`
 
+use super::cell;
 use super::view::{Tolerance, type_of};
-use super::{call, cell};
-use crate::cli::client::Client;
+use crate::cli::client::{Call, Client};
+use crate::cli::server::Type;
 use crate::cli::{Failure, Format, Target};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use copycat::engine::MemberType;
 use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,24 +16,10 @@ use std::time::{Duration, Instant};
 const CATCHING_UP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Type {
-    /// It votes
-    Active,
-    /// It keeps the state and does not vote
-    Passive,
-    /// It knows the configuration only
-    Reserve,
-}
-
-impl Type {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Passive => "passive",
-            Self::Reserve => "reserve",
-        }
-    }
+/// What may be said of a member here.
+fn one_of(types: [Type; 2]) -> impl TypedValueParser<Value = MemberType> {
+    let named = types.iter().filter_map(Type::to_possible_value);
+    PossibleValuesParser::new(named).try_map(|name| Type::from_str(&name, false).map(MemberType::from))
 }
 
 #[derive(Args)]
@@ -38,9 +27,9 @@ impl Type {
 pub(super) struct Promote {
     /// The member
     id: u64,
-    /// What it is to be
-    #[arg(long, value_enum, default_value = "active")]
-    to: Type,
+    /// What it is to be: passive is a step up from reserve
+    #[arg(long, value_parser = one_of([Type::Active, Type::Passive]), default_value = "active")]
+    to: MemberType,
     #[command(flatten)]
     how: How,
 }
@@ -51,8 +40,8 @@ pub(super) struct Demote {
     /// The member
     id: u64,
     /// What it is to be
-    #[arg(long, value_enum, default_value = "passive")]
-    to: Type,
+    #[arg(long, value_parser = one_of([Type::Passive, Type::Reserve]), default_value = "passive")]
+    to: MemberType,
     #[command(flatten)]
     how: How,
 }
@@ -93,30 +82,18 @@ struct How {
 
 /// What is done to a member.
 enum Change {
-    Type(Type),
+    Type(MemberType),
     Remove,
 }
 
 impl Promote {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if self.to == Type::Reserve {
-            return Err(Failure::with_code(
-                "a member is promoted to active or passive; to make it reserve, demote it",
-                2,
-            ));
-        }
         self.how.change(&self.how.client(), self.id, &Change::Type(self.to))
     }
 }
 
 impl Demote {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if self.to == Type::Active {
-            return Err(Failure::with_code(
-                "a member is demoted to passive or reserve; to make it active, promote it",
-                2,
-            ));
-        }
         self.how.change(&self.how.client(), self.id, &Change::Type(self.to))
     }
 }
@@ -129,24 +106,49 @@ impl Remove {
 
 impl Leave {
     pub(super) fn run(self) -> Result<(), Failure> {
+        // With several, the one that is up would leave instead of the one that is meant.
+        if self.how.target.cluster.endpoints.len() != 1 {
+            return Err(Failure::with_code("give one --endpoint only: that of the server that is to leave", 2));
+        }
         let client = self.how.client();
-        let server = call(&client, "GET", "/v1/server", Vec::new(), None)?.json()?;
+        let server = client.call(&Call::new("GET", "/v1/server"))?.expect(&[200])?.json()?;
         let id = server["id"].as_u64().ok_or_else(|| Failure::new("the server does not say which one it is"))?;
         self.how.change(&client, id, &Change::Remove)
     }
 }
 
 fn look(client: &Client) -> Result<Value, Failure> {
-    call(client, "GET", "/v1/cluster", Vec::new(), None)?.json()
+    client.call(&Call::new("GET", "/v1/cluster"))?.expect(&[200])?.json()
 }
 
 fn member(cluster: &Value, id: u64) -> Option<&Value> {
     cluster["members"].as_array().into_iter().flatten().find(|m| m["id"] == id)
 }
 
+/// Looks until the member is what it was to become, beginning with the cluster as the change left it.
+fn caught_up(client: &Client, id: u64, mut after: Value, patience: Duration) -> Result<Value, Failure> {
+    let changed = after["configuration_index"].as_u64();
+    let begun = Instant::now();
+    while member(&after, id).is_some_and(|m| !m["becoming"].is_null()) {
+        if begun.elapsed() > patience {
+            // The change was accepted: that is no failure without effect, whatever comes of it.
+            let text = format!("server {id} has not caught up yet: it becomes active as soon as it has");
+            return Err(Failure::with_code(text, 5));
+        }
+        thread::sleep(LOOK);
+        // Whoever is asked may be down for a moment, or not have heard of the change yet.
+        if let Ok(seen) = look(client)
+            && seen["configuration_index"].as_u64() >= changed
+        {
+            after = seen;
+        }
+    }
+    Ok(after)
+}
+
 impl How {
     fn client(&self) -> Client {
-        Client::new(&self.target.cluster)
+        self.target.client()
     }
 
     /// Decides on the configuration as it is now: if it changes meanwhile, nothing is done.
@@ -154,39 +156,26 @@ impl How {
         let before = look(client)?;
         let configuration = &before["configuration_index"];
         let path = format!("/v1/cluster/members/{id}");
-        let answer = match change {
+        let call = match change {
             Change::Type(to) => {
-                let body = json!({ "type": to.name(), "configuration": configuration, "force": self.force });
-                call(client, "POST", &path, Vec::new(), Some(body.to_string()))?
+                let body = json!({ "type": to.to_string(), "configuration": configuration, "force": self.force });
+                Call { body: Some(body.to_string().into_bytes()), ..Call::new("POST", &path) }
             }
             Change::Remove => {
                 let mut query = vec![("configuration", configuration.to_string().into_bytes())];
                 if self.force {
                     query.push(("force", b"true".to_vec()));
                 }
-                call(client, "DELETE", &path, query, None)?
+                Call { query, ..Call::new("DELETE", &path) }
             }
         };
-        let mut after = answer.json()?;
+        let after = client.call(&call)?.expect(&[200])?.json()?;
         if self.target.output == Format::Json {
             println!("{after}");
             return Ok(());
         }
         println!("before: {}", Tolerance::of(&before));
-        let changed = after["configuration_index"].as_u64();
-        let begun = Instant::now();
-        while member(&after, id).is_some_and(|m| !m["becoming"].is_null()) {
-            if begun.elapsed() > CATCHING_UP {
-                let text = format!("server {id} has not caught up yet: it becomes active as soon as it has");
-                return Err(Failure::new(text));
-            }
-            thread::sleep(LOOK);
-            // Whoever is asked may not have heard of the change yet.
-            let seen = look(client)?;
-            if seen["configuration_index"].as_u64() >= changed {
-                after = seen;
-            }
-        }
+        let after = caught_up(client, id, after, CATCHING_UP)?;
         println!("after:  {}", Tolerance::of(&after));
         match member(&after, id) {
             Some(m) => println!("server {id} is {}", type_of(m)),
@@ -198,13 +187,45 @@ impl How {
 
 impl Transfer {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target.cluster);
-        let body = json!({ "member": self.id }).to_string();
-        let answer = call(&client, "POST", "/v1/cluster/leader", Vec::new(), Some(body))?.json()?;
-        match self.target.output {
-            Format::Json => println!("{answer}"),
-            Format::Text => println!("server {} leads term {}", cell(&answer["leader"]), cell(&answer["term"])),
-        }
+        let body = Some(json!({ "member": self.id }).to_string().into_bytes());
+        let call = Call { body, ..Call::new("POST", "/v1/cluster/leader") };
+        let answer = self.target.client().call(&call)?.expect(&[200])?.json()?;
+        self.target.print(&answer, |a| format!("server {} leads term {}", cell(&a["leader"]), cell(&a["term"])));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Endpoints;
+    use crate::cli::client::tests::serving;
+
+    fn how(endpoints: &[&str]) -> How {
+        let endpoints = endpoints.iter().map(|&e| e.to_string()).collect();
+        How { target: Target { cluster: Endpoints { endpoints }, output: Format::Text }, force: false }
+    }
+
+    #[test]
+    fn a_change_that_was_accepted_is_no_failure_without_effect() {
+        let cluster = |index: u64, becoming: Value| json!({ "configuration_index": index, "members": [{ "id": 4, "type": "passive", "becoming": becoming }] });
+        let becoming = cluster(9, json!("active"));
+        let look_at = |server: &str, patience| {
+            caught_up(&how(&[server]).client(), 4, becoming.clone(), Duration::from_millis(patience))
+        };
+        let seen = look_at(&serving(1, "200 OK", &cluster(9, Value::Null).to_string()), 60_000).expect("it caught up");
+        assert_eq!(seen, cluster(9, Value::Null));
+        for (times, index) in [(2, 9), (2, 8), (0, 9)] {
+            let server = serving(times, "200 OK", &cluster(index, json!("active")).to_string());
+            let failure = look_at(&server, 150).expect_err("it does not");
+            assert_eq!((failure.code, failure.text.contains("caught up")), (5, true), "{}", failure.text);
+        }
+    }
+
+    #[test]
+    fn nobody_leaves_in_place_of_a_server_that_is_down() {
+        let other = serving(1, "200 OK", "{\"id\":2}");
+        let failure = Leave { how: how(&["127.0.0.1:1", &other]) }.run().expect_err("two endpoints");
+        assert_eq!((failure.code, failure.text.contains("one --endpoint")), (2, true), "{}", failure.text);
     }
 }

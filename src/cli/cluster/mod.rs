@@ -5,7 +5,6 @@ mod status;
 mod view;
 
 use super::Failure;
-use super::client::{Answer, Call, Client};
 use clap::{Args, Subcommand};
 pub(super) use status::cell;
 
@@ -42,16 +41,4 @@ impl Cluster {
             Command::Transfer(c) => c.run(),
         }
     }
-}
-
-/// A call that must be answered with 200.
-fn call(
-    client: &Client,
-    method: &str,
-    path: &str,
-    query: Vec<(&str, Vec<u8>)>,
-    body: Option<String>,
-) -> Result<Answer, Failure> {
-    let answer = client.call(&Call { method, path, query, headers: Vec::new(), body: body.map(String::into_bytes) })?;
-    if answer.status == 200 { Ok(answer) } else { Err(answer.failure()) }
 }

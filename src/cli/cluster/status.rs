@@ -1,8 +1,8 @@
 //! `copycat cluster status`
 
 use super::super::{Failure, Format, Target};
-use super::{call, view};
-use crate::cli::client::Client;
+use super::view;
+use crate::cli::client::Call;
 use clap::Args;
 use serde_json::Value;
 
@@ -25,8 +25,7 @@ pub(in crate::cli) fn cell(value: &Value) -> String {
 
 impl Status {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let client = Client::new(&self.target.cluster);
-        let answer = call(&client, "GET", "/v1/cluster", Vec::new(), None)?;
+        let answer = self.target.client().call(&Call::new("GET", "/v1/cluster"))?.expect(&[200])?;
         let cluster = answer.json()?;
         if self.target.output == Format::Json {
             println!("{cluster}");

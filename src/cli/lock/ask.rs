@@ -85,7 +85,7 @@ impl Seeker {
             if wait.as_millis() > 0 {
                 query.extend([("wait", lease::text(wait).into_bytes()), ("queue", b"true".to_vec())]);
             }
-            let call = Call { method: "PUT", path: &path, query, headers: Vec::new(), body: None };
+            let call = Call { query, ..Call::new("PUT", &path) };
             let answer = self.client.insist(&call, wait + GRACE, self.patient()).map_err(unavailable)?;
             match answer.status {
                 200 => {
@@ -115,7 +115,7 @@ impl Seeker {
     fn holder(&self, holder: &Value) -> String {
         let (session, token) = (&holder["session"], &holder["token"]);
         let path = format!("/v1/sessions/{session}");
-        let call = Call { method: "GET", path: &path, query: Vec::new(), headers: Vec::new(), body: None };
+        let call = Call::new("GET", &path);
         let view = self.client.attempt(&call, Duration::from_secs(2)).ok().and_then(|answer| answer.json().ok());
         match view.as_ref().and_then(|view| view["name"].as_str()) {
             Some(name) if !name.is_empty() => format!("session {session} ({name}), token {token}"),

@@ -100,20 +100,8 @@ pub(crate) struct Segment<F> {
 impl<F: DiskFile> Segment<F> {
     /// A segment without entries. Writes its header.
     pub(crate) fn blank(file: F, header: SegmentHeader) -> Segment<F> {
-        let mut segment = Segment {
-            file,
-            last: header.first - 1,
-            header,
-            end: narrow(header::HEADER),
-            runs: 0,
-            places: Places::Offsets(Vec::new()),
-            tabled: None,
-            dirty: None,
-            lazy: false,
-            marks: Marks::default(),
-            tombstones: 0,
-            stuck: 0,
-        };
+        let (last, end) = (header.first - 1, narrow(header::HEADER));
+        let mut segment = Segment::found(file, header, last, end, Places::Offsets(Vec::new()), 0);
         segment.write_header();
         segment
     }
