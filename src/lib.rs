@@ -45,6 +45,7 @@
 
 pub mod backup;
 pub mod client;
+mod clock;
 pub mod engine;
 pub mod server;
 pub mod store;

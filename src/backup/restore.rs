@@ -1,9 +1,9 @@
 //! A backup becomes the beginning of a new cluster.
 
 use super::{BackupError, Part, Reader};
+use crate::clock::wall_ms;
 use crate::engine::{Configuration, ServerId, encode};
 use crate::server::ServerError;
-use crate::server::clock::wall_ms;
 use copycat_storage::{Disk, FileDisk, Incoming, InstallError, Meta, Seed, Storage};
 use std::fs::File;
 use std::io::BufReader;

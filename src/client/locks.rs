@@ -2,8 +2,8 @@
 
 use super::events::{Events, Heard};
 use super::{Error, Keys};
+use crate::clock;
 use crate::engine::{Index, SessionId};
-use crate::server::clock;
 use crate::store::{self, Command, LockMode, Output, Store};
 use async_lock::{Mutex, MutexGuardArc};
 use async_std::future;

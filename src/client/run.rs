@@ -5,7 +5,7 @@ use super::link::{Link, Search};
 use super::shared::Shared;
 use super::strategy::ServerSelection;
 use super::{Error, State};
-use crate::server::clock;
+use crate::clock;
 use crate::wire::{Cluster, ToClient};
 use async_channel::{Receiver, Sender};
 use async_std::future;

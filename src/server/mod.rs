@@ -10,7 +10,6 @@ mod backend;
 mod ballots;
 mod builder;
 mod chores;
-pub(crate) mod clock;
 mod cluster;
 mod convert;
 mod disks;
@@ -32,6 +31,7 @@ mod view;
 mod waiters;
 mod worker;
 
+use crate::clock;
 pub use builder::{Builder, Storage};
 pub use cluster::{Cluster, ClusterMember};
 pub use durability::Durability;

@@ -1,7 +1,7 @@
 //! A server as others see it.
 
+use crate::clock;
 use crate::engine::{Configuration, MemberStatus, MemberType, Role};
-use crate::server::clock;
 use crate::server::view::View;
 use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView, SnapshotView};
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! How a server ends: asked to, removed, refused by its peers, or by an error.
 
 use super::{Driver, Stopped};
+use crate::clock;
 use crate::engine::machine::StateMachine;
 use crate::engine::{Now, Role, ServerId};
-use crate::server::clock;
 use crate::server::inbox::Event;
 use crate::server::requests::Refusal;
 use crate::server::transport::frame::{Refused, Rejection};

@@ -1,9 +1,9 @@
 //! Requests on their way: taken in, handed to the engine or to the leader, and answered.
 
 use super::{Driver, PATIENCE, RETRY, Stopped};
+use crate::clock;
 use crate::engine::machine::{Outcome, StateMachine};
 use crate::engine::{Consistency, Input, Now, Query, RequestId, Response, Role, ServerId};
-use crate::server::clock;
 use crate::server::requests::{Origin, Pending, Place, Refusal, Reply, Request};
 use crate::server::transport::frame::{Frame, WireRefusal, WireResponse};
 use std::time::Duration;

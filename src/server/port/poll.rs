@@ -2,10 +2,10 @@
 
 use super::polls::Ticket;
 use super::{Answered, Port};
+use crate::clock;
 use crate::engine::machine::{StateMachine, Topic};
 use crate::engine::sessions::{EventPage, KeepAlive, SessionError, Submit};
 use crate::engine::{Index, SessionId};
-use crate::server::clock;
 use crate::server::requests::{Refusal, Reply, Request};
 use crate::server::waiters::Waiter;
 use async_channel::{Receiver, RecvError};

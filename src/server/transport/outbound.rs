@@ -171,7 +171,7 @@ impl Link {
         mut peer: Judged,
     ) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
-        let mut checked = crate::server::clock::monotonic();
+        let mut checked = crate::clock::monotonic();
         loop {
             match future::timeout(self.silence, self.frames.recv()).await {
                 Ok(Ok(frame)) => frame::put(&mut buffer, &frame),
@@ -186,7 +186,7 @@ impl Link {
             if !self.still_knows(&mut peer) {
                 return Err(io::Error::other("it belongs to another cluster"));
             }
-            let now = crate::server::clock::monotonic();
+            let now = crate::clock::monotonic();
             if now >= checked + self.silence {
                 if !alive.swap(false, Ordering::Relaxed) {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
