@@ -5,7 +5,9 @@ use crate::http1::Http;
 use crate::zookeeper::ZooKeeper;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use copycat::client::{Consistency, Keys};
 use std::io;
+use std::net::SocketAddr;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +15,8 @@ pub enum Target {
     Copycat,
     /// All clients at the leader.
     CopycatLeader,
+    /// By the native client, a session each.
+    CopycatNative,
     EtcdJson,
     EtcdGrpc,
     ZooKeeper,
@@ -21,13 +25,26 @@ pub enum Target {
 }
 
 impl Target {
-    pub const ALL: [Self; 6] =
-        [Self::Copycat, Self::CopycatLeader, Self::EtcdJson, Self::EtcdGrpc, Self::ZooKeeper, Self::Bare];
+    pub const ALL: [Self; 7] = [
+        Self::Copycat,
+        Self::CopycatLeader,
+        Self::CopycatNative,
+        Self::EtcdJson,
+        Self::EtcdGrpc,
+        Self::ZooKeeper,
+        Self::Bare,
+    ];
+
+    /// Whether it is Copycat, whatever it is spoken to by.
+    pub fn is_copycat(self) -> bool {
+        matches!(self, Self::Copycat | Self::CopycatLeader | Self::CopycatNative)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Copycat => "copycat",
             Self::CopycatLeader => "copycat, at the leader",
+            Self::CopycatNative => "copycat, native",
             Self::EtcdJson => "etcd, JSON gateway",
             Self::EtcdGrpc => "etcd, gRPC",
             Self::ZooKeeper => "ZooKeeper",
@@ -66,7 +83,7 @@ impl Operation {
     /// Whether a system has it.
     pub fn exists(self, target: Target) -> bool {
         match self {
-            Self::Lease => matches!(target, Target::Copycat | Target::CopycatLeader),
+            Self::Lease => target.is_copycat(),
             Self::Local => true,
             _ => target != Target::Bare,
         }
@@ -75,6 +92,7 @@ impl Operation {
 
 pub enum Client {
     Copycat(Http),
+    Native(Keys),
     EtcdJson(Http),
     EtcdGrpc(Etcd),
     ZooKeeper(ZooKeeper),
@@ -95,10 +113,17 @@ fn expect(answer: &crate::http1::Answer) -> io::Result<()> {
     Err(io::Error::other(format!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body))))
 }
 
+/// A session at the server that has this HTTP address: the peers' is 1,000 ports above.
+pub async fn native(address: &str) -> io::Result<Keys> {
+    let at: SocketAddr = address.parse().map_err(io::Error::other)?;
+    Keys::connect([SocketAddr::new(at.ip(), at.port() + 1000).to_string()]).await.map_err(io::Error::other)
+}
+
 impl Client {
     pub async fn connect(target: Target, address: &str) -> io::Result<Self> {
         Ok(match target {
             Target::Copycat | Target::CopycatLeader | Target::Bare => Self::Copycat(Http::new(address)),
+            Target::CopycatNative => Self::Native(native(address).await?),
             Target::EtcdJson => Self::EtcdJson(Http::new(address)),
             Target::EtcdGrpc => Self::EtcdGrpc(Etcd::connect(address).await?),
             Target::ZooKeeper => Self::ZooKeeper(ZooKeeper::connect(address).await?),
@@ -108,6 +133,7 @@ impl Client {
     pub async fn put(&mut self, key: &str) -> io::Result<()> {
         match self {
             Self::Copycat(http) => expect(&http.call("PUT", &format!("/v1/kv?key={key}"), &VALUE).await?),
+            Self::Native(keys) => keys.put(key, VALUE).await.map(drop).map_err(io::Error::other),
             Self::EtcdJson(http) => {
                 let body = format!(r#"{{"key":"{}","value":"{}"}}"#, STANDARD.encode(key), STANDARD.encode(VALUE));
                 expect(&http.call("POST", "/v3/kv/put", body.as_bytes()).await?)
@@ -135,6 +161,14 @@ impl Client {
                 };
                 let path = format!("/v1/kv?key={key}&consistency={consistency}");
                 expect(&http.call("GET", &path, b"").await?)
+            }
+            Self::Native(keys) => {
+                let consistency = match how {
+                    Operation::Lease => Consistency::Lease,
+                    Operation::Local => Consistency::Sequential,
+                    _ => Consistency::Linearizable,
+                };
+                keys.get(key, consistency).await.map(drop).map_err(io::Error::other)
             }
             Self::EtcdJson(http) => {
                 let serializable = how == Operation::Local;

@@ -1,6 +1,6 @@
 //! From the answer to a write to the moment when who waits for it knows; and how long writes stop when a leader dies.
 
-use crate::client::{Client, Target, key};
+use crate::client::{Client, Target, key, native};
 use crate::etcd::Etcd;
 use crate::http1::Http;
 use crate::load::addresses;
@@ -53,6 +53,16 @@ async fn watch(
                 zk.get(&key, true).await?;
                 told(ready.send(()).await)?;
                 zk.event().await?;
+                events.send(Instant::now()).await.map_err(io::Error::other)?;
+            }
+        }
+        Target::CopycatNative => {
+            let keys = native(&address).await?;
+            let mut watch = keys.watch(&key).await.map_err(io::Error::other)?;
+            loop {
+                told(ready.send(()).await)?;
+                let change = watch.next().await.ok_or(io::ErrorKind::UnexpectedEof)?;
+                change.map_err(io::Error::other)?;
                 events.send(Instant::now()).await.map_err(io::Error::other)?;
             }
         }

@@ -71,7 +71,7 @@ impl Report {
             else {
                 continue;
             };
-            let others = Target::ALL.into_iter().filter(|t| !matches!(t, Target::Copycat | Target::CopycatLeader));
+            let others = Target::ALL.into_iter().filter(|t| !t.is_copycat());
             let all: Vec<String> = others
                 .filter_map(|t| {
                     let theirs = self.rate(operation, clients, t)?;

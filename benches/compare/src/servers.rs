@@ -29,7 +29,7 @@ pub enum Kind {
 impl Kind {
     pub fn of(target: Target) -> Self {
         match target {
-            Target::Copycat | Target::CopycatLeader => Self::Copycat,
+            Target::Copycat | Target::CopycatLeader | Target::CopycatNative => Self::Copycat,
             Target::EtcdJson | Target::EtcdGrpc => Self::Etcd,
             Target::ZooKeeper => Self::ZooKeeper,
             Target::Bare => Self::Bare,

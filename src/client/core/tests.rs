@@ -60,13 +60,20 @@ enum Told {
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    Command { publishes: bool, large: bool },
+    Command {
+        publishes: bool,
+        large: bool,
+    },
     Query,
     Arrive,
     Carry(usize),
     Refuse(usize, u8),
     Answer(usize),
     Push(usize),
+    /// Events are pushed again that were pushed before.
+    PushAgain,
+    /// Events are passed over: no server does that, and it would have to be noticed.
+    PassOver,
     Disconnect,
     Connect,
     Wait(u64),
@@ -84,6 +91,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), any::<u8>()).prop_map(|(at, how)| Step::Refuse(at, how)),
         8 => any::<usize>().prop_map(Step::Answer),
         4 => (1..4usize).prop_map(Step::Push),
+        1 => Just(Step::PushAgain),
+        1 => Just(Step::PassOver),
         1 => Just(Step::Disconnect),
         2 => Just(Step::Connect),
         2 => (1..3000u64).prop_map(Step::Wait),
@@ -138,7 +147,10 @@ impl World {
                 }
                 self.parked.push(Parked { connection: self.connection, id, request });
             }
-            ToServer::Follow { session, after } => self.following = Some((session, after)),
+            ToServer::Follow { session, after } => {
+                assert!(after >= self.sessions[&session].event_acknowledged, "what was acknowledged is not asked for");
+                self.following = Some((session, after));
+            }
             ToServer::Ping => {}
         }
     }
@@ -225,7 +237,6 @@ impl World {
             self.following = None;
             return;
         }
-        assert!(after >= s.event_acknowledged, "what was acknowledged is not asked for");
         let batches: Vec<Batch> = s.events.iter().filter(|b| b.index > after).take(most).cloned().collect();
         if let Some(last) = batches.last() {
             self.following = Some((session, last.index));
@@ -297,6 +308,14 @@ impl World {
                     self.publish();
                 }
                 self.push(most);
+            }
+            Step::PushAgain | Step::PassOver => {
+                let passed = matches!(step, Step::PassOver);
+                if let Some((session, after)) = &mut self.following {
+                    let s = &self.sessions[session];
+                    let last = s.events.last().map_or(0, |batch| batch.index);
+                    *after = if passed { last.max(*after) } else { s.event_acknowledged };
+                }
             }
             Step::Disconnect => {
                 if self.is_connected {
@@ -475,10 +494,102 @@ proptest! {
             world.step(step, &mut core, &mut program);
         }
         world.heal(&mut core, &mut program);
+        // Shows what was passed over.
+        world.publish();
+        world.heal(&mut core, &mut program);
         prop_assert_eq!(core.outstanding(), 0);
         prop_assert_eq!(core.state(), State::Connected);
         let session = core.session().expect("a session");
         judge(&world, &program, session);
         prop_assert!(world.sessions[&session].acknowledged == world.sessions[&session].done.len() as u64);
     }
+}
+
+fn connected() -> (World, Core, Program) {
+    let (mut world, mut core, mut program) = (World::default(), Core::new(settings(true)), Program::default());
+    world.heal(&mut core, &mut program);
+    assert_eq!(core.state(), State::Connected);
+    (world, core, program)
+}
+
+const COMMAND: Step = Step::Command { publishes: false, large: false };
+
+fn commands(frames: &[ToServer]) -> usize {
+    let is_command = |frame: &&ToServer| matches!(frame, ToServer::Request { request: Request::Command { .. }, .. });
+    frames.iter().filter(is_command).count()
+}
+
+#[test]
+fn no_more_numbers_are_given_than_a_session_may_leave_unacknowledged() {
+    let (mut world, mut core, mut program) = connected();
+    (0..WINDOW + 100).for_each(|_| world.step(COMMAND, &mut core, &mut program));
+    assert_eq!(commands(&world.on_the_way), at(WINDOW));
+    world.heal(&mut core, &mut program);
+    assert_eq!(world.applied.len(), at(WINDOW) + 100);
+    assert_eq!(program.told.len(), at(WINDOW) + 100);
+}
+
+#[test]
+fn nothing_new_is_sent_into_a_session_that_may_be_over() {
+    let (mut world, mut core, mut program) = connected();
+    let first = core.session().expect("a session");
+    world.step(Step::Disconnect, &mut core, &mut program);
+    world.step(Step::Wait(18_001), &mut core, &mut program);
+    world.step(Step::Expire, &mut core, &mut program);
+    world.step(COMMAND, &mut core, &mut program);
+    world.step(Step::Connect, &mut core, &mut program);
+    assert_eq!(commands(&world.on_the_way), 0, "only a sign of life");
+    world.heal(&mut core, &mut program);
+    assert!(core.session().expect("a session") > first);
+    assert!(matches!(program.told.as_slice(), [Told::Done(0, Ok(_))]), "{:?}", program.told);
+}
+
+#[test]
+fn a_client_that_does_not_recover_fails_what_it_has_and_says_what_became_of_it() {
+    let (mut world, mut core, mut program) = (World::default(), Core::new(settings(false)), Program::default());
+    world.heal(&mut core, &mut program);
+    world.step(COMMAND, &mut core, &mut program);
+    world.step(Step::Disconnect, &mut core, &mut program);
+    world.step(Step::Wait(18_001), &mut core, &mut program);
+    world.step(Step::Expire, &mut core, &mut program);
+    world.step(COMMAND, &mut core, &mut program);
+    world.step(Step::Query, &mut core, &mut program);
+    world.heal(&mut core, &mut program);
+    let lost = Lost::Ended(EndReason::TimedOut);
+    let errors: Vec<_> =
+        program.told.iter().filter_map(|t| if let Told::Done(_, Err(e)) = t { Some(e) } else { None }).collect();
+    assert_eq!(errors, [&Error::Unknown, &Error::SessionLost(lost), &Error::SessionLost(lost)]);
+    assert_eq!(core.state(), State::Closed);
+    core.recover();
+    world.step(COMMAND, &mut core, &mut program);
+    world.heal(&mut core, &mut program);
+    assert!(matches!(program.told.last(), Some(Told::Done(3, Ok(_)))));
+}
+
+#[test]
+fn a_server_through_which_no_sign_of_life_goes_is_left() {
+    let (mut world, mut core, mut program) = connected();
+    let begun = world.now;
+    // It is connected, and answers nothing.
+    while world.is_connected {
+        world.now = core.deadline().expect("something to do");
+        world.turn(&mut core, &mut program);
+        assert!(world.now - begun < Duration::from_secs(20), "the session would be over");
+    }
+    assert_eq!(core.state(), State::Suspended);
+}
+
+#[test]
+fn a_query_is_sent_when_the_commands_before_it_are_answered() {
+    let (mut world, mut core, mut program) = connected();
+    let is_query = |frame: &ToServer| matches!(frame, ToServer::Request { request: Request::Query { .. }, .. });
+    world.step(COMMAND, &mut core, &mut program);
+    world.step(Step::Query, &mut core, &mut program);
+    assert!(!world.on_the_way.iter().any(is_query));
+    while !world.on_the_way.is_empty() {
+        world.step(Step::Arrive, &mut core, &mut program);
+    }
+    world.step(Step::Carry(0), &mut core, &mut program);
+    world.step(Step::Answer(0), &mut core, &mut program);
+    assert!(world.on_the_way.iter().any(is_query));
 }
