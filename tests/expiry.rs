@@ -1,9 +1,9 @@
 //! A leader ends no session whose sign of life it has, read or not; and time goes on by one entry at a time.
 
-use copycat::engine::machine::{Outcome, StateMachine, encode_operation};
+use copycat::engine::machine::{Ask, Outcome, StateMachine, encode_operation};
 use copycat::engine::sessions::{EndReason, KeepAlive, SessionError, Submit};
-use copycat::engine::{Configuration, Engine, Input, Now, Options, Output, Refusal, Response};
-use copycat::store::{Command, Condition, Store};
+use copycat::engine::{Configuration, Consistency, Engine, Input, Now, Options, Output, Query, Refusal, Response};
+use copycat::store::{Command, Condition, Query as StoreQuery, Store, Target};
 use copycat_storage::{MemDisk, Seed, Storage};
 use std::time::Duration;
 
@@ -154,4 +154,37 @@ fn a_timer_that_is_due_moves_time_by_one_entry() {
         (server.engine.storage().last_index(), server.engine.executor().expect("it is here").machine().len()),
         (last + 1, 0)
     );
+}
+
+#[test]
+fn the_answer_to_a_sessions_query_tells_of_its_last_event_at_each_consistency() {
+    let mut server = Server::start();
+    let session = server.session();
+    let put = Command::Put {
+        key: b"a".to_vec(),
+        value: Vec::new(),
+        content_type: String::new(),
+        ttl_ms: 0,
+        ephemeral: false,
+        condition: Condition::Always,
+    };
+    let watch = Command::Watch { target: Target::Key(b"a".to_vec()), values: true, limit: 1 };
+    for (sequence, command) in (1..).zip([watch, put]) {
+        let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
+        server.submit(Submit::Command { operation, mode, session, sequence, key: None });
+        assert!(matches!(server.turn(true).as_slice(), [Ok(_)]));
+    }
+    let operation = encode_operation(&StoreQuery::Get { key: b"a".to_vec() });
+    let told = |response: &Response| response.event_index == Some(response.index);
+    for consistency in [Consistency::Linearizable, Consistency::Lease, Consistency::Sequential] {
+        server.requests += 1;
+        let ask = Ask::OfSession { session, operation: operation.clone() };
+        let query = Query { consistency, index: 0, ask };
+        server.engine.step(server.at(), Input::Query { id: server.requests, query }).expect("it goes on");
+        assert!(matches!(server.turn(true).as_slice(), [Ok(response)] if told(response)), "{consistency:?}");
+    }
+    let now = server.engine.query_now(0, &Ask::OfSession { session, operation: operation.clone() });
+    assert!(now.is_some_and(|response| told(&response)));
+    let nobodys = server.engine.query_now(0, &Ask::Machine(operation));
+    assert_eq!(nobodys.expect("it is there").event_index, None);
 }

@@ -46,7 +46,7 @@ pub(crate) enum Next {
     Again(Place),
 }
 
-/// A batch does not follow the one before: something is missing.
+/// A batch does not follow the one before: something is missing, or comes again.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Gap;
 
@@ -141,12 +141,9 @@ impl<P> Order<P> {
         self.seen = self.seen.max(index);
     }
 
-    /// Events have come. Those that came before are known by their index.
+    /// Events have come.
     pub(crate) fn events(&mut self, batches: Vec<Batch>) -> Result<(), Gap> {
         for batch in batches {
-            if batch.index <= self.received {
-                continue;
-            }
             if batch.previous != self.received {
                 return Err(Gap);
             }
