@@ -1,6 +1,6 @@
 //! The state machine of these tests: a sum, which tells a session when it passes a bound.
 
-use copycat::{Commit, Context, Frozen, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine};
+use copycat::{Bincode, Commit, Context, Frozen, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +22,7 @@ impl Frozen for Tally {
 }
 
 impl StateMachine for Tally {
+    type Codec = Bincode;
     type Command = Command;
     type Query = ();
     type Output = u64;

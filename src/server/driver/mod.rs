@@ -389,9 +389,7 @@ impl<M: StateMachine> Driver<M> {
     }
 
     fn publish(&mut self, now: Now) {
-        if now.monotonic >= self.state.released_at + RELEASE
-            && self.state.released_to != self.engine.applied()
-        {
+        if now.monotonic >= self.state.released_at + RELEASE && self.state.released_to != self.engine.applied() {
             (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.applied());
             self.engine.storage().release_memory();
         }
