@@ -161,7 +161,7 @@ fn serve(listener: TcpListener, backend: Arc<dyn Backend>, settings: &Settings, 
 pub(super) fn start<M: StateMachine>(
     mut settings: Settings,
     make: &Make<M>,
-    api: Option<Api<M>>,
+    api: Api<M>,
 ) -> Result<Server<M>, ServerError> {
     start_runtime();
     let peer = peer_address(&settings)?;
@@ -199,10 +199,7 @@ pub(super) fn start<M: StateMachine>(
     let (running, ended) = async_channel::bounded::<()>(1);
     let listen_at = |at| task::spawn(listen(at, door.clone(), inbox.clone(), ended.clone()));
     let listeners = [Some(doors.peer), doors.client].into_iter().flatten().map(listen_at).collect();
-    let http_done = match (doors.http, api) {
-        (Some((listener, _)), Some(api)) => Some(serve(listener, api(port.clone()), &settings, ended.clone())),
-        _ => None,
-    };
+    let http_done = doors.http.map(|(listener, _)| serve(listener, api(port.clone()), &settings, ended.clone()));
     let drive = move || {
         let _running = running;
         driver::run(&driver, events)

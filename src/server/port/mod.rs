@@ -123,6 +123,11 @@ impl<M: StateMachine> Port<M> {
         timeout: Duration,
     ) -> Result<(Reply, M::Output), Refusal> {
         let reply = self.command(M::Codec::encode(command), M::mode(command) as u8, caller, timeout).await?;
+        Self::output(reply)
+    }
+
+    /// Reads what a command answered.
+    pub(crate) fn output(reply: Reply) -> Result<(Reply, M::Output), Refusal> {
         let Outcome::Output(bytes) = &reply.output else { return Err(Refusal::Internal) };
         let output = decode_output::<M>(bytes).ok_or(Refusal::Internal)?;
         Ok((reply, output))
@@ -144,6 +149,11 @@ impl<M: StateMachine> Port<M> {
     /// Answers a query of the machine, and reads its answer.
     pub(crate) async fn look(&self, query: &M::Query, read: Read) -> Result<(Reply, M::Answer), Refusal> {
         let reply = self.query(Ask::Machine(M::Codec::encode(query)), read).await?;
+        Self::answer(reply)
+    }
+
+    /// Reads what a query answered.
+    pub(crate) fn answer(reply: Reply) -> Result<(Reply, M::Answer), Refusal> {
         let Outcome::Output(bytes) = &reply.output else { return Err(Refusal::Internal) };
         let found = decode_query_output::<M>(bytes).ok_or(Refusal::Internal)?;
         Ok((reply, found))
