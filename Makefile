@@ -1,5 +1,7 @@
-# `make test` checks everything and needs nothing but the Rust toolchain.
-# Nothing here but `fix`, `seeds`, `compare` and `tools` changes a file outside of target/.
+# `make test` checks everything and needs nothing but the Rust toolchain: what a part needs besides (Node, Chromium, Python, ip, nft)
+# it uses if it is there, installs if it may, and else says that it was skipped.
+# Written outside of target/: by `fix`, `seeds` and `compare` the files that they are for; by `run` copycat-data/; by `browser` and its like
+# tests/browser/node_modules/; by `tools` the toolchain's directory; and packages of the system (apt-get), if root runs `cluster` or `browser`.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,7 +11,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # How many simulated runs `campaign` makes, and how long each is.
 SEEDS ?= 10000
-STEPS ?= 10000
+STEPS ?= 15000
 
 .PHONY: help run test verify unit simulate seeds cluster browser screenshots cost fuzz campaign compare bench fix tools
 

@@ -46,6 +46,7 @@ pub(super) struct Settings {
     pub(super) limits: HttpConfig,
     pub(super) election_timeout: Duration,
     pub(super) auto_replace: bool,
+    pub(super) machine_thread: bool,
     pub(super) session_answers: usize,
     pub(super) session_events: u64,
     pub(super) bootstrap: Vec<(ServerId, String)>,
@@ -93,6 +94,7 @@ impl<M: StateMachine> Builder<M> {
             limits: HttpConfig::default(),
             election_timeout: engine.election_timeout,
             auto_replace: false,
+            machine_thread: false,
             session_answers: engine.session_answers,
             session_events: engine.session_limits.events,
             bootstrap: Vec::new(),
@@ -171,6 +173,13 @@ impl<M: StateMachine> Builder<M> {
     /// same on all servers.
     pub fn election_timeout(self, timeout: Duration) -> Self {
         self.with(|s| s.election_timeout = timeout)
+    }
+
+    /// Whether the state machine gets a thread of its own. It should, if applying an entry may take longer than a small part of
+    /// the election timeout: then heartbeats and votes do not wait for it, only what needs its state does. Otherwise entries
+    /// are applied where they are committed, which is quicker.
+    pub fn machine_thread(self, own: bool) -> Self {
+        self.with(|s| s.machine_thread = own)
     }
 
     /// Whether, while this server leads, members that are not heard are replaced by those that are kept ready.

@@ -60,6 +60,8 @@ pub(crate) enum Event {
     Prepared(std::io::Result<Prepared<AnyDisk>>),
     /// Background work has ended.
     Worked(Worked<AnyDisk>),
+    /// The machine's own thread has applied what it was given.
+    Applied,
     Request {
         request: Request,
         timeout: Duration,

@@ -21,6 +21,7 @@ mod flusher;
 mod inbox;
 mod lag;
 mod listeners;
+mod machine;
 mod port;
 mod requests;
 mod running;

@@ -7,6 +7,7 @@ use super::driver::{self, Driver, Wiring};
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
+use super::machine::MachineThread;
 use super::port::Port;
 use super::running::Parts;
 use super::transport::frame::Me;
@@ -122,6 +123,7 @@ fn engine<M: StateMachine>(
     options.session_answers = settings.session_answers;
     options.session_limits.events = settings.session_events;
     options.auto_replace = settings.auto_replace;
+    options.machine_thread = settings.machine_thread;
     options.snapshot_bytes = settings.snapshot_bytes.unwrap_or(u64::from(settings.segment_size) / 2);
     let (seed, disk) = (random()?, storage.disk().clone());
     let start = |storage| {
@@ -187,6 +189,11 @@ pub(super) fn start<M: StateMachine>(
     let wiring = Wiring {
         flusher: Flusher::start(&name, inbox.clone()).map_err(|e| no_thread(&e))?,
         worker: Worker::start_thread(&name, inbox.clone()).map_err(|e| no_thread(&e))?,
+        machine: settings
+            .machine_thread
+            .then(|| MachineThread::start(&name, inbox.clone()))
+            .transpose()
+            .map_err(|e| no_thread(&e))?,
         links: Links::new(door.clone(), inbox.clone(), settings.transport.clone(), silence),
         door: door.clone(),
         views: views.clone(),

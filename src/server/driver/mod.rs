@@ -14,6 +14,7 @@ use super::durability::Durability;
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::Event;
+use super::machine::MachineThread;
 use super::requests::{Origin, Request, Requests};
 use super::transport::frame::{Frame, Refused, Rejection};
 use super::transport::{Door, Links};
@@ -55,9 +56,11 @@ pub(crate) enum Stopped {
 }
 
 /// What a driver is connected to.
-pub(crate) struct Wiring {
+pub(crate) struct Wiring<M: StateMachine> {
     pub(crate) flusher: Flusher,
     pub(crate) worker: Worker,
+    /// Where entries are applied, if not here.
+    pub(crate) machine: Option<MachineThread<M>>,
     pub(crate) links: Links,
     pub(crate) door: Door,
     pub(crate) views: Views,
@@ -118,6 +121,7 @@ pub(crate) struct Driver<M: StateMachine> {
     id: ServerId,
     flusher: Flusher,
     worker: Worker,
+    machine: Option<MachineThread<M>>,
     links: Links,
     door: Door,
     views: Views,
@@ -150,17 +154,32 @@ struct Progress {
 impl<M: StateMachine> Driver<M> {
     pub(crate) fn new(
         engine: Engine<AnyDisk, M>,
-        wiring: Wiring,
+        wiring: Wiring<M>,
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { flusher, worker, mut links, door, views, waiters, feeds } = wiring;
+        let Wiring { flusher, worker, machine, mut links, door, views, waiters, feeds } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
         links.follow(clock::monotonic(), engine.configuration(), engine.committed_configuration());
         let chores = Chores::default();
-        Self { engine, id, flusher, worker, links, door, views, waiters, feeds, requests, chores, durability, state }
+        Self {
+            engine,
+            id,
+            flusher,
+            worker,
+            machine,
+            links,
+            door,
+            views,
+            waiters,
+            feeds,
+            requests,
+            chores,
+            durability,
+            state,
+        }
     }
 
     /// One batch of events, and all that follows from it. Returns whether to go on at once, or that the server has ended.
@@ -191,6 +210,11 @@ impl<M: StateMachine> Driver<M> {
         more |= self.flush(now)?;
         if let Some(work) = self.engine.work() {
             self.worker.start(work);
+        }
+        if let Some(machine) = &self.machine
+            && let Some(job) = self.engine.lend()?
+        {
+            machine.apply(job);
         }
         self.chores.look(&self.engine);
         more |= self.route(now)?;
@@ -224,6 +248,12 @@ impl<M: StateMachine> Driver<M> {
             }
             Event::Persisted(result) => Input::Persisted(result.map_err(Stopped::Disk)?),
             Event::Worked(worked) => Input::Worked(worked),
+            Event::Applied => {
+                if let Some(job) = self.machine.as_ref().and_then(MachineThread::done) {
+                    self.engine.take_back(now, job)?;
+                }
+                return Ok(());
+            }
             Event::Prepared(result) => {
                 self.engine.storage_mut().prepared(result);
                 return Ok(());
