@@ -102,7 +102,7 @@ impl Code {
             Self::HeadersTooLarge => (431, "headers_too_large", "The header block is too long."),
             Self::Internal => (500, "internal", "A fault of the server."),
             Self::NoLeader => (503, "no_leader", "No leader can be reached."),
-            Self::NotReady => (503, "not_ready", "The server is not ready."),
+            Self::NotReady => (503, "not_ready", "The server is not ready, or keeps no state to do this with."),
             Self::Overloaded => (503, "overloaded", "A bound is reached."),
             Self::Timeout => (504, "timeout", "No answer in time."),
             Self::StorageFull => (507, "storage_full", "The leader's disk is full."),

@@ -157,6 +157,10 @@ impl Problem {
             }
             Failure::Timeout { .. } => Self::timeout("no answer in time"),
             Failure::LeaderLost => Self::timeout("the leader was lost before its answer came"),
+            Failure::Stateless => {
+                let detail = "this server keeps no state now: ask an active or a passive member";
+                Self::new(Code::NotReady, detail).retry_after_a_second()
+            }
             Failure::Malformed => {
                 let detail = "the leader does not know this operation: it runs another version";
                 Self::new(Code::BadRequest, detail)
@@ -307,6 +311,7 @@ mod tests {
             (Failure::Overloaded, (503, "overloaded", true, NotApplied, true)),
             (Failure::TooLarge, (413, "value_too_large", false, NotApplied, false)),
             (Failure::StorageFull, (507, "storage_full", true, NotApplied, false)),
+            (Failure::Stateless, (503, "not_ready", true, NotApplied, true)),
             (Failure::Malformed, (400, "bad_request", false, NotApplied, false)),
             (Failure::SessionBusy, (429, "too_many_requests", true, NotApplied, true)),
             (Failure::SequenceGap { expected: 3 }, (409, "sequence_gap", true, NotApplied, false)),

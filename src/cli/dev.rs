@@ -3,7 +3,8 @@
 use super::server::Tuning;
 use super::{Failure, limits, signals, start_logging};
 use clap::Args;
-use copycat::server::{Options, Server};
+use copycat::server::{Server, Storage};
+use copycat::store::Store;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -47,9 +48,9 @@ impl Dev {
         let mut servers = Vec::new();
         for (offset, (id, peer)) in (0..).zip(members.clone()) {
             let data = self.data.join(format!("server-{id}"));
-            let mut options = Options::new(id, data, address(offset), peer, members.clone());
-            self.tuning.apply(&mut options)?;
-            servers.push(Server::start(&options)?);
+            let http = address(offset);
+            let server = Server::<Store>::builder(id).storage(Storage::Mapped(data)).http_address(&http);
+            servers.push(self.tuning.apply(server, &http, &peer)?.bootstrap(members.clone())?);
         }
         signals::stop_on_signal(servers.iter().map(Server::stopper).collect())?;
         let url = format!("http://{}", self.http);

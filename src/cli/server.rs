@@ -3,7 +3,9 @@
 use super::{Failure, duration, limits, signals, start_logging};
 use clap::{Args, ValueEnum};
 use copycat::engine::MemberType;
-use copycat::server::{Durability, Options};
+use copycat::server::{Builder, Durability, Storage};
+use copycat::store::Store;
+use copycat_http::HttpConfig;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -152,18 +154,9 @@ fn election_timeout(text: &str) -> Result<Duration, String> {
 }
 
 impl Tuning {
-    pub(super) fn apply(&self, options: &mut Options) -> Result<(), Failure> {
-        options.durability = self.durability;
-        options.election_timeout = self.election_timeout;
-        options.segment_size = self.segment_size;
-        options.limits.allow_hosts.clone_from(&self.allow_host);
-        options.limits.wait = self.longest_wait;
-        self.requests.apply(&mut options.limits);
-        options.session_answers = usize::try_from(self.session_answers).unwrap_or(usize::MAX);
-        options.session_events = self.session_events;
-        options.auto_replace = self.auto_replace;
-        options.snapshot_bytes = self.snapshot_bytes;
-        for (flag, address) in [("--http", &options.http), ("--peer", &options.peer)] {
+    /// Sets what these flags say. `http` and `peer` are the addresses of this server.
+    pub(super) fn apply(&self, server: Builder<Store>, http: &str, peer: &str) -> Result<Builder<Store>, Failure> {
+        for (flag, address) in [("--http", http), ("--peer", peer)] {
             let mut found = address.to_socket_addrs().into_iter().flatten();
             if !self.insecure && found.any(|a: SocketAddr| !a.ip().is_loopback()) {
                 return Err(Failure::new(format!(
@@ -172,7 +165,21 @@ impl Tuning {
                 )));
             }
         }
-        Ok(())
+        let allow_hosts = self.allow_host.clone();
+        let mut limits = HttpConfig { allow_hosts, wait: self.longest_wait, ..HttpConfig::default() };
+        self.requests.apply(&mut limits);
+        let server = server
+            .durability(self.durability)
+            .election_timeout(self.election_timeout)
+            .segment_size(self.segment_size)
+            .session_answers(usize::try_from(self.session_answers).unwrap_or(usize::MAX))
+            .session_events(self.session_events)
+            .auto_replace(self.auto_replace)
+            .http_limits(limits);
+        Ok(match self.snapshot_bytes {
+            Some(bytes) => server.snapshot_bytes(bytes),
+            None => server,
+        })
     }
 }
 
@@ -180,14 +187,21 @@ impl Server {
     pub(super) fn run(self) -> Result<(), Failure> {
         start_logging();
         limits::raise_open_files();
-        let bootstrap = self.bootstrap.map(|members| members.0).unwrap_or_default();
-        let mut options = Options::new(self.id, self.data, self.http, self.peer, bootstrap);
-        options.join = self.join;
-        options.member_type = self.member_type.into();
-        options.advertise_http = self.advertise_http;
-        self.tuning.apply(&mut options)?;
-        let server = copycat::server::Server::start(&options)?;
-        tracing::info!("server {} serves http://{}", self.id, server.http());
+        let server = copycat::server::Server::<Store>::builder(self.id)
+            .storage(Storage::Mapped(self.data))
+            .http_address(&self.http)
+            .peer_address(&self.peer)
+            .member_type(self.member_type.into());
+        let mut server = self.tuning.apply(server, &self.http, &self.peer)?;
+        if let Some(advertised) = self.advertise_http {
+            server = server.advertise_http(advertised);
+        }
+        let server = match self.bootstrap {
+            Some(Members(members)) => server.bootstrap(members)?,
+            None => server.join(self.join)?,
+        };
+        let http = server.http().map(|at| at.to_string()).unwrap_or_default();
+        tracing::info!("server {} serves http://{http}", self.id);
         signals::stop_on_signal(vec![server.stopper()])?;
         Ok(server.wait()?)
     }

@@ -22,7 +22,14 @@ const REPEATS: usize = 16;
 pub(super) struct Feeds {
     shared: Arc<Mutex<Recent>>,
     waiters: Waiters,
-    listeners: Arc<Mutex<Vec<Sender<Event>>>>,
+    listeners: Arc<Mutex<Heard>>,
+}
+
+/// Who listens, until the end.
+#[derive(Debug, Default)]
+struct Heard {
+    by: Vec<Sender<Event>>,
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -42,11 +49,23 @@ impl Feeds {
         Self { shared: Arc::new(Mutex::new(recent)), waiters, listeners: Arc::default() }
     }
 
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What happens from now on. A listener that leaves [`KEPT`] events unread hears nothing more.
     pub(super) fn listen(&self) -> Receiver<Event> {
         let (sender, events) = async_channel::bounded(KEPT);
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        let mut heard = self.heard();
+        if !heard.ended {
+            heard.by.push(sender);
+        }
         events
+    }
+
+    /// Whether nothing more will happen.
+    pub(super) fn has_ended(&self) -> bool {
+        self.heard().ended
     }
 
     fn lock(&self) -> MutexGuard<'_, Recent> {
@@ -55,14 +74,12 @@ impl Feeds {
 
     /// Nothing more will happen.
     pub(super) fn end(&self) {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.heard() = Heard { by: Vec::new(), ended: true };
     }
 
     /// An engine tells something, in its term `at`.
     pub(super) fn note(&self, server: ServerId, at: Term, event: &Event) {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|listener| listener.try_send(event.clone()).is_ok());
-        drop(listeners);
+        self.heard().by.retain(|listener| listener.try_send(event.clone()).is_ok());
         let (mut member_type, mut status) = (None, None);
         let (kind, term, member, role, reason) = match event {
             Event::Role { role, term, reason } => {

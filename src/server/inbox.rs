@@ -4,7 +4,7 @@ use super::requests::{Refusal, Reply, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
 use crate::engine::{Identity, Message, RequestId, ServerId, Worked};
 use async_channel::Sender;
-use copycat_storage::{Entry, FileDisk, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
+use copycat_storage::{AnyDisk, Entry, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
@@ -56,10 +56,12 @@ pub(crate) enum Event {
         cluster: u128,
         message: Message,
     },
-    Persisted(std::io::Result<Persisted<FileDisk>>),
-    Prepared(std::io::Result<Prepared<FileDisk>>),
+    Persisted(std::io::Result<Persisted<AnyDisk>>),
+    Prepared(std::io::Result<Prepared<AnyDisk>>),
     /// Background work has ended.
-    Worked(Worked<FileDisk>),
+    Worked(Worked<AnyDisk>),
+    /// The machine's own thread has applied what it was given.
+    Applied,
     Request {
         request: Request,
         timeout: Duration,
@@ -145,6 +147,14 @@ impl Inbox {
             TrySendError::Full(_) => Refusal::Overloaded,
             TrySendError::Disconnected(_) => Refusal::ShuttingDown,
         })
+    }
+
+    /// Hands a request to the driver, and waits for its answer.
+    pub(crate) async fn ask(&self, request: Request, timeout: Duration) -> Result<Reply, Refusal> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.try_offer(Event::Request { request, timeout, reply })?;
+        // The driver answers everything that it takes, in time; a driver that has ended drops what it has.
+        answer.recv().await.unwrap_or(Err(Refusal::LeaderLost))
     }
 
     /// Hands an event over, waiting for room: for threads of the server's own. A driver that has ended needs none.

@@ -8,27 +8,34 @@
 
 mod backend;
 mod ballots;
+mod builder;
 mod chores;
 pub(crate) mod clock;
+mod cluster;
 mod convert;
+mod disks;
 mod driver;
 mod durability;
 mod feed;
 mod flusher;
 mod inbox;
 mod lag;
-mod polls;
+mod listeners;
+mod machine;
+mod port;
 mod requests;
+mod running;
 mod start;
 mod transport;
 mod view;
 mod waiters;
 mod worker;
 
+pub use builder::{Builder, Storage};
+pub use cluster::{Cluster, ClusterMember};
 pub use durability::Durability;
-pub use requests::{Refusal, Reply, Request};
-pub use start::{Options, Server, Stopper};
-pub use view::View;
+pub use requests::Refusal;
+pub use running::{Answer, Server, Stopper};
 
 /// A server cannot start, or had to stop: one line that says what is wrong and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// What a client asked for.
 #[derive(Clone, Debug)]
-pub enum Request {
+pub(crate) enum Request {
     /// Have this logged and applied.
     Submit(Submit),
     /// Answer this query.
@@ -36,49 +36,67 @@ pub enum Request {
 
 /// The answer to a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The command's index, or the applied index a query saw.
-    pub index: u64,
+    pub(crate) index: u64,
     /// The term.
-    pub term: u64,
+    pub(crate) term: u64,
     /// Of a session's command: the index of the session's last event before it.
-    pub event_index: Option<u64>,
+    pub(crate) event_index: Option<u64>,
     /// The answer.
-    pub output: Outcome,
+    pub(crate) output: Outcome,
     /// How a query was really served.
-    pub consistency: Option<Consistency>,
+    pub(crate) consistency: Option<Consistency>,
     /// Which server answered.
-    pub served_by: ServerId,
+    pub(crate) served_by: ServerId,
 }
 
 /// Why a client gets no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// There is no leader. Not applied.
+    #[error("there is no leader")]
     NoLeader,
     /// A bound is reached. Not applied.
+    #[error("too many requests are under way")]
     Overloaded,
     /// Larger than the log takes. Not applied.
+    #[error("larger than a log entry may be")]
     TooLarge,
     /// The leader's disk is full. Not applied.
+    #[error("the leader's disk is full: make room there")]
     StorageFull,
     /// Not an operation of this state machine. Not applied.
+    #[error("this is no operation of the leader's state machine: it runs another version")]
     Malformed,
     /// Time ran out; whether the command has had, or will have, an effect is told.
+    #[error("no answer in time")]
     Timeout {
         /// It may have.
         maybe_applied: bool,
     },
     /// The leader was lost before its answer came: the command may or may not have an effect.
+    #[error("the leader was lost before its answer came")]
     LeaderLost,
     /// The server is shutting down. Not applied.
+    #[error("this server is shutting down: ask another")]
     ShuttingDown,
     /// There is no such session, or it is not this command's turn. Not applied.
+    #[error("{0}")]
     Session(SessionError),
     /// The session has left too many answers unacknowledged. Not applied.
+    #[error("the session has too many answers open: acknowledge them")]
     SessionBusy,
+    /// A newer poll of the same session has taken over.
+    #[error("a newer poll of the same session took over")]
+    Superseded,
     /// The configuration was not changed, or the office not handed over.
+    #[error("{0}")]
     Configuration(ConfigurationError),
+    /// The answer makes no sense: a fault. Whether a command had an effect is unknown.
+    #[error("the answer makes no sense, which is a bug")]
+    Internal,
 }
 
 /// Who waits.
@@ -215,7 +233,7 @@ impl Requests {
 
     /// Whether nothing waits but what nobody has.
     pub(super) fn is_idle(&self) -> bool {
-        self.by_id.len() == self.parked.len()
+        self.by_id.values().all(|pending| pending.place == Place::Parked)
     }
 
     pub(super) fn all(&self) -> Vec<RequestId> {
@@ -261,12 +279,13 @@ impl From<Refusal> for WireRefusal {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NoLeader | Refusal::ShuttingDown => Self::NotLeader,
-            Refusal::Overloaded => Self::Overloaded,
+            // Polls are not forwarded: no server is superseded at another.
+            Refusal::Overloaded | Refusal::Superseded => Self::Overloaded,
             Refusal::TooLarge => Self::TooLarge,
             Refusal::StorageFull => Self::StorageFull,
             Refusal::Malformed => Self::Malformed,
             Refusal::Timeout { maybe_applied } => Self::Timeout { maybe_applied },
-            Refusal::LeaderLost => Self::Timeout { maybe_applied: true },
+            Refusal::LeaderLost | Refusal::Internal => Self::Timeout { maybe_applied: true },
             Refusal::Session(error) => Self::Session(error),
             Refusal::SessionBusy => Self::SessionBusy,
             Refusal::Configuration(error) => Self::Configuration(error),
@@ -330,11 +349,25 @@ mod tests {
         assert_eq!(r.at(Place::Leader(3)), [a]);
         r.park(b);
         assert_eq!(r.take_parked(), [b]);
-        assert!(!r.has_parked());
+        assert!(!r.has_parked() && !r.is_idle(), "the leader has one");
         assert_eq!(r.overdue(ms(9)).len(), 0);
         assert_eq!(r.overdue(ms(10)).into_iter().map(|(id, _)| id).collect::<Vec<_>>(), [b]);
         assert!(r.remove(a).is_some() && r.remove(a).is_none());
         assert_eq!(r.next_deadline(), None);
+    }
+
+    #[test]
+    fn what_has_been_parked_and_is_gone_does_not_stand_for_what_is_under_way() {
+        let mut r = Requests::new(1);
+        let gone = r.admit(remote(1), query(), Duration::ZERO, Duration::ZERO).expect("room");
+        r.park(gone);
+        r.remove(gone);
+        assert!(r.is_idle());
+        let under_way = r.admit(remote(2), query(), Duration::ZERO, Duration::ZERO).expect("room");
+        r.get_mut(under_way).expect("there").place = Place::Engine;
+        assert!(!r.is_idle());
+        r.park(under_way);
+        assert!(r.is_idle());
     }
 
     #[test]

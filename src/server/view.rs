@@ -10,27 +10,27 @@ use std::time::Duration;
 
 /// An engine at one moment.
 #[derive(Clone, Debug)]
-pub struct View {
+pub(crate) struct View {
     /// Role, term, indexes.
-    pub status: Status,
+    pub(crate) status: Status,
     /// Who belongs to the cluster.
-    pub configuration: Configuration,
+    pub(crate) configuration: Configuration,
     /// On a leader: through which index each member holds the log,
-    pub matched: BTreeMap<ServerId, Index>,
+    pub(crate) matched: BTreeMap<ServerId, Index>,
     /// when it was last heard, and for how long it has lacked the first entry that it lacks,
-    pub contact: BTreeMap<ServerId, (Option<Duration>, Duration)>,
+    pub(crate) contact: BTreeMap<ServerId, (Option<Duration>, Duration)>,
     /// and the last index at that moment.
-    pub matched_of: Index,
+    pub(crate) matched_of: Index,
     /// The log's files.
-    pub segments: Vec<SegmentInfo>,
+    pub(crate) segments: Vec<SegmentInfo>,
     /// The first index in the log.
-    pub first_index: Index,
+    pub(crate) first_index: Index,
     /// How many entries the state machine holds.
-    pub live: usize,
+    pub(crate) live: usize,
     /// The latest durable snapshot.
-    pub snapshot: Option<SnapshotInfo>,
+    pub(crate) snapshot: Option<SnapshotInfo>,
     /// Through which index all available members that keep the state have the log.
-    pub global_index: Index,
+    pub(crate) global_index: Index,
 }
 
 impl View {
@@ -85,6 +85,11 @@ impl Views {
         } else {
             slot.1.status = status;
         }
+    }
+
+    /// Log time, and when it was that.
+    pub(crate) fn clock(&self) -> (u64, Duration) {
+        self.lock().1.status.clock
     }
 
     /// The latest view.

@@ -2,7 +2,7 @@
 
 use super::inbox::{Event, Inbox};
 use crate::engine::Work;
-use copycat_storage::FileDisk;
+use copycat_storage::AnyDisk;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_millis(2);
 /// Where work is handed to.
 #[derive(Debug)]
 pub(super) struct Worker {
-    works: SyncSender<Work<FileDisk>>,
+    works: SyncSender<Work<AnyDisk>>,
     stopping: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
@@ -33,7 +33,7 @@ impl Worker {
     }
 
     /// Does this; what comes of it comes to the inbox.
-    pub(super) fn start(&self, work: Work<FileDisk>) {
+    pub(super) fn start(&self, work: Work<AnyDisk>) {
         let _ = self.works.send(work);
     }
 
@@ -45,7 +45,7 @@ impl Worker {
     }
 }
 
-fn run(queue: &Receiver<Work<FileDisk>>, inbox: &Inbox, stopping: &AtomicBool) {
+fn run(queue: &Receiver<Work<AnyDisk>>, inbox: &Inbox, stopping: &AtomicBool) {
     while let Ok(work) = queue.recv() {
         let rest = || {
             thread::sleep(REST);

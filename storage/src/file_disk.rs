@@ -202,11 +202,17 @@ impl Disk for FileDisk {
     }
 }
 
-/// A file of a [`FileDisk`].
+/// A file of a [`FileDisk`], or of a [`RamDisk`](crate::RamDisk).
 #[derive(Debug)]
 pub struct MappedFile {
     file: Arc<File>,
     mapping: Mapping,
+}
+
+impl MappedFile {
+    pub(crate) fn new(file: Arc<File>, mapping: Mapping) -> MappedFile {
+        MappedFile { file, mapping }
+    }
 }
 
 impl DiskFile for MappedFile {

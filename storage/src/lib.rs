@@ -3,8 +3,8 @@
 //!
 //! * [`Storage`] is all of it. Writes go to memory; a [`FlushJob`] makes them durable on another
 //!   thread, and [`Storage::persisted`] is told.
-//! * [`Disk`] is the port to the file system: [`FileDisk`] in a server, [`MemDisk`] in tests and
-//!   simulations, where power cuts, torn pages, failing flushes and full disks can be had at will.
+//! * [`Disk`] is the port to the file system: [`FileDisk`] in a server, [`RamDisk`] in one that keeps
+//!   nothing over a restart, [`MemDisk`] in tests and simulations, where power cuts, torn pages, failing flushes and full disks can be had at will.
 //! * [`check()`] verifies a directory offline.
 //!
 //! No async, no threads, no clock, no randomness, no Raft: terms and indexes are numbers here. The
@@ -22,6 +22,7 @@ mod log;
 mod mapping;
 mod mem_disk;
 mod meta;
+mod ram_disk;
 mod snapshot;
 mod storage;
 
@@ -34,6 +35,7 @@ pub use job::{FlushJob, Persisted, PrepareJob, Prepared};
 pub use log::{Bounds, Compacted, CompactionJob, Lookup, SegmentInfo};
 pub use mem_disk::{MemDisk, MemFile, MemFlush};
 pub use meta::Meta;
+pub use ram_disk::{AnyDisk, RamDisk};
 pub use snapshot::{
     Incoming, InstallError, Reference, Refused, Snapshot, SnapshotInfo, SnapshotJob, SnapshotStream, StageJob, Staged,
     Written,

@@ -1,4 +1,4 @@
-//! What a storage promises, on a real directory and on the simulated disk alike.
+//! What a storage promises, on a real directory, in memory, and on the simulated disk alike.
 // A test that fails says so by panicking, and its small numbers are its own.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::cast_possible_truncation)]
 
@@ -7,13 +7,19 @@ mod common;
 use common::{Directory, Rng, all, assert_log, entry, fill, flush, open, options, settle, try_open};
 use copycat_storage::{AppendError, Disk, Entry, Meta, OpenError, check};
 
-/// Runs one test on both disks.
-macro_rules! on_both {
+/// Runs one test on each disk.
+macro_rules! on_each {
     ($($name:ident)*) => {
-        mod memory {
+        mod simulated {
             $(#[test]
             fn $name() {
                 super::$name(&copycat_storage::MemDisk::new());
+            })*
+        }
+        mod memory {
+            $(#[test]
+            fn $name() {
+                super::$name(&copycat_storage::AnyDisk::Ram(copycat_storage::RamDisk::new(1 << 30)));
             })*
         }
         mod directory {
@@ -26,7 +32,7 @@ macro_rules! on_both {
     };
 }
 
-on_both! {
+on_each! {
     a_new_directory_is_empty
     rolls_with_every_number_of_entries_a_segment
     truncates_anywhere

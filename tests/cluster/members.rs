@@ -309,6 +309,8 @@ fn passive_members_answer_and_reserve_members_forward() {
         assert_eq!(get(http, &path).text(), "here");
         writer.join().unwrap();
     }
+    let none = ask(shape.http(5), "POST", "/v1/snapshots", &[], b"");
+    assert_eq!((none.status, &json(&none)["code"]), (503, &"not_ready".into()), "it keeps no state");
     // What feeds the passive member dies: it is fed by another.
     let leader = shape.leader();
     let others: Vec<u64> = (1..=3).filter(|&id| id != leader).collect();

@@ -101,6 +101,8 @@ pub enum Failure {
     },
     /// The cluster is not changed, for this reason; nothing was done.
     ConfigurationConflict(Conflict),
+    /// This server keeps no state of its own now, being a reserve member or about to be filled; nothing was done.
+    Stateless,
     /// Whoever would carry it out does not know this operation, being of another version; nothing was done.
     Malformed,
     /// The answer makes no sense: a fault of ours. Whether a command was carried out is unknown.
@@ -172,7 +174,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Compacts this server's log, all of it with `major`. [`Failure::Overloaded`] while other work of this kind is under
     /// way.
     async fn compact(&self, major: bool, timeout: Duration) -> Result<Compaction, Failure>;
-    /// Takes a snapshot of this server's state, unless there is one as new.
+    /// Takes a snapshot of this server's state, unless there is one as new. [`Failure::Stateless`] if it keeps none.
     async fn take_snapshot(&self, timeout: Duration) -> Result<SnapshotTaken, Failure>;
     /// A backup of this server's latest snapshot; `None`: there is none yet.
     async fn backup(&self, timeout: Duration) -> Result<Option<Backup>, Failure>;

@@ -166,8 +166,9 @@ mod tests {
                 Conflict::LastVoter => Failure::ConfigurationConflict(Conflict::NotVoter),
                 Conflict::NotVoter => Failure::ConfigurationConflict(Conflict::Unreachable),
                 Conflict::Unreachable => Failure::ConfigurationConflict(Conflict::NotTransferred),
-                Conflict::NotTransferred => Failure::Malformed,
+                Conflict::NotTransferred => Failure::Stateless,
             },
+            Failure::Stateless => Failure::Malformed,
             Failure::Malformed => Failure::Internal,
             Failure::Internal => return None,
         })
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn what_the_backend_fails_with_is_all_there() {
         let (mut failure, mut told) = (next(None), Vec::new());
-        let known = [BACKEND, SESSION, NUMBERED, KEYED, POLLED, MEMBERS].concat();
+        let known = [BACKEND, SESSION, NUMBERED, KEYED, POLLED, MEMBERS, READY].concat();
         while let Some(one) = failure {
             for problem in [Problem::of_command(one, false), Problem::of_query(one)] {
                 assert!(known.contains(&problem.code()), "{one:?}");

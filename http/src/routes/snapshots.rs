@@ -63,9 +63,7 @@ pub(super) async fn latest(State(app): State<Shared>, request: Request) -> Resul
 /// Done twice, it does nothing twice.
 fn problem(failure: Failure) -> Problem {
     match failure {
-        Failure::Overloaded => {
-            Problem::overloaded("a snapshot or a compaction is under way, or there is no state here to take one of")
-        }
+        Failure::Overloaded => Problem::overloaded("a snapshot or a compaction is under way"),
         Failure::StorageFull => Problem::new(Code::StorageFull, "this server's disk is full: make room").retryable(),
         other => Problem::of_command(other, true),
     }

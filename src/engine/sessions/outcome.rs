@@ -43,27 +43,34 @@ impl Outcome {
 }
 
 /// Why nothing was done for a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 pub enum SessionError {
     /// No session with this id was registered through the index of this answer.
+    #[error("there is no such session, and never was")]
     NotFound,
     /// It has ended.
+    #[error("the session has ended: {0}")]
     Ended(EndReason),
     /// A number that comes too early.
+    #[error("the session's next command is number {expected}, which has not come")]
     SequenceGap {
         /// The number that is expected.
         expected: u64,
     },
     /// The answer to this number was acknowledged, and is forgotten.
+    #[error("answers are acknowledged through number {acknowledged}, and forgotten")]
     SequenceAcknowledged {
         /// Through which number.
         acknowledged: u64,
     },
     /// Another command had this number.
+    #[error("the session has given this number to another command")]
     SequenceMismatch,
     /// Another request had this idempotency key.
+    #[error("this idempotency key was given to another request")]
     IdempotencyMismatch,
     /// The events that are asked for were acknowledged, and are forgotten.
+    #[error("events are acknowledged through index {acknowledged}, and forgotten")]
     EventsGap {
         /// Through which index.
         acknowledged: Index,
@@ -81,6 +88,17 @@ pub enum EndReason {
     QueueFull,
     /// Long ago: the reason is forgotten.
     Forgotten,
+}
+
+impl std::fmt::Display for EndReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "its client closed it",
+            Self::TimedOut => "it was not kept alive",
+            Self::QueueFull => "it left too many events unacknowledged",
+            Self::Forgotten => "long ago, for a reason that is forgotten",
+        })
+    }
 }
 
 /// The answer to one command, as it is kept for repeats of it.

@@ -2,7 +2,7 @@
 //!
 //! The log decides: the wait is a timer of the state machine, and this server only looks at what became of it.
 
-use super::{ServerBackend, answer};
+use super::{ServerBackend, answer, engine_read, failure};
 use crate::engine::machine::{Ask, Topic};
 use crate::server::{clock, convert};
 use crate::store::{self, LockView};
@@ -31,7 +31,7 @@ impl ServerBackend {
             None => Duration::ZERO,
         };
         let topic = Topic::Machine([b"l", lock.as_slice()].concat());
-        let waiter = self.waiters.register(topic).ok_or(Failure::Overloaded)?;
+        let waiter = self.port.wait(topic).map_err(failure)?;
         let end = clock::monotonic() + wait;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let command = store::Command::Lock { lock: lock.clone(), mode: convert::lock_mode(mode), wait_ms, queue };
@@ -73,7 +73,7 @@ impl ServerBackend {
                 Place::Gone(view) => {
                     // Given up, or gone with its session.
                     let read = Read { index: seen.index, ..local };
-                    self.find(Ask::Session(session), read).await?;
+                    self.port.query(Ask::Session(session), engine_read(read)).await.map_err(failure)?;
                     let view = view.unwrap_or(LockView { lock, ..last.1 });
                     return Ok(told(LockOutput::Held { position: last.0, view: convert::lock(view), wait }));
                 }

@@ -1,6 +1,6 @@
 //! Changes of the cluster's members, and of its leader.
 
-use super::{ServerBackend, answer, views};
+use super::{ServerBackend, answer, failure, views};
 use crate::engine::machine::Outcome;
 use crate::engine::{Change, Configuration, ConfigurationError, MemberType, ServerId, decode};
 use crate::server::requests::Request;
@@ -8,7 +8,7 @@ use copycat_http::{Answer, ClusterView, Conflict, Failure, MemberChange, MemberK
 use std::time::Duration;
 
 /// What a refused change is to a client.
-pub(super) fn failure(error: ConfigurationError) -> Failure {
+pub(super) fn refused(error: ConfigurationError) -> Failure {
     let conflict = match error {
         ConfigurationError::NotMember(id) => return Failure::MemberNotFound { id },
         ConfigurationError::Stale { current } => Conflict::Stale { current },
@@ -40,16 +40,16 @@ impl ServerBackend {
             }
             MemberChange::Remove { id, configuration, force } => Change::Remove { id, configuration, force },
         };
-        let reply = self.ask(Request::Change(change), timeout).await?;
+        let reply = self.port.ask(Request::Change(change), timeout).await.map_err(failure)?;
         let Outcome::Output(bytes) = &reply.output else { return Err(Failure::Internal) };
         let configuration = decode::<Configuration>(bytes).map_err(|_| Failure::Internal)?;
         // This server may not have heard of it yet; the answer is the configuration that it has become.
-        let view = views::cluster_of(&self.views.get(), &configuration);
+        let view = views::cluster_of(&self.port.view(), &configuration);
         Ok(answer(&reply, view))
     }
 
     pub(super) async fn hand_over(&self, member: u64, timeout: Duration) -> Result<Answer<u64>, Failure> {
-        let reply = self.ask(Request::Transfer(member), timeout).await?;
+        let reply = self.port.ask(Request::Transfer(member), timeout).await.map_err(failure)?;
         let Outcome::Output(bytes) = &reply.output else { return Err(Failure::Internal) };
         let leader = decode::<ServerId>(bytes).map_err(|_| Failure::Internal)?;
         Ok(answer(&reply, leader))

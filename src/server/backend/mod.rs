@@ -1,6 +1,5 @@
 //! The backend of the HTTP API: requests become commands and queries of the store, views become JSON shapes.
 
-mod events;
 mod locks;
 mod members;
 mod snapshots;
@@ -10,16 +9,11 @@ pub(super) use views::{status_name, type_name};
 
 use super::clock;
 use super::convert;
-use super::driver::Shared;
-use super::feed::Feeds;
-use super::inbox::{Event, Inbox};
-use super::polls::Polls;
-use super::requests::{Refusal, Reply, Request};
-use super::view::Views;
-use super::waiters::Waiters;
-use crate::engine::ServerId;
-use crate::engine::machine::{Ask, Outcome, StateMachine, Topic, decode_output, decode_query_output, encode_operation};
-use crate::engine::sessions::{EndReason, KeepAlive, SessionError, SessionInfo, Submit};
+use super::inbox::Event;
+use super::port::{self, Port};
+use super::requests::{Refusal, Reply};
+use crate::engine::machine::{Ask, Outcome, Topic};
+use crate::engine::sessions::{EndReason, SessionError, SessionInfo};
 use crate::store::{self, Store};
 use async_std::future;
 use async_trait::async_trait;
@@ -33,48 +27,17 @@ use std::time::Duration;
 
 /// How many of its locks, and of its keys, the view of a session shows.
 const SHOWN: u64 = 100;
+/// For how long the driver may be too busy to show its log.
+const LOOK: Duration = Duration::from_secs(10);
 
 pub(super) struct ServerBackend {
-    inbox: Inbox,
-    driver: Arc<Shared<Store>>,
-    views: Views,
-    waiters: Waiters,
-    polls: Polls,
-    feeds: Feeds,
-    id: ServerId,
+    port: Arc<Port<Store>>,
     started: Duration,
 }
 
 impl ServerBackend {
-    pub(super) fn new(
-        inbox: Inbox,
-        driver: Arc<Shared<Store>>,
-        views: Views,
-        (waiters, feeds): (Waiters, Feeds),
-        id: ServerId,
-    ) -> Self {
-        let (polls, started) = (Polls::default(), clock::monotonic());
-        Self { inbox, driver, views, waiters, polls, feeds, id, started }
-    }
-
-    /// Hands a request to the driver; its answer comes through the channel.
-    fn hand_in(
-        &self,
-        request: Request,
-        timeout: Duration,
-    ) -> Result<async_channel::Receiver<Result<Reply, Refusal>>, Failure> {
-        let (reply, answer) = async_channel::bounded(1);
-        self.inbox.try_offer(Event::Request { request, timeout, reply }).map_err(failure)?;
-        Ok(answer)
-    }
-
-    async fn ask(&self, request: Request, timeout: Duration) -> Result<Reply, Failure> {
-        // The driver answers everything that it takes, in time; a driver that has ended drops what it has.
-        received(self.hand_in(request, timeout)?.recv().await)
-    }
-
-    async fn submit(&self, submit: Submit, timeout: Duration) -> Result<Reply, Failure> {
-        self.ask(Request::Submit(submit), timeout).await
+    pub(super) fn new(port: Arc<Port<Store>>) -> Self {
+        Self { port, started: clock::monotonic() }
     }
 
     async fn operate(
@@ -83,52 +46,17 @@ impl ServerBackend {
         caller: Caller,
         timeout: Duration,
     ) -> Result<(Reply, store::Output), Failure> {
-        let Caller { session, sequence, idempotency_key } = caller;
-        let submit = Submit::Command {
-            operation: encode_operation(command),
-            mode: Store::mode(command) as u8,
-            session: session.unwrap_or(0),
-            sequence: sequence.unwrap_or(0),
-            key: idempotency_key,
-        };
-        let reply = self.submit(submit, timeout).await?;
-        let Outcome::Output(bytes) = &reply.output else { return Err(Failure::Internal) };
-        let output = decode_output::<Store>(bytes).ok_or(Failure::Internal)?;
-        Ok((reply, output))
-    }
-
-    async fn find(&self, ask: Ask, read: Read) -> Result<Reply, Failure> {
-        // Going through the driver's thread and back costs more than all the rest of a query that may be answered at once.
-        if read.consistency == Consistency::Sequential
-            && let Ok(driver) = self.driver.try_lock()
-            && let Some(reply) = driver.as_ref().and_then(|d| d.query_now(read.index, &ask))
-        {
-            return Ok(reply);
-        }
-        let consistency = engine_consistency(read.consistency);
-        self.ask(Request::Query { consistency, index: read.index, ask }, read.timeout).await
+        let Caller { session, sequence, idempotency_key: key } = caller;
+        let caller = port::Caller { session: session.unwrap_or(0), sequence: sequence.unwrap_or(0), key };
+        self.port.operate(command, caller, timeout).await.map_err(failure)
     }
 
     async fn look(&self, query: &store::Query, read: Read) -> Result<(Reply, store::Answer), Failure> {
-        let reply = self.find(Ask::Machine(encode_operation(query)), read).await?;
-        let Outcome::Output(bytes) = &reply.output else { return Err(Failure::Internal) };
-        let found = decode_query_output::<Store>(bytes).ok_or(Failure::Internal)?;
-        Ok((reply, found))
+        self.port.look(query, engine_read(read)).await.map_err(failure)
     }
 
     fn session_view(&self, info: SessionInfo) -> SessionView {
-        let (last, at) = self.views.get().status.clock;
-        let since = clock::monotonic().saturating_sub(at);
-        let now = last.saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        convert::session(info, now)
-    }
-}
-
-fn received(answer: Result<Result<Reply, Refusal>, async_channel::RecvError>) -> Result<Reply, Failure> {
-    match answer {
-        Ok(Ok(reply)) => Ok(reply),
-        Ok(Err(refusal)) => Err(failure(refusal)),
-        Err(_) => Err(Failure::LeaderLost),
+        convert::session(info, self.port.log_time())
     }
 }
 
@@ -143,7 +71,9 @@ fn failure(refusal: Refusal) -> Failure {
         Refusal::LeaderLost => Failure::LeaderLost,
         Refusal::ShuttingDown => Failure::ShuttingDown,
         Refusal::SessionBusy => Failure::SessionBusy,
-        Refusal::Configuration(error) => members::failure(error),
+        Refusal::Superseded => Failure::Superseded,
+        Refusal::Internal => Failure::Internal,
+        Refusal::Configuration(error) => members::refused(error),
         Refusal::Session(error) => match error {
             SessionError::NotFound => Failure::SessionNotFound,
             SessionError::Ended(reason) => Failure::SessionExpired(match reason {
@@ -167,6 +97,11 @@ fn engine_consistency(consistency: Consistency) -> crate::engine::Consistency {
         Consistency::Lease => crate::engine::Consistency::Lease,
         Consistency::Sequential => crate::engine::Consistency::Sequential,
     }
+}
+
+fn engine_read(read: Read) -> port::Read {
+    let Read { consistency, index, timeout } = read;
+    port::Read { consistency: engine_consistency(consistency), index, timeout }
 }
 
 fn answer<T>(reply: &Reply, output: T) -> Answer<T> {
@@ -202,8 +137,7 @@ impl Backend for ServerBackend {
         key: Option<String>,
         timeout: Duration,
     ) -> Result<Answer<Registered>, Failure> {
-        let timeout_ms = u64::try_from(session_timeout.as_millis()).unwrap_or(u64::MAX);
-        let reply = self.submit(Submit::Register { timeout_ms, name, key }, timeout).await?;
+        let reply = self.port.register(session_timeout, name, key, timeout).await.map_err(failure)?;
         match reply.output {
             Outcome::Registered { session, timeout_ms } => Ok(answer(&reply, Registered { session, timeout_ms })),
             _ => Err(Failure::Internal),
@@ -218,8 +152,7 @@ impl Backend for ServerBackend {
         timeout: Duration,
     ) -> Result<Answer<KeptAlive>, Failure> {
         let (sequence, event_index) = (sequence.unwrap_or(0), event_index.unwrap_or(0));
-        let item = KeepAlive { session, sequence, event_index, alive: true, server: self.id, poll: false };
-        let reply = self.submit(Submit::KeepAlive(item), timeout).await?;
+        let reply = self.port.keep_alive(session, sequence, event_index, timeout).await.map_err(failure)?;
         match reply.output {
             Outcome::KeptAlive { timeout_ms, event_index } => Ok(answer(&reply, KeptAlive { timeout_ms, event_index })),
             _ => Err(Failure::Internal),
@@ -227,17 +160,12 @@ impl Backend for ServerBackend {
     }
 
     async fn unregister(&self, session: u64, timeout: Duration) -> Result<Answer<()>, Failure> {
-        let reply = self.submit(Submit::Unregister { session }, timeout).await?;
+        let reply = self.port.unregister(session, timeout).await.map_err(failure)?;
         Ok(answer(&reply, ()))
     }
 
     async fn session(&self, session: u64, read: Read) -> Result<Answer<SessionView>, Failure> {
-        let mut found = self.find(Ask::Session(session), read).await;
-        // One that has not applied so much cannot say that there is none.
-        if read.consistency != Consistency::Linearizable && found == Err(Failure::SessionNotFound) {
-            found = self.find(Ask::Session(session), Read { consistency: Consistency::Linearizable, ..read }).await;
-        }
-        let reply = found?;
+        let reply = self.port.session(session, engine_read(read)).await.map_err(failure)?;
         let Outcome::Sessions(found) = &reply.output else { return Err(Failure::Internal) };
         let info = found.first().cloned().ok_or(Failure::Internal)?;
         let read = Read { consistency: Consistency::Sequential, index: reply.index, ..read };
@@ -249,7 +177,8 @@ impl Backend for ServerBackend {
     async fn sessions(&self, after: u64, limit: u64, read: Read) -> Result<Answer<SessionPage>, Failure> {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         // One more, to know whether there is a next page.
-        let reply = self.find(Ask::Sessions { after, limit: limit.saturating_add(1) }, read).await?;
+        let ask = Ask::Sessions { after, limit: limit.saturating_add(1) };
+        let reply = self.port.query(ask, engine_read(read)).await.map_err(failure)?;
         let Outcome::Sessions(mut found) = reply.output.clone() else { return Err(Failure::Internal) };
         let more = found.len() > limit as usize;
         found.truncate(limit as usize);
@@ -259,22 +188,15 @@ impl Backend for ServerBackend {
     }
 
     async fn events(&self, poll: Poll, timeout: Duration) -> Result<Answer<EventPage>, Failure> {
-        self.poll(poll, timeout).await
+        let Poll { session, acknowledge, after, wait, keep_alive, stream } = poll;
+        let poll = port::Poll { session, acknowledge: acknowledge.unwrap_or(0), after, wait, keep_alive, stream };
+        let port::Polled { reply, page, wait } = self.port.poll(poll, timeout).await.map_err(failure)?;
+        let batches = page.batches.into_iter().map(convert::batch).collect::<Option<_>>().ok_or(Failure::Internal)?;
+        Ok(answer(&reply, EventPage { batches, event_index: page.event_index, wait }))
     }
 
     async fn feed(&self, after: Option<u64>, wait: Duration) -> Result<Feed, Failure> {
-        let waiter = self.feeds.wait().ok_or(Failure::Overloaded)?;
-        let found = self.feeds.behind(after);
-        if !wait.is_zero()
-            && matches!(&found, Feed::Events { events, .. } if events.is_empty())
-            && future::timeout(wait, waiter.woken()).await.is_ok()
-        {
-            if self.driver.try_lock().is_ok_and(|driver| driver.is_none()) {
-                return Err(Failure::ShuttingDown);
-            }
-            return Ok(self.feeds.behind(after));
-        }
-        Ok(found)
+        self.port.feed(after, wait).await.map_err(failure)
     }
 
     async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
@@ -291,7 +213,7 @@ impl Backend for ServerBackend {
     ) -> Result<Answer<Watched>, Failure> {
         // Registered before the first look, so that nothing falls between the two.
         let topic = Topic::Machine([b"k", key.as_slice()].concat());
-        let waiter = self.waiters.register(topic).ok_or(Failure::Overloaded)?;
+        let waiter = self.port.wait(topic).map_err(failure)?;
         let end = clock::monotonic() + wait;
         let query = store::Query::Get { key };
         let mut read = read;
@@ -310,13 +232,10 @@ impl Backend for ServerBackend {
     }
 
     async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure> {
-        let (reply, answer) = async_channel::bounded(1);
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        let event = Event::Entries { from, limit: size(limit), bytes: size(max_bytes), reply };
-        if !self.inbox.offer(event) {
-            return Err(Failure::Overloaded);
-        }
-        let entries = answer.recv().await.map_err(|_| Failure::ShuttingDown)?.map_err(|e| {
+        let (limit, bytes) = (size(limit), size(max_bytes));
+        let entries = self.port.hear(LOOK, |reply| Event::Entries { from, limit, bytes, reply }).await;
+        let entries = entries.map_err(failure)?.map_err(|e| {
             tracing::error!("the log cannot be read: {e}");
             Failure::Internal
         })?;
@@ -324,11 +243,7 @@ impl Backend for ServerBackend {
     }
 
     async fn segments(&self) -> Result<Vec<SegmentView>, Failure> {
-        let (reply, answer) = async_channel::bounded(1);
-        if !self.inbox.offer(Event::Segments { reply }) {
-            return Err(Failure::Overloaded);
-        }
-        let segments = answer.recv().await.map_err(|_| Failure::ShuttingDown)?;
+        let segments = self.port.hear(LOOK, |reply| Event::Segments { reply }).await.map_err(failure)?;
         Ok(segments.iter().map(convert::segment).collect())
     }
 
@@ -353,18 +268,18 @@ impl Backend for ServerBackend {
     }
 
     fn id(&self) -> u64 {
-        self.id
+        self.port.id()
     }
 
     fn cluster(&self) -> ClusterView {
-        views::cluster(&self.views.get())
+        views::cluster(&self.port.view())
     }
 
     fn server(&self) -> ServerView {
-        views::server(&self.views.get(), self.started)
+        views::server(&self.port.view(), self.started)
     }
 
     fn checks(&self) -> Checks {
-        views::checks(&self.views.get())
+        views::checks(&self.port.view())
     }
 }

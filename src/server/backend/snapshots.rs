@@ -1,13 +1,14 @@
 //! Snapshots, compaction and backups of this server's own.
 
-use super::ServerBackend;
+use super::{ServerBackend, failure};
 use crate::backup::Encoder;
 use crate::server::inbox::{ChoreRefusal, Event};
-use async_channel::{Receiver, Sender};
-use async_std::future;
+use crate::server::port::Port;
+use crate::store::Store;
 use copycat_http::{Backup, Compaction, Failure, SnapshotTaken};
 use copycat_storage::{Entry, MappedFile, SnapshotStream};
 use futures_lite::{StreamExt, stream};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of the snapshot, or of entries but for the first, in one piece of a backup.
@@ -19,27 +20,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn refused(refusal: ChoreRefusal) -> Failure {
     match refusal {
-        ChoreRefusal::Busy | ChoreRefusal::Stateless => Failure::Overloaded,
+        ChoreRefusal::Busy => Failure::Overloaded,
+        ChoreRefusal::Stateless => Failure::Stateless,
         ChoreRefusal::Failed => Failure::Internal,
     }
 }
 
 impl ServerBackend {
-    /// Asks the driver, and waits for its answer.
-    async fn hear<T>(&self, timeout: Duration, event: impl FnOnce(Sender<T>) -> Event) -> Result<T, Failure> {
-        let (reply, answer) = async_channel::bounded(1);
-        self.inbox.try_offer(event(reply)).map_err(super::failure)?;
-        heard(&answer, timeout).await
-    }
-
     pub(super) async fn compaction(&self, major: bool, timeout: Duration) -> Result<Compaction, Failure> {
-        let done = self.hear(timeout, |reply| Event::Compact { major, reply }).await?.map_err(refused)?;
+        let done = self
+            .port
+            .hear(timeout, |reply| Event::Compact { major, reply })
+            .await
+            .map_err(failure)?
+            .map_err(refused)?;
         let crate::server::inbox::Compacted { compacted, segments, bytes_before, bytes_after } = done;
         Ok(Compaction { compacted, segments, bytes_before, bytes_after })
     }
 
     pub(super) async fn snapshot(&self, timeout: Duration) -> Result<SnapshotTaken, Failure> {
-        let taken = self.hear(timeout, |reply| Event::TakeSnapshot { reply }).await?.map_err(refused)?;
+        let taken =
+            self.port.hear(timeout, |reply| Event::TakeSnapshot { reply }).await.map_err(failure)?.map_err(refused)?;
         let info = taken.info;
         Ok(SnapshotTaken {
             new: taken.new,
@@ -51,10 +52,11 @@ impl ServerBackend {
     }
 
     pub(super) async fn back_up(&self, timeout: Duration) -> Result<Option<Backup>, Failure> {
-        let Some(stream) = self.hear(timeout, |reply| Event::Backup { reply }).await? else { return Ok(None) };
+        let stream = self.port.hear(timeout, |reply| Event::Backup { reply }).await.map_err(failure)?;
+        let Some(stream) = stream else { return Ok(None) };
         let info = stream.info();
         let (encoder, first) = Encoder::begin(&info);
-        let job = Job { inbox: self.inbox.clone(), stream, encoder, at: 0, place: 0 };
+        let job = Job { port: self.port.clone(), stream, encoder, at: 0, place: 0 };
         let pieces = stream::unfold(Some(job), |job| async move {
             let job = job?;
             Some(match job.piece().await {
@@ -67,14 +69,9 @@ impl ServerBackend {
     }
 }
 
-async fn heard<T>(answer: &Receiver<T>, timeout: Duration) -> Result<T, Failure> {
-    let answer = future::timeout(timeout, answer.recv()).await;
-    answer.map_err(|_| Failure::Timeout { maybe_applied: true })?.map_err(|_| Failure::ShuttingDown)
-}
-
 /// A backup being made. As long as it lives, the log keeps the entries that it needs.
 struct Job {
-    inbox: crate::server::inbox::Inbox,
+    port: Arc<Port<Store>>,
     stream: SnapshotStream<MappedFile>,
     encoder: Encoder,
     /// How much of the snapshot's file is done,
@@ -97,10 +94,8 @@ impl Job {
         if indexes.is_empty() {
             return Ok((self.encoder.end(), None));
         }
-        let (reply, answer) = async_channel::bounded(1);
-        let event = Event::Pick { indexes, bytes: PIECE, reply };
-        self.inbox.try_offer(event).map_err(super::failure)?;
-        let entries = heard(&answer, PATIENCE).await?.map_err(|why| broken(&why))?;
+        let entries = self.port.hear(PATIENCE, |reply| Event::Pick { indexes, bytes: PIECE, reply }).await;
+        let entries = entries.map_err(failure)?.map_err(|why| broken(&why))?;
         let mut piece = Vec::new();
         for entry in &entries {
             piece.extend_from_slice(&self.encoded(entry)?);

@@ -6,10 +6,12 @@ use crate::engine::machine::Outcome;
 use crate::engine::{Change, MemberType, decode};
 use crate::server::inbox::{Event, Inbox};
 use crate::server::requests::{Refusal, Reply, Request};
+use crate::transport::{Connection, Listener};
+use async_channel::Receiver;
 use async_std::io::{self, timeout};
 use async_std::io::{BufReader, WriteExt};
-use async_std::net::{TcpListener, TcpStream};
 use async_std::task;
+use futures_lite::FutureExt;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
@@ -22,13 +24,19 @@ const CONNECTIONS: usize = 256;
 /// How much of what arrives is taken from the kernel at once.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// Accepts peers until the server ends.
-pub(crate) async fn listen(listener: TcpListener, door: Door, inbox: Inbox) {
+/// Accepts peers until the server has `ended`, which closes that channel; then their connections end, too.
+pub(crate) async fn listen(listener: Box<dyn Listener>, door: Door, inbox: Inbox, ended: Receiver<()>) {
     let places = std::sync::Arc::new(());
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(e) => {
+        let accepted = async { Some(listener.accept().await) };
+        let over = async {
+            let _ = ended.recv().await;
+            None
+        };
+        let stream = match accepted.or(over).await {
+            None => return,
+            Some(Ok(stream)) => stream,
+            Some(Err(e)) => {
                 warn!("cannot accept a peer: {e}");
                 task::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -37,9 +45,13 @@ pub(crate) async fn listen(listener: TcpListener, door: Door, inbox: Inbox) {
         if std::sync::Arc::strong_count(&places) > CONNECTIONS {
             continue;
         }
-        let (door, inbox, place) = (door.clone(), inbox.clone(), places.clone());
+        let (door, inbox, ended, place) = (door.clone(), inbox.clone(), ended.clone(), places.clone());
         task::spawn(async move {
-            if let Err(e) = serve(stream, &door, &inbox).await {
+            let over = async {
+                let _ = ended.recv().await;
+                Ok(())
+            };
+            if let Err(e) = serve(stream, &door, &inbox).or(over).await {
                 debug!("a peer's connection ended: {e}");
             }
             drop(place);
@@ -47,10 +59,9 @@ pub(crate) async fn listen(listener: TcpListener, door: Door, inbox: Inbox) {
     }
 }
 
-async fn serve(stream: TcpStream, door: &Door, inbox: &Inbox) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut writer = stream.clone();
-    let mut reader = BufReader::with_capacity(READ_BUFFER, stream);
+async fn serve(stream: Connection, door: &Door, inbox: &Inbox) -> io::Result<()> {
+    let Connection { reader, mut writer } = stream;
+    let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
     let hello = timeout(GREETING_TIMEOUT, frame::read_hello(&mut reader)).await?;
     if let Err(rejection) = door.judge(&hello) {
         warn!(

@@ -3,8 +3,8 @@
 use super::frame::{self, Hello, Me, Purpose, Rejection, Welcome};
 use super::inbound::JOIN_TIMEOUT;
 use crate::engine::{Configuration, ConfigurationError, Index, MemberType};
+use crate::transport::Transport;
 use async_std::io;
-use async_std::net::TcpStream;
 use async_std::task;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -16,24 +16,28 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long no member may be found, or none find a leader, before the server gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn ask(address: &str, hello: &Hello) -> io::Result<Welcome> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    frame::write(&mut stream, hello).await?;
-    frame::read_welcome(&mut stream).await
+async fn ask(transport: &dyn Transport, address: &str, hello: &Hello) -> io::Result<Welcome> {
+    let mut stream = transport.dial(address).await?;
+    frame::write(&mut stream.writer, hello).await?;
+    frame::read_welcome(&mut stream.reader).await
 }
 
 /// Asks these members, in turn, to let this server in. Returns the committed configuration that it is in, and its entry.
 ///
 /// # Errors
 /// If it may not join, or nobody could let it in for a minute: one line that says why.
-pub(crate) fn join(me: &Me, addresses: &[String], member_type: MemberType) -> Result<(Index, Configuration), String> {
+pub(crate) fn join(
+    me: &Me,
+    transport: &dyn Transport,
+    addresses: &[String],
+    member_type: MemberType,
+) -> Result<(Index, Configuration), String> {
     let hello = Hello::new(me, 0, Purpose::Join { member_type });
     let begun = Instant::now();
     let mut said = String::new();
     loop {
         for address in addresses {
-            let answer = task::block_on(io::timeout(JOIN_TIMEOUT + PAUSE, ask(address, &hello)));
+            let answer = task::block_on(io::timeout(JOIN_TIMEOUT + PAUSE, ask(transport, address, &hello)));
             let why = match answer {
                 Ok(Welcome::Joined { index, configuration }) => {
                     info!("server {}: joined through {address}, configuration {index}", me.id);
@@ -61,10 +65,10 @@ pub(crate) fn join(me: &Me, addresses: &[String], member_type: MemberType) -> Re
 }
 
 /// Whether one of these members knows a leader other than this server: then a majority goes on without it.
-pub(crate) fn has_leader(me: &Me, addresses: &[String]) -> bool {
+pub(crate) fn has_leader(me: &Me, transport: &dyn Transport, addresses: &[String]) -> bool {
     let hello = Hello::new(me, 0, Purpose::Look);
     addresses.iter().any(|address| {
-        let answer = task::block_on(io::timeout(LOOK, ask(address, &hello)));
+        let answer = task::block_on(io::timeout(LOOK, ask(transport, address, &hello)));
         matches!(answer, Ok(Welcome::Leader { leader: Some(leader) }) if leader != me.id)
     })
 }

@@ -5,7 +5,9 @@ use super::frame::Frame;
 use super::{Door, Peer};
 use crate::engine::{Configuration, MEMBERS, ServerId};
 use crate::server::inbox::Inbox;
+use crate::transport::Transport;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a member that is gone is kept in touch with: one that led has to commit that, and to answer for it.
@@ -17,6 +19,7 @@ const PARTING: Duration = Duration::from_secs(5);
 pub(crate) struct Links {
     door: Door,
     inbox: Inbox,
+    transport: Arc<dyn Transport>,
     silence: Duration,
     peers: BTreeMap<ServerId, Peer>,
     strangers: BTreeMap<ServerId, String>,
@@ -26,8 +29,9 @@ pub(crate) struct Links {
 
 impl Links {
     /// `silence`: how long a peer may leave a ping unanswered before it is dialed anew.
-    pub(crate) fn new(door: Door, inbox: Inbox, silence: Duration) -> Self {
-        Self { door, inbox, silence, peers: BTreeMap::new(), strangers: BTreeMap::new(), parting: BTreeMap::new() }
+    pub(crate) fn new(door: Door, inbox: Inbox, transport: Arc<dyn Transport>, silence: Duration) -> Self {
+        let (peers, strangers, parting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { door, inbox, transport, silence, peers, strangers, parting }
     }
 
     /// The configuration, or what is committed of it, has changed.
@@ -45,9 +49,8 @@ impl Links {
         }
         self.peers.retain(|id, peer| wanted.get(id).is_none_or(|at| at.as_str() == peer.address()));
         for (id, at) in wanted {
-            let (door, inbox) = (&self.door, &self.inbox);
-            let dial = || Peer::connect(id, at.clone(), door.clone(), inbox.clone(), self.silence);
-            self.peers.entry(id).or_insert_with(dial);
+            let with = (&self.door, &self.inbox, &self.transport);
+            self.peers.entry(id).or_insert_with(|| Peer::connect(id, at.clone(), with, self.silence));
         }
     }
 
@@ -73,6 +76,11 @@ impl Links {
             }
             stays
         });
+    }
+
+    /// Whether a frame to this one would be queued now.
+    pub(crate) fn takes(&self, to: ServerId) -> bool {
+        self.peers.get(&to).is_some_and(Peer::takes)
     }
 
     /// Queues a frame. Returns false, and forgets it, if there is no connection or no room.

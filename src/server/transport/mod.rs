@@ -1,4 +1,4 @@
-//! Connections between servers, over TCP.
+//! Connections between servers, over whatever [`Transport`](crate::transport::Transport) they are given.
 //!
 //! Each server dials each other one and sends its own frames on the connection that it dialed; so each direction fails
 //! and reconnects by itself. A queue to a peer is bounded and never waited for: what does not fit is dropped (the engine

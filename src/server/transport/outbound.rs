@@ -4,11 +4,11 @@ use super::Door;
 use super::frame::{self, Frame, Purpose, Refused, Welcome};
 use crate::engine::{Identity, ServerId};
 use crate::server::inbox::{Event, Inbox};
+use crate::transport::{Connection, Transport};
 use async_channel::{Receiver, Sender, TrySendError};
 use async_std::future;
 use async_std::io;
 use async_std::io::{ReadExt, WriteExt};
-use async_std::net::TcpStream;
 use async_std::task;
 use futures_lite::FutureExt;
 use std::sync::Arc;
@@ -34,11 +34,17 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts to dial. `silence`: how long a peer may leave a ping unanswered before it is dialed anew.
-    pub(crate) fn connect(id: ServerId, address: String, door: Door, inbox: Inbox, silence: Duration) -> Self {
+    pub(crate) fn connect(
+        id: ServerId,
+        address: String,
+        (door, inbox, transport): (&Door, &Inbox, &Arc<dyn Transport>),
+        silence: Duration,
+    ) -> Self {
         let (queue, frames) = async_channel::bounded(QUEUE);
         let connected = Arc::new(AtomicBool::new(false));
         let at = address.as_str().into();
-        let link = Link { id, address, door, inbox, silence, frames, connected: connected.clone() };
+        let (door, inbox, transport) = (door.clone(), inbox.clone(), transport.clone());
+        let link = Link { id, address, door, inbox, transport, silence, frames, connected: connected.clone() };
         task::spawn(link.run());
         Self { address: at, queue, connected }
     }
@@ -46,6 +52,11 @@ impl Peer {
     /// Where it is dialed.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Whether there is a connection, and room in the queue.
+    pub(crate) fn takes(&self) -> bool {
+        self.connected.load(Ordering::Acquire) && !self.queue.is_full()
     }
 
     /// Queues a frame. Returns false, and forgets it, if there is no connection or no room.
@@ -60,6 +71,7 @@ struct Link {
     address: String,
     door: Door,
     inbox: Inbox,
+    transport: Arc<dyn Transport>,
     silence: Duration,
     frames: Receiver<Frame>,
     connected: Arc<AtomicBool>,
@@ -106,11 +118,10 @@ impl Link {
         }
     }
 
-    async fn dial(&self) -> io::Result<Result<(TcpStream, Judged), Refused>> {
-        let mut stream = TcpStream::connect(&self.address).await?;
-        stream.set_nodelay(true)?;
-        frame::write(&mut stream, &self.door.hello(Purpose::Peer { to: self.id })).await?;
-        match frame::read_welcome(&mut stream).await? {
+    async fn dial(&self) -> io::Result<Result<(Connection, Judged), Refused>> {
+        let mut stream = self.transport.dial(&self.address).await?;
+        frame::write(&mut stream.writer, &self.door.hello(Purpose::Peer { to: self.id })).await?;
+        match frame::read_welcome(&mut stream.reader).await? {
             Welcome::Accepted { cluster, identity, http } => {
                 let judged = Judged { generation: self.door.generation(), cluster, identity };
                 if !self.door.knows(self.id, cluster, identity) {
@@ -138,22 +149,27 @@ impl Link {
     }
 
     /// Writes frames until the connection fails or its other end falls silent.
-    async fn transmit(&self, stream: TcpStream, peer: Judged) -> io::Result<()> {
+    async fn transmit(&self, stream: Connection, peer: Judged) -> io::Result<()> {
         let alive = AtomicBool::new(true);
+        let Connection { mut reader, mut writer } = stream;
         let watch = async {
-            let mut stream = stream.clone();
             let mut pongs = [0; 64];
             loop {
-                if stream.read(&mut pongs).await? == 0 {
+                if reader.read(&mut pongs).await? == 0 {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the peer"));
                 }
                 alive.store(true, Ordering::Relaxed);
             }
         };
-        self.write(&stream, &alive, peer).or(watch).await
+        self.write(&mut writer, &alive, peer).or(watch).await
     }
 
-    async fn write(&self, mut stream: &TcpStream, alive: &AtomicBool, mut peer: Judged) -> io::Result<()> {
+    async fn write(
+        &self,
+        stream: &mut (impl io::Write + Unpin),
+        alive: &AtomicBool,
+        mut peer: Judged,
+    ) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
         let mut checked = crate::server::clock::monotonic();
         loop {

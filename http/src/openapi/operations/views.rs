@@ -89,12 +89,12 @@ pub(super) fn all() -> Vec<Operation> {
             .answers(200, "What was done.", vec![(JSON, shape("Compaction"))])
             .fails(&[BACKEND, TIMED, JSON_BODY]),
         Operation::new("post", "/v1/snapshots", "take_snapshot", "Takes a snapshot of this server's state")
-            .about("When the time is over it goes on.")
+            .about("When the time is over it goes on. 503 `not_ready` on a reserve member, which keeps no state.")
             .takes(snapshots::PARAMS, &[])
             .answers(201, "It was taken, and is durable.", vec![(JSON, shape("Snapshot"))])
             .answers(200, "There is one as new.", vec![(JSON, shape("Snapshot"))])
             .stamped(OF_CHANGE)
-            .fails(&[BACKEND, TIMED]),
+            .fails(&[BACKEND, TIMED, READY]),
         Operation::new("get", "/v1/snapshots/latest", "get_backup", "A backup: this server's latest snapshot, complete")
             .about(
                 "With every entry that it refers to, each part with its checksum, and one over everything at the end: \

@@ -1,0 +1,96 @@
+//! How a server ends: asked to, removed, refused by its peers, or by an error.
+
+use super::{Driver, Stopped};
+use crate::engine::machine::StateMachine;
+use crate::engine::{Now, Role, ServerId};
+use crate::server::clock;
+use crate::server::inbox::Event;
+use crate::server::requests::Refusal;
+use crate::server::transport::frame::{Refused, Rejection};
+use copycat_storage::{Corrupt, Disk};
+use std::sync::mpsc::Receiver;
+use tracing::warn;
+
+impl<M: StateMachine> Driver<M> {
+    /// A file whose bytes have changed is not read again: the next start finds that it is missing, and gets the log back
+    /// from the peers.
+    pub(super) fn set_aside(&self, corrupt: &Corrupt) {
+        let disk = self.engine.storage().disk();
+        let aside = format!("{}.damaged", corrupt.file);
+        if let Err(e) = disk.rename(&corrupt.file, &aside).and_then(|()| disk.sync_dir()) {
+            warn!("server {}: {} could not be set aside: {e}", self.id, corrupt.file);
+        }
+    }
+
+    /// Nobody is left waiting.
+    pub(super) fn end(mut self) {
+        for id in self.requests.all() {
+            let unknown = self.requests.get_mut(id).is_some_and(|p| p.may_have_effect());
+            self.finish(id, Err(if unknown { Refusal::LeaderLost } else { Refusal::ShuttingDown }));
+        }
+        self.waiters.wake_all();
+        self.feeds.end();
+        self.flusher.stop();
+        self.worker.stop();
+    }
+
+    /// One peer that is not to be had may be at fault itself. If so many are that no quorum is left, it is this server.
+    pub(super) fn refused(&mut self, now: Now, peer: ServerId, refused: Refused) -> Result<(), Stopped> {
+        if refused == Refused::ByPeer(Rejection::Removed) {
+            if !self.state.heard_leader {
+                return Err(Stopped::Removed { peer });
+            }
+            self.leave(now, "its peers say that");
+            return Ok(());
+        }
+        self.state.refused.insert(peer);
+        let others = self.engine.configuration().voters().filter(|&v| v != self.id).count();
+        let willing = others.saturating_sub(self.state.refused.len());
+        if !self.state.heard_leader && willing + 1 < self.engine.quorum() {
+            return Err(Stopped::Refused { peer, refused });
+        }
+        Ok(())
+    }
+
+    /// This server was removed. A leader has a moment to find a successor.
+    pub(super) fn leave(&mut self, now: Now, how: &str) {
+        if self.state.shutting_down.is_none() {
+            warn!("server {}: {how} it was removed from the cluster: it stops", self.id);
+            self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout * 2);
+        }
+    }
+
+    /// Whether a server that shuts down may end: it leads no longer, and nobody waits for what it was given.
+    pub(super) fn has_left_office(&self, now: Now) -> bool {
+        self.state.shutting_down.is_some_and(|deadline| {
+            let left = self.engine.status().role != Role::Leader || self.links.is_empty();
+            left && self.requests.is_idle() || now.monotonic >= deadline
+        })
+    }
+
+    /// The last writes: that everything here is durable, so that a tail that is later found bad is known to be rot.
+    pub(super) fn close(&mut self, inbox: &Receiver<Event>) -> Result<(), Stopped> {
+        let now = clock::now();
+        let mut meta = self.engine.storage().meta().clone();
+        meta.clean = true;
+        self.engine.storage_mut().set_meta(meta);
+        loop {
+            self.engine.storage_mut().mark_idle();
+            if let Some(job) = self.engine.flush(now) {
+                let persisted = job.run().map_err(Stopped::Disk)?;
+                self.engine.storage_mut().persisted(persisted);
+            } else if self.engine.storage().is_flushed() {
+                return Ok(());
+            } else {
+                // A job is still with the flusher.
+                match inbox.recv_timeout(self.engine.options().flush_stall()) {
+                    Ok(Event::Persisted(result)) => {
+                        self.engine.storage_mut().persisted(result.map_err(Stopped::Disk)?);
+                    }
+                    Ok(_) => {}
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+    }
+}

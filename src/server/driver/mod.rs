@@ -1,0 +1,443 @@
+//! The one thread that drives an engine.
+//!
+//! It drains its inbox in batches, steps the engine, polls it once, hands what is to be flushed to the flusher, and
+//! routes what comes out: messages to peers, answers to whoever waits. It never waits for a disk, a peer or a client.
+
+mod ending;
+mod looks;
+mod requests;
+
+use super::ballots::Ballot;
+use super::chores::Chores;
+use super::clock;
+use super::durability::Durability;
+use super::feed::Feeds;
+use super::flusher::Flusher;
+use super::inbox::Event;
+use super::machine::MachineThread;
+use super::requests::{Origin, Request, Requests};
+use super::transport::frame::{Frame, Refused, Rejection};
+use super::transport::{Door, Links};
+use super::view::{View, Views};
+use super::waiters::Waiters;
+use super::worker::Worker;
+use crate::engine::machine::StateMachine;
+use crate::engine::{Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, RequestId, Role, ServerId};
+use copycat_storage::AnyDisk;
+use std::collections::BTreeSet;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use thiserror::Error;
+use tracing::{debug, info, warn};
+
+/// Events taken in one batch.
+const BATCH: usize = 1024;
+/// How often requests that nobody has are offered to a leader again.
+const RETRY: Duration = Duration::from_millis(50);
+/// For how many election timeouts a request waits for a leader to appear.
+const PATIENCE: u32 = 6;
+/// How often the memory of the log's pages is given back, at most.
+const RELEASE: Duration = Duration::from_secs(1);
+/// A log this long without a new entry is idle: then it is noted on disk that its end is durable.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Why a driver ended.
+#[derive(Debug, Error)]
+pub(crate) enum Stopped {
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+    #[error("the disk failed: {0}; nothing unflushed was acknowledged; replace the disk or restore the directory")]
+    Disk(std::io::Error),
+    #[error("no majority can be had: server {peer}: {refused}")]
+    Refused { peer: ServerId, refused: Refused },
+    #[error("server {peer} says that {0}", Rejection::Removed)]
+    Removed { peer: ServerId },
+}
+
+/// What a driver is connected to.
+pub(crate) struct Wiring<M: StateMachine> {
+    pub(crate) flusher: Flusher,
+    pub(crate) worker: Worker,
+    /// Where entries are applied, if not here.
+    pub(crate) machine: Option<MachineThread<M>>,
+    pub(crate) links: Links,
+    pub(crate) door: Door,
+    pub(crate) views: Views,
+    pub(crate) waiters: Waiters,
+    pub(crate) feeds: Feeds,
+}
+
+/// A driver, until it has ended. Between two batches it is free for those who only look ([`Driver::query_now`]).
+pub(crate) type Shared<M> = Mutex<Option<Driver<M>>>;
+
+/// Drives until shutdown, or until the server must stop.
+pub(crate) fn run<M: StateMachine>(shared: &Shared<M>, inbox: Receiver<Event>) -> Result<(), Stopped> {
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut next = Turn::Again;
+    let result = loop {
+        let wait =
+            if let Turn::Again = next { Duration::ZERO } else { lock().as_ref().map_or(Duration::ZERO, Driver::wait) };
+        let first = match inbox.recv_timeout(wait) {
+            Ok(event) => Some(event),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break Ok(()),
+        };
+        let mut driver = lock();
+        let Some(driver) = driver.as_mut() else { break Ok(()) };
+        match driver.turn(first, &inbox) {
+            Ok(Turn::End) => break Ok(()),
+            Ok(turn) => next = turn,
+            Err(stopped) => break Err(stopped),
+        }
+    };
+    if let Err(Stopped::Fatal(Fatal::Corrupt(corrupt))) = &result
+        && let Some(driver) = lock().as_ref()
+    {
+        driver.set_aside(corrupt);
+    }
+    // Without an inbox, nobody waits to put anything into it.
+    drop(inbox);
+    // Taken first: who looks while it ends must find that it is gone, not that it is busy.
+    let driver = lock().take();
+    if let Some(driver) = driver {
+        driver.end();
+    }
+    result
+}
+
+/// What comes after a batch.
+enum Turn {
+    /// The next one, at once.
+    Again,
+    /// Whatever happens next.
+    Wait,
+    /// Nothing.
+    End,
+}
+
+pub(crate) struct Driver<M: StateMachine> {
+    engine: Engine<AnyDisk, M>,
+    id: ServerId,
+    flusher: Flusher,
+    worker: Worker,
+    machine: Option<MachineThread<M>>,
+    links: Links,
+    door: Door,
+    views: Views,
+    waiters: Waiters,
+    feeds: Feeds,
+    requests: Requests,
+    chores: Chores,
+    durability: Durability,
+    state: Progress,
+}
+
+/// What the driver itself keeps between batches.
+#[derive(Debug, Default)]
+struct Progress {
+    retry_at: Option<Duration>,
+    last_index: u64,
+    last_change: Duration,
+    idle_marked: bool,
+    flushed_at: Duration,
+    /// When the log's memory was last given back, and what was applied then.
+    released_at: Duration,
+    released_to: u64,
+    refused: BTreeSet<ServerId>,
+    heard_leader: bool,
+    shutting_down: Option<Duration>,
+    /// When those who wait here were last told to look elsewhere.
+    sent_away_at: Duration,
+}
+
+impl<M: StateMachine> Driver<M> {
+    pub(crate) fn new(
+        engine: Engine<AnyDisk, M>,
+        wiring: Wiring<M>,
+        durability: Durability,
+        first_request: RequestId,
+    ) -> Self {
+        let Wiring { flusher, worker, machine, mut links, door, views, waiters, feeds } = wiring;
+        let id = door.me.id;
+        let requests = Requests::new(first_request);
+        let state = Progress::default();
+        links.follow(clock::monotonic(), engine.configuration(), engine.committed_configuration());
+        let chores = Chores::default();
+        Self {
+            engine,
+            id,
+            flusher,
+            worker,
+            machine,
+            links,
+            door,
+            views,
+            waiters,
+            feeds,
+            requests,
+            chores,
+            durability,
+            state,
+        }
+    }
+
+    /// One batch of events, and all that follows from it. Returns whether to go on at once, or that the server has ended.
+    fn turn(&mut self, first: Option<Event>, inbox: &Receiver<Event>) -> Result<Turn, Stopped> {
+        let now = clock::now();
+        let mut drained = true;
+        if let Some(event) = first {
+            self.handle(now, event)?;
+            let mut room = BATCH - 1;
+            while room > 0
+                && let Ok(event) = inbox.try_recv()
+            {
+                self.handle(now, event)?;
+                room -= 1;
+            }
+            drained = room > 0;
+        }
+        if drained {
+            self.engine.step(now, Input::Drained)?;
+        }
+        self.expire(now);
+        if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
+            self.retry_parked(now)?;
+        }
+        self.engine.listen(self.waiters.any());
+        let mut more = self.engine.poll(now)?;
+        self.waiters.wake(&self.engine.take_touched(), self.engine.applied());
+        more |= self.flush(now)?;
+        if let Some(work) = self.engine.work() {
+            self.worker.start(work);
+        }
+        if let Some(machine) = &self.machine
+            && let Some(job) = self.engine.lend()?
+        {
+            machine.apply(job);
+        }
+        self.chores.look(&self.engine);
+        more |= self.route(now)?;
+        self.publish(now);
+        if self.has_left_office(now) {
+            self.close(inbox)?;
+            return Ok(Turn::End);
+        }
+        Ok(if more { Turn::Again } else { Turn::Wait })
+    }
+
+    fn wait(&self) -> Duration {
+        let now = clock::monotonic();
+        let mut until = self.engine.deadline();
+        let others =
+            [self.requests.next_deadline(), self.state.retry_at, self.state.shutting_down, self.links.next_parting()];
+        for at in others.into_iter().flatten() {
+            until = until.min(at);
+        }
+        if !self.state.idle_marked {
+            until = until.min(self.state.last_change + IDLE);
+        }
+        until.saturating_sub(now)
+    }
+
+    fn handle(&mut self, now: Now, event: Event) -> Result<(), Stopped> {
+        let input = match event {
+            Event::Message { from, identity, cluster, message } => {
+                Ballot::of(&message, from, self.id).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
+                Input::Message { from, identity, cluster, message }
+            }
+            Event::Persisted(result) => Input::Persisted(result.map_err(Stopped::Disk)?),
+            Event::Worked(worked) => Input::Worked(worked),
+            Event::Applied => {
+                if let Some(job) = self.machine.as_ref().and_then(MachineThread::done) {
+                    self.engine.take_back(now, job)?;
+                }
+                return Ok(());
+            }
+            Event::Prepared(result) => {
+                self.engine.storage_mut().prepared(result);
+                return Ok(());
+            }
+            Event::Met { id, identity, cluster, http, peer, dialed } => {
+                if dialed {
+                    self.state.refused.remove(&id);
+                }
+                if !self.engine.configuration().admits(id, identity) {
+                    self.links.meet(id, peer);
+                    self.links.follow(
+                        now.monotonic,
+                        self.engine.configuration(),
+                        self.engine.committed_configuration(),
+                    );
+                    return Ok(());
+                }
+                Input::Peer { id, identity, cluster, http }
+            }
+            Event::Request { request, timeout, reply } => {
+                return self.admit(now, Origin::Local(reply), request, timeout);
+            }
+            Event::Forwarded { from, id, request } => {
+                let (request, timeout) = Request::from_wire(request);
+                return self.admit(now, Origin::Remote { server: from, id }, request, timeout);
+            }
+            Event::ForwardReply { id, result } => {
+                self.forward_reply(now, id, result);
+                return Ok(());
+            }
+            Event::Disconnected { id } => {
+                self.disconnected(now, id);
+                Input::Disconnected(id)
+            }
+            Event::Entries { from, limit, bytes, reply } => {
+                // Whoever asked may have left.
+                let _ = reply.try_send(self.entries(from, limit, bytes));
+                return Ok(());
+            }
+            Event::Segments { reply } => {
+                let _ = reply.try_send(self.segments());
+                return Ok(());
+            }
+            Event::Compact { major, reply } => {
+                self.chores.compact(&mut self.engine, major, reply);
+                return Ok(());
+            }
+            Event::TakeSnapshot { reply } => {
+                self.chores.take_snapshot(&mut self.engine, reply);
+                return Ok(());
+            }
+            Event::Backup { reply } => {
+                let _ = reply.try_send(self.engine.storage_mut().stream());
+                return Ok(());
+            }
+            Event::Pick { indexes, bytes, reply } => {
+                let _ = reply.try_send(self.pick(&indexes, bytes));
+                return Ok(());
+            }
+            Event::Refused { peer, refused } => return self.refused(now, peer, refused),
+            Event::Shutdown => {
+                if self.state.shutting_down.is_none() {
+                    info!("server {}: shutting down", self.id);
+                    self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout);
+                }
+                Input::Transfer { target: None, reply: None }
+            }
+        };
+        Ok(self.engine.step(now, input)?)
+    }
+
+    /// Begins to make durable what is not. Returns whether something went back into the engine.
+    fn flush(&mut self, now: Now) -> Result<bool, Stopped> {
+        let mut again = false;
+        let last = self.engine.storage().last_index();
+        if last != self.state.last_index {
+            (self.state.last_index, self.state.last_change, self.state.idle_marked) = (last, now.monotonic, false);
+        } else if !self.state.idle_marked && now.monotonic >= self.state.last_change + IDLE {
+            self.state.idle_marked = true;
+            self.engine.storage_mut().mark_idle();
+        }
+        let whole = match self.durability {
+            Durability::Always => true,
+            Durability::Interval(interval) => now.monotonic >= self.state.flushed_at + interval,
+            Durability::Never => false,
+        };
+        if whole || self.state.idle_marked {
+            if let Some(job) = self.engine.flush(now) {
+                self.state.flushed_at = now.monotonic;
+                self.flusher.flush(job);
+            }
+        } else if let Some(job) = self.engine.flush_promises(now) {
+            if job.is_instant() {
+                let persisted = job.run().map_err(Stopped::Disk)?;
+                self.engine.step(now, Input::Persisted(persisted))?;
+                again = true;
+            } else {
+                self.flusher.flush(job);
+            }
+        }
+        if let Some(job) = self.engine.storage_mut().prepare() {
+            self.flusher.prepare(job);
+        }
+        Ok(again)
+    }
+
+    /// Routes what came out of the engine. Returns whether something went back in.
+    fn route(&mut self, now: Now) -> Result<bool, Stopped> {
+        let mut again = false;
+        for output in self.engine.take_outputs() {
+            match output {
+                Output::Send { to, message } => {
+                    Ballot::of(&message, self.id, to).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
+                    // What cannot be sent is lost; the engine repeats what matters.
+                    self.links.send(to, Frame::Consensus(message));
+                }
+                Output::Reply { id, result } => again |= self.engine_reply(now, id, result)?,
+                Output::Refused { peer, identity, .. } => {
+                    warn!(
+                        "server {}: a message of server {peer} is refused: its directory has identity {identity:016x}",
+                        self.id
+                    );
+                }
+                Output::Event(event) => {
+                    self.note(now, &event);
+                    self.feeds.note(self.id, self.engine.status().term, &event);
+                    if matches!(event, EngineEvent::Role { role, .. } if role != Role::Leader) {
+                        self.left_office(now);
+                    }
+                    again |= self.requests.has_parked();
+                    self.retry_parked(now)?;
+                }
+            }
+        }
+        Ok(again)
+    }
+
+    fn note(&mut self, now: Now, event: &EngineEvent) {
+        match event {
+            EngineEvent::Member { member, change, index, reason } => {
+                info!("server {}: configuration {index}: server {member}: {change:?} ({reason})", self.id);
+            }
+            EngineEvent::Snapshot { index } => debug!("server {}: a snapshot of entry {index} is durable", self.id),
+            EngineEvent::Compacted => debug!("server {}: a compaction has ended", self.id),
+            EngineEvent::Installed { index } => {
+                info!("server {}: its state is that of a peer's snapshot of entry {index}", self.id);
+                // Whatever was waited for may be in it.
+                self.waiters.wake_all();
+            }
+            EngineEvent::Trouble { text } => warn!("server {}: {text}", self.id),
+            EngineEvent::Removed { index } => {
+                self.leave(now, &format!("by configuration {index}"));
+            }
+            EngineEvent::Role { role, term, reason } => {
+                self.state.heard_leader |= *role == Role::Leader;
+                info!("server {}: {role} in term {term}: {reason}", self.id);
+            }
+            EngineEvent::Leader { leader, term } => {
+                self.state.heard_leader = true;
+                info!("server {}: server {leader} leads term {term}", self.id);
+            }
+        }
+    }
+
+    fn publish(&mut self, now: Now) {
+        if now.monotonic >= self.state.released_at + RELEASE && self.state.released_to != self.engine.applied() {
+            (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.applied());
+            self.engine.storage().release_memory();
+        }
+        let status = self.engine.status();
+        let committed = self.engine.committed_configuration();
+        let news = self.door.update(status.cluster, self.engine.configuration(), committed);
+        if news {
+            self.links.follow(now.monotonic, self.engine.configuration(), committed);
+        }
+        self.links.part(now.monotonic);
+        self.door.follow(status.leader);
+        // Nothing is applied on a reserve member, so nothing would wake those who wait there: they ask the leader again.
+        if status.member_type == Some(MemberType::Reserve)
+            && now.monotonic >= self.state.sent_away_at + self.engine.options().heartbeat_interval
+        {
+            self.state.sent_away_at = now.monotonic;
+            self.waiters.wake_all();
+        }
+        self.views.publish(now.monotonic, status, news, || View::of(&self.engine));
+    }
+}
