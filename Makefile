@@ -1,6 +1,6 @@
 # `make test` checks everything and needs nothing but the Rust toolchain: what a part needs besides (Node, Chromium, Python, ip, nft)
 # it uses if it is there, installs if it may, and else says that it was skipped.
-# Written outside of target/: by `fix`, `seeds` and `compare` the files that they are for; by `run` copycat-data/; by `browser` and its like
+# Written outside of target/: by `fix`, `seeds`, `compare`, `curve` and `restart` the files that they are for; by `run` copycat-data/; by `browser` and its like
 # tests/browser/node_modules/; by `tools` the toolchain's directory; and packages of the system (apt-get), if root runs `cluster` or `browser`.
 
 SHELL := /bin/bash
@@ -13,7 +13,7 @@ CARGO ?= cargo
 SEEDS ?= 10000
 STEPS ?= 15000
 
-.PHONY: help run test verify unit simulate seeds cluster browser screenshots cost fuzz campaign compare bench fix tools
+.PHONY: help run test verify unit simulate seeds cluster browser screenshots cost fuzz campaign compare curve restart bench fix tools
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -88,8 +88,21 @@ compare: ## the same load on this, etcd and ZooKeeper; writes docs/benchmarks.md
 	$(CARGO) build --release --target-dir $(COMPARE_TARGET)
 	cd benches/compare
 	$(CARGO) build --release --workspace --target-dir $(COMPARE_TARGET)
-	$(COMPARE_TARGET)/release/compare --copycat $(COMPARE_TARGET)/release/copycat --bare $(COMPARE_TARGET)/release/bare \
+	$(COMPARE_TARGET)/release/compare peers --copycat $(COMPARE_TARGET)/release/copycat --bare $(COMPARE_TARGET)/release/bare \
 		--data $(COMPARE_TARGET)/data --write ../../docs/benchmarks.md $(COMPARE)
+
+# Their tool, and the program that it measures.
+MEASURE = $(CARGO) build --release --target-dir $(COMPARE_TARGET) && \
+	$(CARGO) build --release --manifest-path benches/compare/Cargo.toml --target-dir $(COMPARE_TARGET) && \
+	$(COMPARE_TARGET)/release/compare
+
+curve: ## ten million overwrites while the log is compacted, as a picture, into docs/ (CURVE="--puts 200000 --rounds 2" for a look)
+	@$(MEASURE) curve --copycat $(COMPARE_TARGET)/release/copycat --data $(COMPARE_TARGET)/data \
+		--picture docs/images/compaction.svg --write docs/benchmarks.md $(CURVE)
+
+restart: ## a start with a million keys, and out of all that was ever written, into docs/ (RESTART="--keys 20000" for a look)
+	@$(MEASURE) restart --copycat $(COMPARE_TARGET)/release/copycat --data $(COMPARE_TARGET)/data \
+		--write docs/benchmarks.md $(RESTART)
 
 bench: ## benchmarks
 	@$(CARGO) bench --workspace

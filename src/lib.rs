@@ -8,7 +8,7 @@
 //! A program replicates a state of its own by a [`StateMachine`]; each of its [`Server`]s runs inside it:
 //!
 //! ```no_run
-//! use copycat::{Commit, Context, Server, StateMachine, Storage};
+//! use copycat::{Bincode, Commit, Context, Server, StateMachine, Storage};
 //! use std::time::Duration;
 //!
 //! /// A sum.
@@ -16,6 +16,7 @@
 //! struct Sum(u64);
 //!
 //! impl StateMachine for Sum {
+//!     type Codec = Bincode;
 //!     type Command = u64;
 //!     type Query = ();
 //!     type Output = u64;
@@ -54,8 +55,8 @@ mod wire;
 
 pub use client::{Client, Keys};
 pub use engine::machine::{
-    Commit, CompactionMode, Context, Frozen, Held, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine, Timer,
-    TimerId,
+    Bincode, Codec, Commit, CompactionMode, Context, Frozen, Held, Json, SnapshotError, SnapshotReader, SnapshotWriter,
+    StateMachine, Timer, TimerId,
 };
 pub use engine::{Consistency, Index, MemberStatus, MemberType, Role, ServerId, SessionId, Status, Term};
 pub use server::{Answer, Builder, Cluster, ClusterMember, Durability, Refusal, Server, ServerError, Stopper, Storage};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use copycat::engine::machine::{Commit, Context, StateMachine, encode_operation};
+use copycat::engine::machine::{Bincode, Commit, Context, StateMachine, encode_operation};
 use copycat::engine::sessions::Submit;
 use copycat::engine::{Configuration, Engine, Fatal, Input, Message, Now, Options, Output, Role};
 use copycat_storage::{MemDisk, Seed, Storage};
@@ -16,6 +16,7 @@ struct Counter {
 }
 
 impl StateMachine for Counter {
+    type Codec = Bincode;
     type Command = ();
     type Query = ();
     type Output = u64;

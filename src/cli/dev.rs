@@ -49,7 +49,8 @@ impl Dev {
         for (offset, (id, peer)) in (0..).zip(members.clone()) {
             let data = self.data.join(format!("server-{id}"));
             let http = address(offset);
-            let server = Server::<Store>::builder(id).storage(Storage::Mapped(data)).http_address(&http);
+            let server =
+                Server::<Store>::builder(id).storage(Storage::Mapped(data)).http_address(&http).keys_and_locks();
             servers
                 .push(self.tuning.apply(server, &[("--http", &http), ("--peer", &peer)])?.bootstrap(members.clone())?);
         }

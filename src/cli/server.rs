@@ -193,6 +193,7 @@ impl Server {
         let server = copycat::server::Server::<Store>::builder(self.id)
             .storage(Storage::Mapped(self.data))
             .http_address(&self.http)
+            .keys_and_locks()
             .peer_address(&self.peer)
             .member_type(self.member_type.into());
         let client = self.client.as_deref().map(|client| ("--client", client));

@@ -2,7 +2,7 @@
 
 use super::shared::{Ear, Notice, Shared};
 use super::{Client, Lost, State};
-use crate::engine::machine::{StateMachine, decode_operation};
+use crate::engine::machine::{Codec, StateMachine};
 use crate::engine::sessions::Batch;
 use crate::engine::{Index, SessionId};
 use async_std::task::{self, JoinHandle};
@@ -77,7 +77,7 @@ impl<M: StateMachine> Events<M> {
         let index = batch.index;
         self.through = index;
         for bytes in &batch.events {
-            match decode_operation(bytes) {
+            match M::Codec::decode(bytes) {
                 Some(event) => self.batch.push_back(Event { index, event }),
                 None => tracing::warn!("an event at {index} is none of this client's state machine"),
             }

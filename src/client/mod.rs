@@ -47,7 +47,7 @@ pub use strategy::{ConnectionStrategy, RecoveryStrategy, ServerSelection};
 pub use watch::{Change, Watch};
 
 use self::core::{Answered, Operation, Settings};
-use crate::engine::machine::{StateMachine, decode_output, decode_query_output, encode_operation};
+use crate::engine::machine::{Codec, StateMachine, decode_output, decode_query_output};
 use crate::engine::{Index, ServerId, SessionId};
 use crate::transport::{Tcp, Transport};
 use crate::wire;
@@ -214,7 +214,7 @@ impl<M: StateMachine> Client<M> {
     /// # Errors
     /// If it has no answer; [`Error::outcome`] tells whether it may have been applied. While no server is reached it waits.
     pub async fn submit(&self, command: M::Command) -> Result<Answer<M::Output>, Error> {
-        let operation = Operation::Command { mode: M::mode(&command) as u8, bytes: encode_operation(&command) };
+        let operation = Operation::Command { mode: M::mode(&command) as u8, bytes: M::Codec::encode(&command) };
         drop(command);
         let Answered { session, index, output, consistency, .. } = self.operate(operation).await?;
         // It was applied, whatever its answer says.
@@ -227,7 +227,7 @@ impl<M: StateMachine> Client<M> {
     /// # Errors
     /// If it has no answer. While no server is reached it waits.
     pub async fn query(&self, query: M::Query, consistency: Consistency) -> Result<Answer<M::Answer>, Error> {
-        let operation = Operation::Query { consistency, bytes: encode_operation(&query) };
+        let operation = Operation::Query { consistency, bytes: M::Codec::encode(&query) };
         drop(query);
         let Answered { session, index, output, consistency, .. } = self.operate(operation).await?;
         let output = decode_query_output::<M>(&output).ok_or(Error::Malformed)?;

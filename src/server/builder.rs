@@ -67,7 +67,7 @@ pub(super) type Make<M> = Arc<dyn Fn() -> M + Send + Sync>;
 pub struct Builder<M: StateMachine> {
     settings: Settings,
     make: Make<M>,
-    api: Option<Api<M>>,
+    api: Api<M>,
 }
 
 impl<M: StateMachine> std::fmt::Debug for Builder<M> {
@@ -101,7 +101,7 @@ impl<M: StateMachine> Builder<M> {
             join: Vec::new(),
             member_type: MemberType::Active,
         };
-        Self { settings, make, api: None }
+        Self { settings, make, api: |port| Arc::new(ServerBackend::new(port)) }
     }
 
     fn with(mut self, set: impl FnOnce(&mut Settings)) -> Self {
@@ -149,6 +149,25 @@ impl<M: StateMachine> Builder<M> {
     /// otherwise. With an unspecified host (`0.0.0.0:9700`) they use the host that they know the peers' address by.
     pub fn client_address(self, address: impl Into<String>) -> Self {
         self.with(|s| s.client = Some(address.into()))
+    }
+
+    /// Where it serves HTTP; without it, it does not. Port 0: any that is free.
+    ///
+    /// The API is that of `docs/api.md`, without what is about keys and locks: `POST /v1/commands` takes a command as
+    /// `{"command": …}`, `POST /v1/queries` a query as `{"query": …}`, both as serde has them in JSON; sessions, events, the
+    /// cluster, the log and snapshots are there, and the dashboard.
+    pub fn http_address(self, address: impl Into<String>) -> Self {
+        self.with(|s| s.http = Some(address.into()))
+    }
+
+    /// The HTTP address that other servers tell clients; by default the own one.
+    pub fn advertise_http(self, address: impl Into<String>) -> Self {
+        self.with(|s| s.advertise_http = Some(address.into()))
+    }
+
+    /// What HTTP requests are held against.
+    pub fn http_limits(self, limits: HttpConfig) -> Self {
+        self.with(|s| s.limits = limits)
     }
 
     /// How long a follower waits for its leader before it asks for votes: this long to twice this long; by default 500 ms. The
@@ -221,19 +240,8 @@ impl<M: StateMachine> Builder<M> {
 }
 
 impl Builder<Store> {
-    /// Where it serves HTTP; without it, it does not. Port 0: any that is free.
-    pub fn http_address(mut self, address: impl Into<String>) -> Self {
-        self.api = Some(|port| Arc::new(ServerBackend::new(port)));
-        self.with(|s| s.http = Some(address.into()))
-    }
-
-    /// The HTTP address that other servers tell clients; by default the own one.
-    pub fn advertise_http(self, address: impl Into<String>) -> Self {
-        self.with(|s| s.advertise_http = Some(address.into()))
-    }
-
-    /// What HTTP requests are held against.
-    pub fn http_limits(self, limits: HttpConfig) -> Self {
-        self.with(|s| s.limits = limits)
+    /// Its HTTP API has the keys and locks, too.
+    pub fn keys_and_locks(self) -> Self {
+        Self { api: |port| Arc::new(ServerBackend::with_keys(port)), ..self }
     }
 }

@@ -2,10 +2,10 @@
 //! reasons: the store's are in the log.
 
 use super::inbox::Segment;
-use crate::engine::machine::{CompactionMode, StateMachine, decode_operation};
+use crate::engine::machine::{CompactionMode, decode_operation};
 use crate::engine::sessions::{Batch, Keyed, SessionInfo};
 use crate::engine::{Kind, decode};
-use crate::store::{self, Store};
+use crate::store;
 use copycat_http as api;
 use copycat_storage::Entry;
 
@@ -79,17 +79,18 @@ pub(super) fn session(info: SessionInfo, now: u64) -> api::SessionView {
     }
 }
 
-/// `None`: it holds an event that is none of the store's.
-pub(super) fn batch(batch: Batch) -> Option<api::EventBatch> {
+/// `None`: it holds what is no event of the machine's.
+pub(super) fn batch(batch: &Batch, event: fn(&[u8]) -> Option<api::SessionEvent>) -> Option<api::EventBatch> {
     let Batch { index, previous, events } = batch;
-    let events = events.iter().map(|bytes| decode_operation(bytes).map(event)).collect::<Option<_>>()?;
-    Some(api::EventBatch { index, previous, events })
+    let events = events.iter().map(|bytes| event(bytes)).collect::<Option<_>>()?;
+    Some(api::EventBatch { index: *index, previous: *previous, events })
 }
 
-fn event(event: store::Event) -> api::SessionEvent {
+/// `None`: it is no event of the store's.
+pub(super) fn event(bytes: &[u8]) -> Option<api::SessionEvent> {
     use api::SessionEvent as To;
     use store::Event as From;
-    match event {
+    Some(match decode_operation(bytes)? {
         From::Put { watch, key, value, content_type, version, created } => {
             To::Put { watch, key, value: value.map(serde_bytes::ByteBuf::into_vec), content_type, version, created }
         }
@@ -97,7 +98,7 @@ fn event(event: store::Event) -> api::SessionEvent {
         From::Expire { watch, key, version } => To::Expire { watch, key, version },
         From::LockAcquired { lock, token, mode } => To::LockAcquired { lock, token, mode: logged_lock_mode(mode) },
         From::LockLost { lock, token } => To::LockLost { lock, token },
-    }
+    })
 }
 
 fn operations(operations: Vec<api::Operation>) -> Vec<store::Operation> {
@@ -276,14 +277,18 @@ fn logged_predicate(predicate: store::Predicate) -> api::Predicate {
     }
 }
 
-pub(super) fn entry(entry: &Entry) -> api::EntryView {
+/// A command of the store's that is in the log.
+pub(super) fn command_of(bytes: &[u8]) -> Option<api::Logged> {
+    decode_operation(bytes).map(logged).map(api::Logged::Keys)
+}
+
+pub(super) fn entry(entry: &Entry, command: fn(&[u8]) -> Option<api::Logged>) -> api::EntryView {
     let kind = Kind::from_byte(entry.kind);
     let operation = match kind {
         Some(Kind::Command) => Some(entry.data.clone()),
         Some(Kind::KeyedCommand) => decode::<Keyed>(&entry.data).ok().map(|keyed| keyed.operation),
         _ => None,
     };
-    let command = operation.map(|bytes| decode_operation::<<Store as StateMachine>::Command>(&bytes));
     api::EntryView {
         index: entry.index,
         term: entry.term,
@@ -310,7 +315,7 @@ pub(super) fn entry(entry: &Entry) -> api::EntryView {
             CompactionMode::Tombstone => "tombstone",
         },
         bytes: entry.data.len() as u64,
-        command: command.flatten().map(logged),
+        command: operation.and_then(|bytes| command(&bytes)),
     }
 }
 

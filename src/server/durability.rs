@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// When a write counts as durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// When it is on the disks of a majority.
     Always,

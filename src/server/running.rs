@@ -281,7 +281,9 @@ impl<M: StateMachine> Server<M> {
                 let text = panic.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_string()));
                 let text = text.unwrap_or_else(|| "unknown".into());
-                Err(ServerError::new(format!("the server's thread panicked, which is a bug: {text}")))
+                Err(ServerError::new(format!(
+                    "the server's thread panicked, which is a bug of the server or of its state machine: {text}"
+                )))
             }
         }
     }

@@ -164,7 +164,7 @@ fn serve(listener: TcpListener, backend: Arc<dyn Backend>, settings: &Settings, 
 pub(super) fn start<M: StateMachine>(
     mut settings: Settings,
     make: &Make<M>,
-    api: Option<Api<M>>,
+    api: Api<M>,
 ) -> Result<Server<M>, ServerError> {
     start_runtime();
     let peer = peer_address(&settings)?;
@@ -211,10 +211,7 @@ pub(super) fn start<M: StateMachine>(
     let at_peers = doors.client.as_ref().map_or_else(|| clients.clone(), |own| clients.send_to(own.address()));
     let mut listeners = vec![task::spawn(listen(doors.peer, hall(at_peers, true), ended.clone()))];
     listeners.extend(doors.client.map(|own| task::spawn(listen(own, hall(clients, false), ended.clone()))));
-    let http_done = match (doors.http, api) {
-        (Some((listener, _)), Some(api)) => Some(serve(listener, api(port.clone()), &settings, ended.clone())),
-        _ => None,
-    };
+    let http_done = doors.http.map(|(listener, _)| serve(listener, api(port.clone()), &settings, ended.clone()));
     let drive = move || {
         let _running = running;
         driver::run(&driver, events)

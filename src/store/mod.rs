@@ -19,8 +19,8 @@ pub use types::{
 
 use crate::engine::SessionId;
 use crate::engine::machine::{
-    Commit, CompactionMode, Context, Frozen, Held, SnapshotError, SnapshotReader, StateMachine, Timer, TimerId,
-    decode_operation, encode_operation,
+    Bincode, Commit, CompactionMode, Context, Frozen, Held, SnapshotError, SnapshotReader, StateMachine, Timer,
+    TimerId, decode_operation, encode_operation,
 };
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use crate::engine::planted_here;
@@ -332,6 +332,7 @@ impl Store {
 }
 
 impl StateMachine for Store {
+    type Codec = Bincode;
     type Command = Command;
     type Query = Query;
     type Output = Output;

@@ -128,7 +128,7 @@ fn fetch(
     for same in wanted.chunk_by(|a, b| a.held == b.held) {
         let mut carried = Vec::new();
         if let [Wanted { held, .. }, ..] = same {
-            values(reader.resolve(held)?, &mut carried);
+            values(reader.resolve::<Store>(held)?, &mut carried);
         }
         for Wanted { held, place, at } in same {
             let (key, record) = &mut records[*at];

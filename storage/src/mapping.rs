@@ -27,7 +27,8 @@ impl Mapping {
             // SAFETY: the memory is valid as long as nobody shortens the file and nobody changes
             // it behind our back. This crate never changes a file's length after creating it, its
             // blocks are allocated before it is mapped (so no access can fail for want of room),
-            // and the directory's lock keeps other servers out. Inside this process a file is
+            // and the directory's lock keeps other servers out (a file in memory has no name by which
+            // anybody could open it). Inside this process a file is
             // written only through the `&mut` of its one mapping.
             let map = unsafe { MmapMut::map_mut(file)? };
             Ok(Mapping::Write(map))

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
+use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::disk::Disk;
 use crate::file_disk::{FileDisk, MappedFile};
@@ -41,6 +41,25 @@ impl RamDisk {
     }
 }
 
+/// An empty file that is in memory only.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn nameless() -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    Ok(File::from(memfd_create("copycat", MemfdFlags::CLOEXEC)?))
+}
+
+/// Where the system has no such thing: one that lost its name at once, so that it goes with its last user.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn nameless() -> io::Result<File> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("copycat-{}-{number}", std::process::id()));
+    let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
 fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"))
 }
@@ -60,7 +79,7 @@ impl Disk for RamDisk {
         if used(&names).saturating_add(len) > self.capacity {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
-        let file = Arc::new(File::from(memfd_create("copycat", MemfdFlags::CLOEXEC)?));
+        let file = Arc::new(nameless()?);
         if len > 0 {
             // Real pages, so that no later write runs out of memory.
             fallocate(&*file, FallocateFlags::empty(), 0, len)?;

@@ -1,6 +1,6 @@
 //! The state machine of some of these tests: it counts, and tells those who are to be told.
 
-use copycat::{Commit, Context, Frozen, SessionId, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine};
+use copycat::{Commit, Context, Frozen, Json, SessionId, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +25,8 @@ impl Frozen for Bell {
 }
 
 impl StateMachine for Bell {
+    // The store's is bincode.
+    type Codec = Json;
     type Command = Command;
     type Query = ();
     type Output = u64;

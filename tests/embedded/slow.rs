@@ -1,7 +1,7 @@
 //! A state machine that takes long.
 
 use super::{PATIENCE, block, list, turn, until};
-use copycat::{Commit, Consistency, Context, LocalNetwork, Role, Server, StateMachine, Storage};
+use copycat::{Bincode, Commit, Consistency, Context, LocalNetwork, Role, Server, StateMachine, Storage};
 use std::time::{Duration, Instant};
 
 /// Ten election timeouts.
@@ -12,6 +12,7 @@ const NAP: Duration = Duration::from_secs(5);
 struct Sleeper(u64);
 
 impl StateMachine for Sleeper {
+    type Codec = Bincode;
     type Command = Duration;
     type Query = ();
     type Output = u64;

@@ -1,11 +1,19 @@
 //! The state machine of these tests: a sum, which tells a session when it passes a bound.
 
-use copycat::{Commit, Context, Frozen, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine};
+use copycat::{Bincode, Codec, Commit, Context, Frozen, SnapshotError, SnapshotReader, SnapshotWriter, StateMachine};
 use serde::{Deserialize, Serialize};
+use std::marker::PhantomData;
 
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+#[derive(Debug)]
+pub(crate) struct Tally<C = Bincode> {
     sum: u64,
+    codec: PhantomData<fn() -> C>,
+}
+
+impl<C> Default for Tally<C> {
+    fn default() -> Self {
+        Self { sum: 0, codec: PhantomData }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,13 +23,16 @@ pub(crate) enum Command {
     Fill(Vec<u8>),
 }
 
-impl Frozen for Tally {
+struct Sum(u64);
+
+impl Frozen for Sum {
     fn write(&self, writer: &mut SnapshotWriter) {
-        writer.write(&self.sum);
+        writer.write(&self.0);
     }
 }
 
-impl StateMachine for Tally {
+impl<C: Codec> StateMachine for Tally<C> {
+    type Codec = C;
     type Command = Command;
     type Query = ();
     type Output = u64;
@@ -41,7 +52,7 @@ impl StateMachine for Tally {
     }
 
     fn freeze(&self) -> Option<Box<dyn Frozen>> {
-        Some(Box::new(*self))
+        Some(Box::new(Sum(self.sum)))
     }
 
     fn install(&mut self, reader: &mut SnapshotReader<'_>) -> Result<(), SnapshotError> {

@@ -57,7 +57,7 @@ fn who_waits_for_the_feed_of_a_server_that_ends_is_told_so() {
     for round in 0..5 {
         let address = free();
         let server = Server::<Store>::builder(1).storage(Storage::Memory).segment_size(1 << 20);
-        let server = server.http_address("127.0.0.1:0").bootstrap([(1, address)]).unwrap();
+        let server = server.http_address("127.0.0.1:0").keys_and_locks().bootstrap([(1, address)]).unwrap();
         let http = server.http().unwrap();
         let mut client = Client::new(http, Duration::from_secs(30));
         // Waits for a leader.

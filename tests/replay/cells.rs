@@ -2,7 +2,7 @@
 //! which it releases.
 
 use copycat::engine::machine::replay::{self, Random};
-use copycat::engine::machine::{Commit, Context, Held, SnapshotError, StateMachine};
+use copycat::engine::machine::{Bincode, Commit, Context, Held, SnapshotError, StateMachine};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,7 @@ pub(crate) struct Set {
 pub(crate) struct Cells(BTreeMap<u8, (u8, Held)>);
 
 impl StateMachine for Cells {
+    type Codec = Bincode;
     type Command = Set;
     type Query = u8;
     type Output = bool;

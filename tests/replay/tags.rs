@@ -2,7 +2,9 @@
 //! there.
 
 use copycat::engine::machine::replay::{self, Random};
-use copycat::engine::machine::{Commit, Context, Held, SessionId, SnapshotError, StateMachine, Timer, TimerId};
+use copycat::engine::machine::{
+    Bincode, Commit, Context, Held, SessionId, SnapshotError, StateMachine, Timer, TimerId,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,6 +39,7 @@ impl Tags {
 }
 
 impl StateMachine for Tags {
+    type Codec = Bincode;
     type Command = Command;
     type Query = u8;
     type Output = bool;

@@ -106,7 +106,7 @@ pub fn key(n: u64) -> String {
 pub const KEYS: u64 = 10_000;
 pub const VALUE: [u8; 256] = [b'x'; 256];
 
-fn expect(answer: &crate::http1::Answer) -> io::Result<()> {
+pub fn expect(answer: &crate::http1::Answer) -> io::Result<()> {
     if matches!(answer.status, 200 | 201) {
         return Ok(());
     }

@@ -1,15 +1,19 @@
 //! The same load on Copycat, etcd and ZooKeeper, side by side on one machine.
 
 mod client;
+mod curve;
 mod etcd;
 mod events;
 mod http1;
 mod load;
+mod overwrite;
+mod picture;
 mod report;
+mod restart;
 mod servers;
 mod zookeeper;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use client::{Operation, Target};
 use report::Report;
 use servers::{Cluster, Kind};
@@ -20,18 +24,38 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Compares Copycat with etcd and ZooKeeper: rates, times, CPU, memory, event delivery and fail-over.
+/// Loads on clusters of real processes.
 #[derive(Parser)]
-struct Arguments {
+enum Comparison {
+    /// Copycat, etcd and ZooKeeper: rates, times, CPU, memory, event delivery and fail-over
+    Peers(Arguments),
+    /// Keys that are overwritten again and again: rates, times and disks while the log is compacted, and where it is not
+    Curve(curve::Curve),
+    /// From a server's start until it serves: out of a compacted log, and out of all that was ever written
+    Restart(restart::Restart),
+}
+
+/// What all of them need.
+#[derive(Args)]
+pub struct Common {
     /// The copycat binary
     #[arg(long)]
     copycat: PathBuf,
-    /// The bare axum binary, the yardstick for reads
-    #[arg(long)]
-    bare: PathBuf,
     /// Where the servers' data goes; removed at the end
     #[arg(long, default_value = "target/compare-data")]
     data: PathBuf,
+    /// Write the Markdown page here, keeping what the others wrote into it
+    #[arg(long)]
+    write: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    /// The bare axum binary, the yardstick for reads
+    #[arg(long)]
+    bare: PathBuf,
     /// How many clients at once
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
     clients: Vec<usize>,
@@ -47,9 +71,6 @@ struct Arguments {
     /// Only these: operations whose name holds one of these, `delivery`, `failover`
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Write the Markdown page here, keeping its notes
-    #[arg(long)]
-    write: Option<PathBuf>,
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
@@ -72,12 +93,11 @@ fn machine(copycat: &std::path::Path) -> String {
     let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
-        "{cores} cores of {}, Linux {}, {}; {}; {}.",
+        "{cores} cores of {}, Linux {}, {}; {}.",
         model.trim_start_matches([' ', '\t', ':']),
         first_line("uname", &["-r"]),
         first_line("date", &["-u", "+%Y-%m-%d"]),
         first_line(&copycat.display().to_string(), &["--version"]),
-        first_line("etcd", &["--version"]),
     )
 }
 
@@ -89,14 +109,14 @@ async fn start(arguments: &Arguments, report: &mut Report) -> io::Result<(Vec<Ta
     let (mut targets, mut clusters, mut missing) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
     for target in wanted {
         let kind = Kind::of(target);
-        if let Some(why) = kind.missing(&arguments.copycat, &arguments.bare) {
+        if let Some(why) = kind.missing(&arguments.common.copycat, &arguments.bare) {
             missing.insert(format!("{kind:?}: {why}"));
             continue;
         }
-        let program = if kind == Kind::Bare { &arguments.bare } else { &arguments.copycat };
+        let program = if kind == Kind::Bare { &arguments.bare } else { &arguments.common.copycat };
         if let Entry::Vacant(free) = clusters.entry(kind) {
             eprintln!("starting {kind:?}");
-            let cluster = Cluster::start(kind, program, &arguments.data).await?;
+            let cluster = Cluster::start(kind, program, &arguments.common.data, &[]).await?;
             if kind != Kind::Bare {
                 load::fill(target, &cluster).await?;
             }
@@ -167,29 +187,56 @@ async fn measure(arguments: &Arguments, report: &mut Report) -> io::Result<()> {
     Ok(())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
-    // Of an earlier run, perhaps.
-    let _ = std::fs::remove_dir_all(&arguments.data);
-    std::fs::create_dir_all(&arguments.data)?;
-    let mut report = Report { machine: machine(&arguments.copycat), ..Report::default() };
-    let measured = tokio::select! {
-        measured = measure(&arguments, &mut report) => measured,
-        // The clusters are dropped, and so killed.
-        _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
-    };
-    std::fs::remove_dir_all(&arguments.data)?;
-    measured?;
-    let before = arguments.write.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-    let page = report.markdown(&before);
+impl Common {
+    /// Runs something on an empty directory, and removes that at the end.
+    async fn run<T>(&self, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        // Of an earlier run, perhaps.
+        let _ = std::fs::remove_dir_all(&self.data);
+        std::fs::create_dir_all(&self.data)?;
+        let done = tokio::select! {
+            done = what => done,
+            // The clusters are dropped, and so killed.
+            _ = tokio::signal::ctrl_c() => Err(io::Error::other("interrupted")),
+        };
+        std::fs::remove_dir_all(&self.data)?;
+        done
+    }
+
+    /// What the page holds now.
+    fn page(&self) -> String {
+        self.write.as_ref().and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
+    }
+
+    /// Puts one part of the page in place of the older one, or only prints it.
+    fn tell(&self, marks: report::Marks, text: &str) -> io::Result<()> {
+        println!("{text}");
+        let Some(path) = &self.write else { return Ok(()) };
+        let page = report::replaced(&self.page(), marks, &format!("\n{}\n\n{text}", machine(&self.copycat)));
+        std::fs::write(path, page.ok_or_else(|| io::Error::other(format!("{}: no {}", path.display(), marks[0])))?)
+    }
+}
+
+async fn peers(arguments: Arguments) -> io::Result<()> {
+    let machine = format!("{} {}.", machine(&arguments.common.copycat), first_line("etcd", &["--version"]));
+    let mut report = Report { machine, ..Report::default() };
+    arguments.common.run(measure(&arguments, &mut report)).await?;
+    let page = report.markdown(&arguments.common.page());
     if arguments.json {
         println!("{:#}", report.json());
     } else {
         println!("{page}");
     }
-    match &arguments.write {
+    match &arguments.common.write {
         Some(path) => std::fs::write(path, page),
         None => Ok(()),
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> io::Result<()> {
+    match Comparison::parse() {
+        Comparison::Peers(arguments) => peers(arguments).await,
+        Comparison::Curve(curve) => curve.run().await,
+        Comparison::Restart(restart) => restart.run().await,
     }
 }

@@ -20,11 +20,28 @@ pub struct Report {
     pub skipped: Vec<String>,
 }
 
-/// Text between these is written by a person, and kept.
-const NOTES: [&str; 2] = ["<!-- notes -->", "<!-- end of notes -->"];
+/// Text between these is written by somebody else, and kept.
+pub type Marks = [&'static str; 2];
+/// By a person.
+const NOTES: Marks = ["<!-- notes -->", "<!-- end of notes -->"];
+/// By the other subcommands.
+pub const CURVE: Marks = ["<!-- curve -->", "<!-- end of curve -->"];
+pub const RESTART: Marks = ["<!-- restart -->", "<!-- end of restart -->"];
+
+/// What stands between marks; `None`: they are not there.
+fn between(page: &str, marks: Marks) -> Option<&str> {
+    Some(page.split_once(marks[0])?.1.split_once(marks[1])?.0)
+}
+
+/// The page with other text between marks.
+pub fn replaced(page: &str, marks: Marks, text: &str) -> Option<String> {
+    let (before, rest) = page.split_once(marks[0])?;
+    let (_, after) = rest.split_once(marks[1])?;
+    Some(format!("{before}{}{text}{}{after}", marks[0], marks[1]))
+}
 
 /// Median, lowest, highest.
-fn spread(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
+pub fn spread(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
@@ -110,10 +127,8 @@ impl Report {
 
     /// The page, with the notes of the one that is there.
     pub fn markdown(&self, before: &str) -> String {
-        let notes = before
-            .split_once(NOTES[0])
-            .and_then(|(_, rest)| rest.split_once(NOTES[1]))
-            .map_or("\nNothing noted yet.\n", |(notes, _)| notes);
+        let kept =
+            |marks: Marks| format!("{}{}{}", marks[0], between(before, marks).unwrap_or("\nNothing yet.\n"), marks[1]);
         let skipped: String = self.skipped.iter().map(|s| format!("\n**Skipped:** {s}\n")).collect();
         format!(
             "# Benchmarks\n\n\
@@ -121,13 +136,15 @@ impl Report {
              each on one machine, every write durable on a majority, keys of 32 bytes, values of 256, 10,000 keys. Clients are spread \
              over the members (one client alone is the leader's). Runs are interleaved; figures are medians of the rounds. The load \
              comes from the same machine, so only ratios within one run mean anything.\n\n\
-             {}\n{skipped}\n## Notes\n\n{}{notes}{}\n\n## Ratios\n\n{}\n## All cells\n\n{}\n## Events, fail-over, memory\n\n{}",
+             {}\n{skipped}\n## Notes\n\n{}\n\n## Ratios\n\n{}\n## All cells\n\n{}\n## Events, fail-over, memory\n\n{}\n\
+             ## Overwrites and compaction\n\nBy `make curve`.\n\n{}\n\n## Restart\n\nBy `make restart`.\n\n{}\n",
             self.machine,
-            NOTES[0],
-            NOTES[1],
+            kept(NOTES),
             self.ratios(),
             self.table(),
             self.rest(),
+            kept(CURVE),
+            kept(RESTART),
         )
     }
 

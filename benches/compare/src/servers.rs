@@ -16,11 +16,17 @@ pub struct Cluster {
     children: Vec<Option<Child>>,
     directory: PathBuf,
     program: PathBuf,
+    /// What Copycat's servers are told besides who they are.
+    flags: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Copycat,
+    /// A second one beside it, the yardstick of the first.
+    Yardstick,
+    /// One server, which is its own majority.
+    Alone,
     Etcd,
     ZooKeeper,
     Bare,
@@ -37,12 +43,14 @@ impl Kind {
     }
 
     fn members(self) -> usize {
-        if self == Self::Bare { 1 } else { MEMBERS }
+        if matches!(self, Self::Bare | Self::Alone) { 1 } else { MEMBERS }
     }
 
     pub fn address(self, member: usize) -> String {
         let port = match self {
             Self::Copycat => 18700 + member,
+            Self::Yardstick => 18720 + member,
+            Self::Alone => 18740,
             Self::Etcd => 18800 + 10 * member,
             Self::ZooKeeper => 18900 + member,
             Self::Bare => 18600,
@@ -57,7 +65,9 @@ impl Kind {
                 .is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(program).is_file()))
         };
         match self {
-            Self::Copycat if !copycat.is_file() => Some(format!("{} is not built", copycat.display())),
+            Self::Copycat | Self::Yardstick | Self::Alone if !copycat.is_file() => {
+                Some(format!("{} is not built", copycat.display()))
+            }
             Self::Bare if !bare.is_file() => Some(format!("{} is not built", bare.display())),
             Self::Etcd if !on_path("etcd") => Some("etcd is not installed".into()),
             Self::ZooKeeper if !on_path("java") || !Path::new("/usr/share/java/zookeeper.jar").exists() => {
@@ -70,11 +80,12 @@ impl Kind {
 
 impl Cluster {
     /// Starts all members and waits until they serve.
-    pub async fn start(kind: Kind, program: &Path, data: &Path) -> io::Result<Self> {
+    pub async fn start(kind: Kind, program: &Path, data: &Path, flags: &[&str]) -> io::Result<Self> {
         let directory = data.join(format!("{kind:?}").to_lowercase());
         std::fs::create_dir_all(&directory)?;
         let children = (0..kind.members()).map(|_| None).collect();
-        let mut cluster = Self { kind, children, directory, program: program.to_path_buf() };
+        let flags = flags.iter().map(|&flag| flag.to_string()).collect();
+        let mut cluster = Self { kind, children, directory, program: program.to_path_buf(), flags };
         for member in 0..kind.members() {
             cluster.start_member(member)?;
         }
@@ -83,16 +94,21 @@ impl Cluster {
     }
 
     pub fn start_member(&mut self, member: usize) -> io::Result<()> {
-        let directory = self.directory.join(format!("{member}"));
+        let directory = self.data(member);
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
         let mut command = match self.kind {
-            Kind::Copycat => {
-                let peer = |i: usize| format!("127.0.0.1:{}", 19700 + i);
-                let list: Vec<String> = (0..MEMBERS).map(|i| format!("{}={}", i + 1, peer(i))).collect();
+            Kind::Copycat | Kind::Yardstick | Kind::Alone => {
+                let first = match self.kind {
+                    Kind::Copycat => 19700,
+                    Kind::Yardstick => 19720,
+                    _ => 19740,
+                };
+                let peer = |i: usize| format!("127.0.0.1:{}", first + i);
+                let list: Vec<String> = (0..self.kind.members()).map(|i| format!("{}={}", i + 1, peer(i))).collect();
                 let mut command = Command::new(&self.program);
                 command.args(["server", "--id", &(member + 1).to_string(), "--bootstrap", &list.join(",")]);
                 command.args(["--http", &self.kind.address(member), "--peer", &peer(member), "--data"]).arg(&directory);
-                command.env("COPYCAT_LOG", "warn");
+                command.args(&self.flags).env("COPYCAT_LOG", "warn");
                 command
             }
             Kind::Bare => {
@@ -135,10 +151,21 @@ impl Cluster {
         Ok(())
     }
 
-    async fn is_ready(&self, member: usize) -> bool {
+    pub fn members(&self) -> usize {
+        self.kind.members()
+    }
+
+    /// Its data directory.
+    pub fn data(&self, member: usize) -> PathBuf {
+        self.directory.join(member.to_string())
+    }
+
+    pub async fn is_ready(&self, member: usize) -> bool {
         let address = self.kind.address(member);
         match self.kind {
-            Kind::Copycat => matches!(Http::new(&address).call("GET", "/readyz", b"").await, Ok(a) if a.status == 200),
+            Kind::Copycat | Kind::Yardstick | Kind::Alone => {
+                matches!(Http::new(&address).call("GET", "/readyz", b"").await, Ok(a) if a.status == 200)
+            }
             Kind::Bare => Http::new(&address).call("GET", "/v1/kv", b"").await.is_ok(),
             Kind::Etcd => matches!(Http::new(&address).call("GET", "/health", b"").await, Ok(a) if a.status == 200),
             Kind::ZooKeeper => match crate::zookeeper::ZooKeeper::connect(&address).await {
@@ -154,7 +181,7 @@ impl Cluster {
             let address = self.kind.address(member);
             let leads = match self.kind {
                 Kind::Bare => true,
-                Kind::Copycat => {
+                Kind::Copycat | Kind::Yardstick | Kind::Alone => {
                     let answer = Http::new(&address).call("GET", "/v1/server", b"").await;
                     answer.is_ok_and(|a| String::from_utf8_lossy(&a.body).contains(r#""role":"leader""#))
                 }
@@ -217,6 +244,19 @@ async fn four_letters(address: &str, word: &[u8]) -> io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
+}
+
+/// What a data directory takes, bytes: files as long as they are, allocated ahead or not.
+pub fn bytes(directory: &Path) -> u64 {
+    let sizes = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    // A file may go between being listed and being looked at.
+    sizes.map(|file| file.metadata().map_or(0, |m| m.len())).sum()
+}
+
+/// Whether a snapshot or a compaction is being written there. (What ends in `-0001.tmp` is the next segment, empty.)
+pub fn is_compacting(directory: &Path) -> bool {
+    let mut names = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|file| file.file_name());
+    names.any(|name| name.to_str().is_some_and(|name| name.ends_with(".tmp") && !name.ends_with("-0001.tmp")))
 }
 
 /// User and system time in a `stat` file, microseconds. Linux counts hundredths of a second.

@@ -1,6 +1,7 @@
 //! The cluster: its members, what happens to it, its log.
 
 use super::commands::Command;
+use serde_json::Value;
 
 /// Something that happened to a server or to the cluster, as this server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,15 @@ pub enum Feed {
     },
 }
 
+/// A command in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Logged {
+    /// About keys or locks.
+    Keys(Command),
+    /// Of another state machine.
+    Other(Value),
+}
+
 /// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryView {
@@ -61,7 +71,7 @@ pub struct EntryView {
     /// The bytes it carries.
     pub bytes: u64,
     /// What a command says.
-    pub command: Option<Command>,
+    pub command: Option<Logged>,
 }
 
 /// Why the cluster is not changed.

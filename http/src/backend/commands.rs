@@ -97,7 +97,7 @@ pub enum Command {
         /// The holder.
         session: u64,
     },
-    /// Asks for a lock. Only shown, as an entry of the log: it is asked for by [`Backend::lock`](super::Backend::lock).
+    /// Asks for a lock. Only shown, as an entry of the log: it is asked for by [`Keys::lock`](super::Keys::lock).
     Lock {
         /// The lock's name.
         lock: Vec<u8>,

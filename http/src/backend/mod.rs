@@ -7,7 +7,7 @@ mod queries;
 mod sessions;
 mod snapshots;
 
-pub use cluster::{ClusterEvent, Conflict, EntryView, Feed, MemberChange, MemberKind};
+pub use cluster::{ClusterEvent, Conflict, EntryView, Feed, Logged, MemberChange, MemberKind};
 pub use commands::{Command, CommandOutput, Condition, Operation, OperationOutput, Predicate, WatchTarget};
 pub use locks::{LockHolder, LockMode, LockOutput, LockRequest, LockView, LockWaiter};
 pub use queries::{Consistency, Item, Listed, Query, QueryOutput, Read, Watched};
@@ -16,6 +16,7 @@ pub use snapshots::{Backup, Compaction, SnapshotTaken};
 
 use crate::status::{Checks, ClusterView, SegmentView, ServerView};
 use async_trait::async_trait;
+use serde_json::Value;
 use std::time::Duration;
 
 /// Whose command it is, and what makes a repeat of it known.
@@ -109,12 +110,18 @@ pub enum Failure {
     Internal,
 }
 
-/// Who keeps the data.
-///
-/// Every future ends within its timeout, by itself: this crate adds no second clock. It may be dropped before (the
-/// client is gone): that ends the waiting, never a command that was submitted.
+/// Why there is no answer to a command or query of a state machine that has no keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// It is none of the machine's, for this reason; nothing was done.
+    Unfit(String),
+    /// Another reason.
+    Failed(Failure),
+}
+
+/// Who keeps keys and locks: beside the [`Backend`], of which the same holds.
 #[async_trait]
-pub trait Backend: Send + Sync + 'static {
+pub trait Keys: Send + Sync {
     /// Carries out a command.
     async fn command(
         &self,
@@ -129,6 +136,31 @@ pub trait Backend: Send + Sync + 'static {
         caller: Caller,
         timeout: Duration,
     ) -> Result<Answer<LockOutput>, Failure>;
+    /// Answers a query.
+    async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure>;
+    /// Waits until a key changes at an index above `after`, or, without `after`, until it exists; at most as long as
+    /// `wait`. `read` says how fresh the first look is; its timeout is for that look alone.
+    async fn watch(
+        &self,
+        key: Vec<u8>,
+        after: Option<u64>,
+        wait: Duration,
+        read: Read,
+    ) -> Result<Answer<Watched>, Failure>;
+}
+
+/// Who keeps the data.
+///
+/// Every future ends within its timeout, by itself: this crate adds no second clock. It may be dropped before (the
+/// client is gone): that ends the waiting, never a command that was submitted.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The keys and locks, if the state machine is the one that has them. Else all that is about them is not there.
+    fn keys(&self) -> Option<&dyn Keys>;
+    /// Carries out a command of whatever state machine it is.
+    async fn command(&self, command: Value, caller: Caller, timeout: Duration) -> Result<Answer<Value>, Unanswered>;
+    /// Answers a query of whatever state machine it is.
+    async fn query(&self, query: Value, read: Read) -> Result<Answer<Value>, Unanswered>;
     /// Begins a session that ends when it was not kept alive for `session_timeout`.
     async fn register(
         &self,
@@ -155,17 +187,6 @@ pub trait Backend: Send + Sync + 'static {
     async fn events(&self, poll: Poll, timeout: Duration) -> Result<Answer<EventPage>, Failure>;
     /// What this server saw happen after a number (`None`: all that it keeps), as soon as there is anything.
     async fn feed(&self, after: Option<u64>, wait: Duration) -> Result<Feed, Failure>;
-    /// Answers a query.
-    async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure>;
-    /// Waits until a key changes at an index above `after`, or, without `after`, until it exists; at most as long as
-    /// `wait`. `read` says how fresh the first look is; its timeout is for that look alone.
-    async fn watch(
-        &self,
-        key: Vec<u8>,
-        after: Option<u64>,
-        wait: Duration,
-        read: Read,
-    ) -> Result<Answer<Watched>, Failure>;
     /// Entries of this server's own log from an index on, also those not yet committed: at most `limit`, and, from the
     /// second on, at most `max_bytes` bytes.
     async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure>;

@@ -1,6 +1,7 @@
 //! Sessions, their watches and their events.
 
 use super::locks::LockMode;
+use serde_json::Value;
 use std::time::Duration;
 
 /// A new session.
@@ -104,6 +105,8 @@ pub struct EventBatch {
 /// What a session is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
+    /// What a state machine without keys has published.
+    Other(Value),
     /// A key was set.
     Put {
         /// The watch it is told by.

@@ -4,6 +4,7 @@ use super::locks::Mode;
 use super::text::{self, Encoding};
 use crate::backend::{ClusterEvent, EventBatch, SessionEvent};
 use serde::Serialize;
+use serde_json::Value;
 use std::borrow::Cow;
 use utoipa::ToSchema;
 
@@ -21,6 +22,16 @@ pub(crate) enum Event<'a> {
     LockAcquired(AcquiredEvent<'a>),
     /// A lock was taken away from the session.
     LockLost(LostEvent<'a>),
+    /// Of another state machine than that of keys and locks.
+    Machine(MachineEvent<'a>),
+}
+
+/// What a state machine has published.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MachineEvent<'a> {
+    /// As the machine has it.
+    #[schema(value_type = Object)]
+    event: &'a Value,
 }
 
 /// A key was set.
@@ -104,6 +115,7 @@ impl<'a> From<&'a SessionEvent> for Event<'a> {
                 let (lock, lock_encoding) = text::key(lock);
                 Self::LockLost(LostEvent { lock, lock_encoding, token: *token })
             }
+            SessionEvent::Other(event) => Self::Machine(MachineEvent { event }),
         }
     }
 }

@@ -141,7 +141,7 @@ async fn get(app: &App, key: Vec<u8>, params: &Params, headers: &HeaderMap) -> R
         return Err(Problem::bad_request("after", "needs wait"));
     }
     let conditions = ReadConditions::parse(headers)?;
-    let answer = app.backend.query(Query::Get { key }, read).await.map_err(Problem::of_query)?;
+    let answer = app.keys()?.query(Query::Get { key }, read).await.map_err(Problem::of_query)?;
     let (output, from) = split(answer);
     let QueryOutput::Value(item) = output else { return Err(Problem::internal()) };
     let Some(item) = item else { return Ok(missing(&from)) };

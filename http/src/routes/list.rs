@@ -77,7 +77,7 @@ impl Listing {
 
     /// One page.
     pub(super) async fn read(&self, app: &App, read: Read) -> Result<Found, Problem> {
-        let answer = app.backend.query(self.query(), read).await.map_err(Problem::of_query)?;
+        let answer = app.keys()?.query(self.query(), read).await.map_err(Problem::of_query)?;
         let (output, from) = split(answer);
         let QueryOutput::Page { items, next } = output else { return Err(Problem::internal()) };
         Ok(Found { items, next, from })

@@ -41,7 +41,7 @@ pub(super) async fn acquire(State(app): State<Shared>, uri: Uri, headers: Header
     let queue = params.flag("queue")?;
     let request = LockRequest { lock: name.clone(), mode: mode(&params)?, wait, queue };
     let known = is_known(&caller);
-    let answer = app.backend.lock(request, caller, params.timeout()?).await;
+    let answer = app.keys()?.lock(request, caller, params.timeout()?).await;
     let answer = answer.map_err(|failure| match known {
         true => Problem::of_known_command(failure),
         // A repeat finds the same token, or the same place.
@@ -95,7 +95,7 @@ pub(super) async fn list(State(app): State<Shared>, uri: Uri, headers: HeaderMap
     let params = Params::parse(uri.query(), LIST)?;
     let page = Page::parse(&params, &headers)?;
     let query = Query::Locks { after: page.after.clone(), limit: page.limit };
-    let (output, from) = split(app.backend.query(query, page.read).await.map_err(Problem::of_query)?);
+    let (output, from) = split(app.keys()?.query(query, page.read).await.map_err(Problem::of_query)?);
     let QueryOutput::Locks { locks, next } = output else { return Err(Problem::internal()) };
     let locks = locks.iter().map(|view| json::Lock::new(view, None)).collect();
     let body = json::Locks { locks, next: next.map(|name| cursor::encode(&name)), index: from.index };
@@ -107,7 +107,7 @@ pub(super) async fn list(State(app): State<Shared>, uri: Uri, headers: HeaderMap
 pub(super) async fn one(State(app): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let read = Params::parse(uri.query(), READ)?.read(&headers)?;
     let lock = name::from_path(uri.path())?;
-    let (output, from) = split(app.backend.query(Query::Lock { lock }, read).await.map_err(Problem::of_query)?);
+    let (output, from) = split(app.keys()?.query(Query::Lock { lock }, read).await.map_err(Problem::of_query)?);
     match output {
         QueryOutput::Lock(Some(view)) => {
             Ok(stamped(json::response(StatusCode::OK, &json::Lock::new(&view, Some(from.index))), &from))
@@ -122,7 +122,7 @@ pub(super) async fn verify(State(app): State<Shared>, uri: Uri, headers: HeaderM
     let (read, lock) = (params.read(&headers)?, name::from_path(uri.path())?);
     let token = params.number("token")?.ok_or_else(|| Problem::bad_request("token", "missing: which one?"))?;
     let query = Query::Lock { lock: lock.clone() };
-    let (output, from) = split(app.backend.query(query, read).await.map_err(Problem::of_query)?);
+    let (output, from) = split(app.keys()?.query(query, read).await.map_err(Problem::of_query)?);
     let QueryOutput::Lock(view) = output else { return Err(Problem::internal()) };
     let holders = view.map(|view| view.holders).unwrap_or_default();
     match holders.iter().find(|holder| holder.token == token) {

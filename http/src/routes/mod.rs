@@ -14,6 +14,7 @@ pub(crate) mod kv;
 mod list;
 pub(crate) mod locks;
 pub(crate) mod log;
+mod machine;
 mod page;
 mod paging;
 pub(crate) mod queries;
@@ -26,7 +27,8 @@ mod submit;
 mod wait;
 pub(crate) mod watches;
 
-use crate::backend::{Answer, Backend};
+use crate::backend::{Answer, Backend, Keys};
+use crate::code::Code;
 use crate::config::HttpConfig;
 use crate::guard::Guard;
 use crate::history::{History, Kind};
@@ -68,6 +70,14 @@ pub(crate) struct App {
     /// Numbers for streams of events.
     pub(crate) streams: Numbers,
     pub(crate) history: Arc<History>,
+}
+
+impl App {
+    /// What is asked for keys and locks; an error where there are none.
+    fn keys(&self) -> Result<&dyn Keys, Problem> {
+        let none = "this server runs another state machine, without keys and locks: POST /v1/commands and /v1/queries";
+        self.backend.keys().ok_or_else(|| Problem::new(Code::NoSuchEndpoint, none))
+    }
 }
 
 type Shared = Arc<App>;

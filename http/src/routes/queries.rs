@@ -1,7 +1,7 @@
 //! `POST /v1/queries`: a question as JSON.
 
 use super::list::Listing;
-use super::{Shared, stamped};
+use super::{Shared, machine, stamped};
 use crate::backend::{Answer, Query, QueryOutput};
 use crate::cursor;
 use crate::json::decode::{self, short};
@@ -17,6 +17,9 @@ pub(crate) const PATH: &str = "/v1/queries";
 pub(crate) const PARAMS: &[&str] = &["timeout"];
 
 pub(super) async fn queries(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {
+    if app.backend.keys().is_none() {
+        return machine::query(&app, request).await;
+    }
     let (parts, body) = request.into_parts();
     let params = Params::parse(parts.uri.query(), PARAMS)?;
     let body = read_json(&app.config, &parts.headers, body).await?;
@@ -25,7 +28,7 @@ pub(super) async fn queries(State(app): State<Shared>, request: Request) -> Resu
     match query {
         json::Query::Get(name) => {
             let key = decode::key_of(name).map_err(|fault| fault.within("query.get"))?;
-            let answer = app.backend.query(Query::Get { key: key.clone() }, read).await.map_err(Problem::of_query)?;
+            let answer = app.keys()?.query(Query::Get { key: key.clone() }, read).await.map_err(Problem::of_query)?;
             let QueryOutput::Value(item) = &answer.output else { return Err(Problem::internal()) };
             let body = QueryAnswer::got(&key, item.as_ref(), answer.index);
             Ok(stamped(json::response(StatusCode::OK, &body), &answer))

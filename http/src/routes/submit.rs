@@ -21,7 +21,7 @@ pub(super) async fn submit(
     timeout: Duration,
 ) -> Result<Answer<CommandOutput>, Problem> {
     let (known, harmless) = (is_known(&caller), does_nothing_twice(&command));
-    let answer = app.backend.command(command, caller, timeout).await;
+    let answer = app.keys()?.command(command, caller, timeout).await;
     let answer = answer.map_err(|failure| match known {
         true => Problem::of_known_command(failure),
         false => Problem::of_command(failure, harmless),

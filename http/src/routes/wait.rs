@@ -26,7 +26,7 @@ pub(super) async fn wait(
     };
     let meta = params.flag("meta")?;
     let used = wait.min(app.config.wait);
-    let answer = app.backend.watch(key, after, used, read).await.map_err(Problem::of_query)?;
+    let answer = app.keys()?.watch(key, after, used, read).await.map_err(Problem::of_query)?;
     let (output, from) = split(answer);
     let mut response = match output.item {
         None => kv::missing(&from),

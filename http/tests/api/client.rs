@@ -164,7 +164,10 @@ impl Server {
         let mut client = Client::connect(self);
         client.send(&request(method, path, headers, body));
         let response = client.answer(method);
-        is_documented(method, path, &response);
+        // What another machine takes and gives is its own.
+        if !self.fake.keyless {
+            is_documented(method, path, &response);
+        }
         response
     }
 

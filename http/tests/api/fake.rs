@@ -7,11 +7,12 @@ use async_std::task::{self, JoinHandle};
 use async_trait::async_trait;
 use copycat_http::{
     Answer, Backend, Backup, Caller, Checks, ClusterView, Command, CommandOutput, Compaction, Conflict, EntryView,
-    EventPage, Failure, Feed, HttpConfig, KeptAlive, LockOutput, LockRequest, LogView, MemberChange, MemberView, Poll,
-    Query, QueryOutput, Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SnapshotTaken,
-    SnapshotView, Watched, serve,
+    EventPage, Failure, Feed, HttpConfig, KeptAlive, Keys, LockOutput, LockRequest, LogView, MemberChange, MemberView,
+    Poll, Query, QueryOutput, Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SnapshotTaken,
+    SnapshotView, Unanswered, Watched, serve,
 };
 use futures_lite::{StreamExt, stream};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,6 +24,8 @@ const STEP: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub(crate) struct Fake {
     state: Mutex<State>,
+    /// Its state machine is another one.
+    pub(crate) keyless: bool,
     /// Futures that wait, and those that were dropped while waiting.
     pub(crate) waiting: AtomicU64,
     pub(crate) dropped: AtomicU64,
@@ -45,13 +48,17 @@ impl Drop for Waiting<'_> {
 }
 
 impl Fake {
+    pub(crate) fn keyless() -> Self {
+        Self { keyless: true, ..Self::default() }
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics with it")
     }
 }
 
 #[async_trait]
-impl Backend for Fake {
+impl Keys for Fake {
     async fn command(
         &self,
         command: Command,
@@ -89,6 +96,80 @@ impl Backend for Fake {
             }
             task::sleep(STEP).await;
         }
+    }
+
+    async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
+        if matches!(&query, Query::Get { key } if key == b"hang") {
+            let _waiting = Waiting::new(self);
+            task::sleep(read.timeout).await;
+            return Err(Failure::Timeout { maybe_applied: false });
+        }
+        if let Query::Get { key } = &query {
+            assert_ne!(key, b"panic", "as asked");
+        }
+        let mut state = self.state();
+        state.reads.push(read);
+        if let Some(failure) = state.failing() {
+            return Err(failure);
+        }
+        let output = state.ask(query);
+        Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) })
+    }
+
+    async fn watch(
+        &self,
+        key: Vec<u8>,
+        after: Option<u64>,
+        wait: Duration,
+        read: Read,
+    ) -> Result<Answer<Watched>, Failure> {
+        self.state().waits.push((after, wait));
+        self.state().looks.push(read);
+        let _waiting = Waiting::new(self);
+        let start = Instant::now();
+        loop {
+            {
+                let mut state = self.state();
+                if let Some(failure) = state.failing() {
+                    return Err(failure);
+                }
+                let item = state.item(&key);
+                let changed = match after {
+                    Some(after) => state.changed.get(&key).is_some_and(|index| *index > after),
+                    None => item.is_some(),
+                };
+                if changed || start.elapsed() >= wait {
+                    let output = Watched { item, changed };
+                    return Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) });
+                }
+            }
+            task::sleep(STEP).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Fake {
+    fn keys(&self) -> Option<&dyn Keys> {
+        (!self.keyless).then_some(self)
+    }
+
+    /// A machine that counts.
+    async fn command(&self, command: Value, caller: Caller, timeout: Duration) -> Result<Answer<Value>, Unanswered> {
+        let add = command["add"].as_u64().ok_or_else(|| Unanswered::Unfit("it adds nothing".into()))?;
+        let mut state = self.state();
+        state.timeouts.push(timeout);
+        state.failing().map_or(Ok(()), |failure| Err(Unanswered::Failed(failure)))?;
+        state.index += add;
+        let output = json!({ "session": caller.session, "sequence": caller.sequence });
+        Ok(state.answer(output))
+    }
+
+    async fn query(&self, query: Value, read: Read) -> Result<Answer<Value>, Unanswered> {
+        let mut state = self.state();
+        state.reads.push(read);
+        state.failing().map_or(Ok(()), |failure| Err(Unanswered::Failed(failure)))?;
+        Ok(Answer { consistency: Some(read.consistency), ..state.answer(query) })
     }
 
     async fn register(
@@ -169,55 +250,6 @@ impl Backend for Fake {
                 match state.feed(after) {
                     Feed::Events { events, .. } if events.is_empty() && start.elapsed() < wait => {}
                     feed => return Ok(feed),
-                }
-            }
-            task::sleep(STEP).await;
-        }
-    }
-
-    async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
-        if matches!(&query, Query::Get { key } if key == b"hang") {
-            let _waiting = Waiting::new(self);
-            task::sleep(read.timeout).await;
-            return Err(Failure::Timeout { maybe_applied: false });
-        }
-        if let Query::Get { key } = &query {
-            assert_ne!(key, b"panic", "as asked");
-        }
-        let mut state = self.state();
-        state.reads.push(read);
-        if let Some(failure) = state.failing() {
-            return Err(failure);
-        }
-        let output = state.ask(query);
-        Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) })
-    }
-
-    async fn watch(
-        &self,
-        key: Vec<u8>,
-        after: Option<u64>,
-        wait: Duration,
-        read: Read,
-    ) -> Result<Answer<Watched>, Failure> {
-        self.state().waits.push((after, wait));
-        self.state().looks.push(read);
-        let _waiting = Waiting::new(self);
-        let start = Instant::now();
-        loop {
-            {
-                let mut state = self.state();
-                if let Some(failure) = state.failing() {
-                    return Err(failure);
-                }
-                let item = state.item(&key);
-                let changed = match after {
-                    Some(after) => state.changed.get(&key).is_some_and(|index| *index > after),
-                    None => item.is_some(),
-                };
-                if changed || start.elapsed() >= wait {
-                    let output = Watched { item, changed };
-                    return Ok(Answer { consistency: Some(read.consistency), ..state.answer(output) });
                 }
             }
             task::sleep(STEP).await;
@@ -380,9 +412,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(config: HttpConfig) -> Self {
+        Self::over(Fake::default(), config)
+    }
+
+    pub(crate) fn over(fake: Fake, config: HttpConfig) -> Self {
         let listener = task::block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let address = listener.local_addr().expect("its address");
-        let fake = Arc::new(Fake::default());
+        let fake = Arc::new(fake);
         let (stop, stopped) = async_channel::bounded(1);
         let task = task::spawn(serve(listener, fake.clone(), config, stopped));
         Self { fake, address, stop, task }

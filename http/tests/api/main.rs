@@ -16,6 +16,7 @@ mod guard;
 mod keys;
 mod lists;
 mod locks;
+mod machine;
 mod openapi;
 mod removals;
 mod retries;

@@ -3,8 +3,8 @@
 use crate::fake_locks::Locks;
 use crate::fake_sessions::{Done, Session};
 use copycat_http::{
-    ClusterEvent, Command, CommandOutput, Condition, EntryView, Failure, Item, Listed, Operation, OperationOutput,
-    Poll, Predicate, Query, QueryOutput, Read, SessionEvent,
+    ClusterEvent, Command, CommandOutput, Condition, EntryView, Failure, Item, Listed, Logged, Operation,
+    OperationOutput, Poll, Predicate, Query, QueryOutput, Read, SessionEvent,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ impl State {
             kind: "command",
             mode: "release",
             bytes: 100,
-            command: Some(command.clone()),
+            command: Some(Logged::Keys(command.clone())),
         });
     }
 

@@ -8,7 +8,7 @@
 use super::commit::{Commit, Context, Timer, TimerId, Topic};
 use super::frozen::{Origin, Timers};
 use super::live::Live;
-use super::{CompactionMode, StateMachine};
+use super::{Codec, CompactionMode, StateMachine};
 use crate::engine::entry::{DecodeError, Kind, decode, encode};
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use crate::engine::options::planted_here;
@@ -19,7 +19,6 @@ use crate::engine::types::{Index, SessionId, Term};
 use bincode::{Decode, Encode};
 use copycat_storage::EntryRef;
 use imbl::OrdMap;
-use serde::{Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
 
@@ -123,35 +122,6 @@ pub struct Executor<M: StateMachine> {
     pub(super) digest: u32,
     pub(super) digests: VecDeque<(Index, u32)>,
     pub(super) context: Context<M::Event>,
-}
-
-const CONFIG: bincode::config::Configuration = bincode::config::standard();
-
-/// The bytes of a command, query or answer of a machine.
-///
-/// # Panics
-/// If the value's `Serialize` fails.
-pub fn encode_operation<T: Serialize>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, CONFIG).expect("an operation encodes")
-}
-
-/// A command, query or answer from its bytes; `None` if they are another's.
-#[must_use]
-pub fn decode_operation<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).ok()?;
-    (read == bytes.len()).then_some(value)
-}
-
-/// A command's output from the bytes of an [`Outcome::Output`].
-#[must_use]
-pub fn decode_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Output> {
-    decode_operation(bytes)
-}
-
-/// A query's answer from its bytes.
-#[must_use]
-pub fn decode_query_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Answer> {
-    decode_operation(bytes)
 }
 
 impl<M: StateMachine> std::fmt::Debug for Executor<M> {
@@ -324,7 +294,7 @@ impl<M: StateMachine> Executor<M> {
 
     /// An operation of the machine.
     fn operate(&mut self, session: SessionId, time: u64, operation: &[u8]) -> Outcome {
-        let Some(operation) = decode_operation::<M::Command>(operation) else { return Outcome::Malformed };
+        let Some(operation) = M::Codec::decode::<M::Command>(operation) else { return Outcome::Malformed };
         let commit = Commit { index: self.context.index(), time, session, operation };
         let next_timer = self.context.next_timer;
         let output = self.machine.apply(commit, &mut self.context);
@@ -332,7 +302,7 @@ impl<M: StateMachine> Executor<M> {
             self.origins.insert(self.context.index(), Origin { time, session, next_timer });
         }
         self.settle();
-        Outcome::Output(encode_operation(&output))
+        Outcome::Output(M::Codec::encode(&output))
     }
 
     /// A command that may belong to a session, and may have a number there.
@@ -521,7 +491,7 @@ impl<M: StateMachine> Executor<M> {
         for (session, event) in events.drain(..) {
             // One that has ended gets nothing.
             if sessions.is_open(session) {
-                self.published.entry(session).or_default().push(encode_operation(&event));
+                self.published.entry(session).or_default().push(M::Codec::encode(&event));
             }
         }
     }
@@ -572,11 +542,11 @@ impl<M: StateMachine> Executor<M> {
 
     /// Answers a query; `None` if its bytes are no query of this machine.
     pub fn query(&self, operation: &[u8]) -> Option<Vec<u8>> {
-        Some(encode_operation(&self.machine.query(decode_operation(operation)?)))
+        Some(M::Codec::encode(&self.machine.query(M::Codec::decode(operation)?)))
     }
 
     /// The mode under which a command's entry is logged; `None` if the bytes are no command of this machine.
     pub fn mode(operation: &[u8]) -> Option<CompactionMode> {
-        Some(M::mode(&decode_operation(operation)?))
+        Some(M::mode(&M::Codec::decode(operation)?))
     }
 }

@@ -10,7 +10,7 @@
 use super::commit::{Commit, TimerId};
 use super::live::Live;
 use super::snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter};
-use super::{Executor, StateMachine, decode_operation};
+use super::{Codec, Executor, StateMachine};
 use crate::engine::entry::{Decoder, Encoder};
 use crate::engine::sessions::{FrozenSessions, Sessions};
 use crate::engine::types::{Index, SessionId, Term};
@@ -221,7 +221,7 @@ impl<M: StateMachine> Executor<M> {
         for (&index, &Origin { time, session, next_timer }) in origins {
             let bytes = resolve(index).ok_or(SnapshotError::Missing(index))?;
             let malformed = || SnapshotError::Malformed(format!("entry {index} is no command of this machine"));
-            let operation = decode_operation::<M::Command>(&bytes).ok_or_else(malformed)?;
+            let operation = M::Codec::decode::<M::Command>(&bytes).ok_or_else(malformed)?;
             self.context.turn_to(index, time);
             self.context.next_timer = next_timer;
             self.machine.apply(Commit { index, time, session, operation }, &mut self.context);

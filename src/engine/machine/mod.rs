@@ -1,5 +1,6 @@
 //! State machines: the trait that user code implements, and the executor that applies committed entries to it.
 
+mod codec;
 mod commit;
 mod executor;
 mod frozen;
@@ -7,10 +8,9 @@ mod live;
 pub mod replay;
 mod snapshot;
 
+pub use codec::{Bincode, Codec, Json, decode_operation, decode_output, decode_query_output, encode_operation};
 pub use commit::{Commit, CompactionMode, Context, Held, Timer, TimerId, Topic};
-pub use executor::{
-    Applied, ApplyError, Ask, Executor, decode_operation, decode_output, decode_query_output, encode_operation,
-};
+pub use executor::{Applied, ApplyError, Ask, Executor};
 pub use frozen::FrozenExecutor;
 pub(in crate::engine) use live::Live;
 pub use snapshot::{Frozen, Resolve, SnapshotError, SnapshotReader, SnapshotWriter, operation};
@@ -41,11 +41,33 @@ use serde::{Serialize, de::DeserializeOwned};
 ///
 /// [`replay`] finds machines that break these rules.
 ///
+/// # Changing it
+/// Commands are in the log, and outputs and events in snapshots, for as long as they are needed; and while a cluster is
+/// upgraded, servers and clients of both versions work together. So:
+/// - **What a logged command does never changes**, nor what it answers: all servers must come to the same state, whatever
+///   version they run and whether they apply the log or install a snapshot. What is to be done otherwise is a new command;
+///   the old one goes on as it was.
+/// - **Types only grow.** With [`Bincode`]: new variants of enums, behind the others; a struct, and the fields of a variant,
+///   stay as they are. With [`Json`]: new variants anywhere, and new fields with `#[serde(default)]`; nothing is renamed
+///   without an alias, and `deny_unknown_fields` forbids even that.
+/// - **Servers before clients.** A command that a server cannot read has no effect there: one that is applied by others
+///   meanwhile makes its state another, and it stops. So upgrade the servers, one by one, and send a new command when all
+///   that keep the state know it.
+/// - New outputs answer new commands, and new events go to sessions that asked for them by a new command: then no old client
+///   meets what it cannot read.
+/// - Queries and their answers are never kept, so they may change more freely; but servers of both versions answer.
+/// - A snapshot says which version of the state it holds: write a number first, and let [`install`](Self::install) read
+///   every version there ever was. (An old server that is sent a new one's snapshot stops with
+///   [`SnapshotError::Version`] until it is upgraded.)
+/// - What is written must be the same on every server: no hash maps in outputs and events, whose order differs.
+///
 /// # Panics
 /// A panic in any of these methods stops the server; it does not leave a half-applied state behind, since state is
 /// rebuilt from snapshot and log.
 pub trait StateMachine: Send + 'static {
-    /// What changes the state. It is written to the log with serde and bincode: only ever add variants at the end.
+    /// How all of the following are written: [`Bincode`], if there is no reason for another. It never changes.
+    type Codec: Codec;
+    /// What changes the state.
     type Command: Serialize + DeserializeOwned + Send;
     /// What only reads it.
     type Query: Serialize + DeserializeOwned + Send;

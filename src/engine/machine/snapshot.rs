@@ -1,7 +1,7 @@
 //! How a state machine writes itself into a snapshot and reads itself back.
 
 use super::commit::Held;
-use super::executor::decode_operation;
+use super::{Codec, StateMachine};
 use crate::engine::entry::{DecodeError, Kind, config, decode};
 use crate::engine::sessions::Keyed;
 use crate::engine::types::Index;
@@ -126,14 +126,14 @@ impl<'a> SnapshotReader<'a> {
         Ok(Held { index: self.read()? })
     }
 
-    /// The command of a held entry.
+    /// The command of a held entry, of the machine `M` whose snapshot this is.
     ///
     /// # Errors
-    /// If the entry is not in the log, or its command is not of this type.
-    pub fn resolve<C: DeserializeOwned>(&self, held: &Held) -> Result<C, SnapshotError> {
+    /// If the entry is not in the log, or its command is not of this machine.
+    pub fn resolve<M: StateMachine>(&self, held: &Held) -> Result<M::Command, SnapshotError> {
         let bytes = (self.resolve)(held.index).ok_or(SnapshotError::Missing(held.index))?;
         let malformed = || SnapshotError::Malformed(format!("entry {} is no command of this machine", held.index));
-        decode_operation(&bytes).ok_or_else(malformed)
+        M::Codec::decode(&bytes).ok_or_else(malformed)
     }
 
     /// All was read.

@@ -2,18 +2,19 @@
 //!
 //! The log decides: the wait is a timer of the state machine, and this server only looks at what became of it.
 
-use super::{ServerBackend, answer, engine_read, failure};
-use crate::engine::machine::{Ask, Topic};
+use super::keys::StoreKeys;
+use super::{answer, engine_read, failure};
+use crate::engine::machine::{Ask, Outcome, Topic};
 use crate::server::{clock, convert};
 use crate::store::{self, LockView};
 use async_std::future;
-use copycat_http::{Answer, Backend, Caller, Consistency, Failure, LockOutput, LockRequest, Read};
+use copycat_http::{Answer, Caller, Consistency, Failure, LockOutput, LockRequest, Read};
 use std::time::Duration;
 
 /// How much longer than it should take the end of a wait is waited for before the leader is asked.
 const SLACK: Duration = Duration::from_millis(250);
 
-impl ServerBackend {
+impl StoreKeys {
     pub(super) async fn ask_for_lock(
         &self,
         request: LockRequest,
@@ -25,8 +26,9 @@ impl ServerBackend {
         let wait = match wait {
             Some(wait) => {
                 // One sign of life: of a client that is gone, its half-open connection keeps nothing alive.
-                let kept = self.keep_alive(session, None, None, timeout).await?;
-                wait.min(Duration::from_millis(kept.output.timeout_ms / 2))
+                let kept = self.port.keep_alive(session, 0, 0, timeout).await.map_err(failure)?;
+                let Outcome::KeptAlive { timeout_ms, .. } = kept.output else { return Err(Failure::Internal) };
+                wait.min(Duration::from_millis(timeout_ms / 2))
             }
             None => Duration::ZERO,
         };

@@ -1,7 +1,7 @@
 //! Changes of the cluster's members, and of its leader.
 
 use super::{ServerBackend, answer, failure, views};
-use crate::engine::machine::Outcome;
+use crate::engine::machine::{Outcome, StateMachine};
 use crate::engine::{Change, Configuration, ConfigurationError, MemberType, ServerId, decode};
 use crate::server::requests::Request;
 use copycat_http::{Answer, ClusterView, Conflict, Failure, MemberChange, MemberKind};
@@ -27,7 +27,7 @@ pub(super) fn refused(error: ConfigurationError) -> Failure {
     Failure::ConfigurationConflict(conflict)
 }
 
-impl ServerBackend {
+impl<M: StateMachine> ServerBackend<M> {
     pub(super) async fn change(&self, change: MemberChange, timeout: Duration) -> Result<Answer<ClusterView>, Failure> {
         let change = match change {
             MemberChange::Type { id, kind, configuration, force } => {

@@ -1,6 +1,8 @@
-//! The backend of the HTTP API: requests become commands and queries of the store, views become JSON shapes.
+//! The backend of the HTTP API: requests become those of the port, views become JSON shapes.
 
+mod keys;
 mod locks;
+mod machine;
 mod members;
 mod snapshots;
 mod views;
@@ -12,47 +14,47 @@ use super::convert;
 use super::inbox::Event;
 use super::port::{self, Port};
 use super::requests::{Refusal, Reply};
-use crate::engine::machine::{Ask, Outcome, Topic};
+use crate::engine::machine::{Ask, Outcome, StateMachine};
 use crate::engine::sessions::{EndReason, SessionError, SessionInfo};
-use crate::store::{self, Store};
-use async_std::future;
+use crate::store::Store;
 use async_trait::async_trait;
 use copycat_http::{
-    Answer, Backend, Backup, Caller, Checks, ClusterView, Command, CommandOutput, Compaction, Consistency, Ended,
-    EntryView, EventPage, Failure, Feed, KeptAlive, LockOutput, LockRequest, MemberChange, Poll, Query, QueryOutput,
-    Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SnapshotTaken, Watched,
+    Answer, Backend, Backup, Caller, Checks, ClusterView, Compaction, Consistency, Ended, EntryView, EventPage,
+    Failure, Feed, KeptAlive, Keys, Logged, MemberChange, Poll, Read, Registered, SegmentView, ServerView,
+    SessionEvent, SessionPage, SessionView, SnapshotTaken, Unanswered,
 };
+use keys::StoreKeys;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How many of its locks, and of its keys, the view of a session shows.
-const SHOWN: u64 = 100;
 /// For how long the driver may be too busy to show its log.
 const LOOK: Duration = Duration::from_secs(10);
 
-pub(super) struct ServerBackend {
-    port: Arc<Port<Store>>,
+/// What any state machine's server can answer; and, of the store's, what is about keys and locks.
+pub(super) struct ServerBackend<M: StateMachine> {
+    port: Arc<Port<M>>,
     started: Duration,
+    keys: Option<StoreKeys>,
+    /// How a published event is shown,
+    event: fn(&[u8]) -> Option<SessionEvent>,
+    /// and a command that is in the log.
+    logged: fn(&[u8]) -> Option<Logged>,
 }
 
-impl ServerBackend {
-    pub(super) fn new(port: Arc<Port<Store>>) -> Self {
-        Self { port, started: clock::monotonic() }
+impl ServerBackend<Store> {
+    /// With keys and locks.
+    pub(super) fn with_keys(port: Arc<Port<Store>>) -> Self {
+        let keys = Some(StoreKeys::new(port.clone()));
+        Self { keys, event: convert::event, logged: convert::command_of, ..Self::new(port) }
     }
+}
 
-    async fn operate(
-        &self,
-        command: &store::Command,
-        caller: Caller,
-        timeout: Duration,
-    ) -> Result<(Reply, store::Output), Failure> {
-        let Caller { session, sequence, idempotency_key: key } = caller;
-        let caller = port::Caller { session: session.unwrap_or(0), sequence: sequence.unwrap_or(0), key };
-        self.port.operate(command, caller, timeout).await.map_err(failure)
-    }
-
-    async fn look(&self, query: &store::Query, read: Read) -> Result<(Reply, store::Answer), Failure> {
-        self.port.look(query, engine_read(read)).await.map_err(failure)
+impl<M: StateMachine> ServerBackend<M> {
+    /// Of a machine that is shown as JSON.
+    pub(super) fn new(port: Arc<Port<M>>) -> Self {
+        let started = clock::monotonic();
+        Self { port, started, keys: None, event: machine::event::<M>, logged: machine::logged::<M> }
     }
 
     fn session_view(&self, info: SessionInfo) -> SessionView {
@@ -99,6 +101,11 @@ fn engine_consistency(consistency: Consistency) -> crate::engine::Consistency {
     }
 }
 
+fn port_caller(caller: Caller) -> port::Caller {
+    let Caller { session, sequence, idempotency_key: key } = caller;
+    port::Caller { session: session.unwrap_or(0), sequence: sequence.unwrap_or(0), key }
+}
+
 fn engine_read(read: Read) -> port::Read {
     let Read { consistency, index, timeout } = read;
     port::Read { consistency: engine_consistency(consistency), index, timeout }
@@ -115,19 +122,17 @@ fn answer<T>(reply: &Reply, output: T) -> Answer<T> {
 }
 
 #[async_trait]
-impl Backend for ServerBackend {
-    async fn command(&self, c: Command, caller: Caller, timeout: Duration) -> Result<Answer<CommandOutput>, Failure> {
-        let (reply, output) = self.operate(&convert::command(c), caller, timeout).await?;
-        Ok(answer(&reply, convert::output(output).ok_or(Failure::Internal)?))
+impl<M: StateMachine> Backend for ServerBackend<M> {
+    fn keys(&self) -> Option<&dyn Keys> {
+        self.keys.as_ref().map(|keys| keys as &dyn Keys)
     }
 
-    async fn lock(
-        &self,
-        request: LockRequest,
-        caller: Caller,
-        timeout: Duration,
-    ) -> Result<Answer<LockOutput>, Failure> {
-        self.ask_for_lock(request, caller, timeout).await
+    async fn command(&self, command: Value, caller: Caller, timeout: Duration) -> Result<Answer<Value>, Unanswered> {
+        machine::command(&self.port, command, caller, timeout).await
+    }
+
+    async fn query(&self, query: Value, read: Read) -> Result<Answer<Value>, Unanswered> {
+        machine::query(&self.port, query, read).await
     }
 
     async fn register(
@@ -168,10 +173,11 @@ impl Backend for ServerBackend {
         let reply = self.port.session(session, engine_read(read)).await.map_err(failure)?;
         let Outcome::Sessions(found) = &reply.output else { return Err(Failure::Internal) };
         let info = found.first().cloned().ok_or(Failure::Internal)?;
+        let view = self.session_view(info);
+        let Some(keys) = &self.keys else { return Ok(answer(&reply, view)) };
         let read = Read { consistency: Consistency::Sequential, index: reply.index, ..read };
-        let (_, holdings) = self.look(&store::Query::Holdings { session, limit: SHOWN }, read).await?;
-        let store::Answer::Holdings { locks, keys } = holdings else { return Err(Failure::Internal) };
-        Ok(answer(&reply, SessionView { locks, ephemeral_keys: keys, ..self.session_view(info) }))
+        let (locks, ephemeral_keys) = keys.holdings(session, read).await?;
+        Ok(answer(&reply, SessionView { locks, ephemeral_keys, ..view }))
     }
 
     async fn sessions(&self, after: u64, limit: u64, read: Read) -> Result<Answer<SessionPage>, Failure> {
@@ -191,44 +197,13 @@ impl Backend for ServerBackend {
         let Poll { session, acknowledge, after, wait, keep_alive, stream } = poll;
         let poll = port::Poll { session, acknowledge: acknowledge.unwrap_or(0), after, wait, keep_alive, stream };
         let port::Polled { reply, page, wait } = self.port.poll(poll, timeout).await.map_err(failure)?;
-        let batches = page.batches.into_iter().map(convert::batch).collect::<Option<_>>().ok_or(Failure::Internal)?;
+        let batches = page.batches.iter().map(|batch| convert::batch(batch, self.event)).collect::<Option<_>>();
+        let batches = batches.ok_or(Failure::Internal)?;
         Ok(answer(&reply, EventPage { batches, event_index: page.event_index, wait }))
     }
 
     async fn feed(&self, after: Option<u64>, wait: Duration) -> Result<Feed, Failure> {
         self.port.feed(after, wait).await.map_err(failure)
-    }
-
-    async fn query(&self, query: Query, read: Read) -> Result<Answer<QueryOutput>, Failure> {
-        let (reply, found) = self.look(&convert::query(query), read).await?;
-        Ok(answer(&reply, convert::answer(found).ok_or(Failure::Internal)?))
-    }
-
-    async fn watch(
-        &self,
-        key: Vec<u8>,
-        after: Option<u64>,
-        wait: Duration,
-        read: Read,
-    ) -> Result<Answer<Watched>, Failure> {
-        // Registered before the first look, so that nothing falls between the two.
-        let topic = Topic::Machine([b"k", key.as_slice()].concat());
-        let waiter = self.port.wait(topic).map_err(failure)?;
-        let end = clock::monotonic() + wait;
-        let query = store::Query::Get { key };
-        let mut read = read;
-        loop {
-            let (seen, store::Answer::Value { item, changed }) = self.look(&query, read).await? else {
-                return Err(Failure::Internal);
-            };
-            let changed = after.map_or(item.is_some(), |after| changed > after);
-            let left = end.saturating_sub(clock::monotonic());
-            if !changed && let Ok(index) = future::timeout(left, waiter.woken()).await {
-                read = Read { consistency: Consistency::Sequential, index, ..read };
-                continue;
-            }
-            return Ok(answer(&seen, Watched { item: item.map(convert::item), changed }));
-        }
     }
 
     async fn entries(&self, from: u64, limit: u64, max_bytes: u64) -> Result<Vec<EntryView>, Failure> {
@@ -239,7 +214,7 @@ impl Backend for ServerBackend {
             tracing::error!("the log cannot be read: {e}");
             Failure::Internal
         })?;
-        Ok(entries.iter().map(convert::entry).collect())
+        Ok(entries.iter().map(|entry| convert::entry(entry, self.logged)).collect())
     }
 
     async fn segments(&self) -> Result<Vec<SegmentView>, Failure> {

@@ -2,9 +2,9 @@
 
 use super::{ServerBackend, failure};
 use crate::backup::Encoder;
+use crate::engine::machine::StateMachine;
 use crate::server::inbox::{ChoreRefusal, Event};
 use crate::server::port::Port;
-use crate::store::Store;
 use copycat_http::{Backup, Compaction, Failure, SnapshotTaken};
 use copycat_storage::{Entry, MappedFile, SnapshotStream};
 use futures_lite::{StreamExt, stream};
@@ -26,7 +26,7 @@ fn refused(refusal: ChoreRefusal) -> Failure {
     }
 }
 
-impl ServerBackend {
+impl<M: StateMachine> ServerBackend<M> {
     pub(super) async fn compaction(&self, major: bool, timeout: Duration) -> Result<Compaction, Failure> {
         let done = self
             .port
@@ -70,8 +70,8 @@ impl ServerBackend {
 }
 
 /// A backup being made. As long as it lives, the log keeps the entries that it needs.
-struct Job {
-    port: Arc<Port<Store>>,
+struct Job<M: StateMachine> {
+    port: Arc<Port<M>>,
     stream: SnapshotStream<MappedFile>,
     encoder: Encoder,
     /// How much of the snapshot's file is done,
@@ -80,7 +80,7 @@ struct Job {
     place: usize,
 }
 
-impl Job {
+impl<M: StateMachine> Job<M> {
     /// The next piece, and what is left to do.
     async fn piece(mut self) -> Result<(Vec<u8>, Option<Self>), Failure> {
         if self.at < self.stream.info().size {

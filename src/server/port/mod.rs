@@ -15,7 +15,7 @@ use super::inbox::{Event, Inbox};
 use super::requests::{Refusal, Reply, ReplyTo, Request};
 use super::view::{View, Views};
 use super::waiters::{Waiter, Waiters};
-use crate::engine::machine::{Ask, Outcome, StateMachine, Topic, decode_output, decode_query_output, encode_operation};
+use crate::engine::machine::{Ask, Codec, Outcome, StateMachine, Topic, decode_output, decode_query_output};
 use crate::engine::sessions::{EventPage, KeepAlive, SessionError, Submit};
 use crate::engine::{Consistency, Index, ServerId, SessionId};
 use async_channel::{Receiver, Sender};
@@ -133,7 +133,12 @@ impl<M: StateMachine> Port<M> {
         caller: Caller,
         timeout: Duration,
     ) -> Result<(Reply, M::Output), Refusal> {
-        let reply = self.command(encode_operation(command), M::mode(command) as u8, caller, timeout).await?;
+        let reply = self.command(M::Codec::encode(command), M::mode(command) as u8, caller, timeout).await?;
+        Self::output(reply)
+    }
+
+    /// Reads what a command answered.
+    pub(crate) fn output(reply: Reply) -> Result<(Reply, M::Output), Refusal> {
         let Outcome::Output(bytes) = &reply.output else { return Err(Refusal::Internal) };
         let output = decode_output::<M>(bytes).ok_or(Refusal::Internal)?;
         Ok((reply, output))
@@ -176,7 +181,12 @@ impl<M: StateMachine> Port<M> {
 
     /// Answers a query of the machine, and reads its answer.
     pub(crate) async fn look(&self, query: &M::Query, read: Read) -> Result<(Reply, M::Answer), Refusal> {
-        let reply = self.query(Ask::Machine(encode_operation(query)), read).await?;
+        let reply = self.query(Ask::Machine(M::Codec::encode(query)), read).await?;
+        Self::answer(reply)
+    }
+
+    /// Reads what a query answered.
+    pub(crate) fn answer(reply: Reply) -> Result<(Reply, M::Answer), Refusal> {
         let Outcome::Output(bytes) = &reply.output else { return Err(Refusal::Internal) };
         let found = decode_query_output::<M>(bytes).ok_or(Refusal::Internal)?;
         Ok((reply, found))

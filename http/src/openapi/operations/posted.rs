@@ -28,7 +28,10 @@ pub(super) fn all() -> Vec<Operation> {
                  in the answer as `{\"error\": …}`. Alone, it is a 412. An error in the form of one command names its \
                  position, and nothing is applied. The limits of a batch's `delete_prefix` add up to at most 10,000. A batch \
                  is one command of one session: all of its objects name the same one or none, and the first bears the \
-                 number. Its `lock` and `token` hold for each of its commands; where they stop all of them, it is a 412.",
+                 number. Its `lock` and `token` hold for each of its commands; where they stop all of them, it is a 412.\n\nA server \
+                 that runs another state machine takes that machine's commands here, one at a time, as `{\"command\": …, \
+                 \"session\", \"sequence\"}`, and answers `{\"index\", \"output\"}`; it has no keys, transactions, watches and \
+                 locks: 404 `no_such_endpoint`.",
             )
             .takes(commands::PARAMS, COMMAND)
             .body(JSON, one_or_several("CommandRequest", 1))
@@ -36,7 +39,10 @@ pub(super) fn all() -> Vec<Operation> {
             .stamped(OF_COMMAND)
             .fails(&[BACKEND, TIMED, NUMBERED, FENCED, JSON_BODY, OPERATIONS, CONDITIONAL, NO_LOCK]),
         Operation::new("post", queries::PATH, "query", "Answers a query")
-            .about("It changes nothing, and may be repeated as a GET may.")
+            .about(
+                "It changes nothing, and may be repeated as a GET may. A server that runs another state machine takes that \
+                 machine's queries here, and answers `{\"index\", \"output\"}`.",
+            )
             .takes(queries::PARAMS, &["Copycat-Index"])
             .body(JSON, shape("QueryRequest"))
             .answers(200, "The answer.", vec![(JSON, shape("QueryAnswer"))])

@@ -2,11 +2,14 @@
 
 use super::{Random, Subject};
 use crate::engine::entry::{Kind, decode, encode};
-use crate::engine::machine::{StateMachine, decode_operation, encode_operation, operation};
+use crate::engine::machine::{Codec, StateMachine, operation};
 use crate::engine::sessions::{EndReason, KeepAlive, Keyed, Limits, Register, Unregister};
 use crate::engine::types::{Index, SessionId};
 use copycat_storage::{Entry, EntryRef};
 use std::collections::BTreeMap;
+
+/// The codec of a machine under test.
+type Of<S> = <<S as Subject>::Machine as StateMachine>::Codec;
 
 /// A session, as far as whoever makes the history has to know.
 #[derive(Default)]
@@ -60,14 +63,14 @@ impl<S: Subject> Maker<'_, S> {
     fn make(&self, kind: Kind, session: SessionId, sequence: u64, data: Vec<u8>) -> Entry {
         let (index, time) = (self.index, self.time);
         let mode = match kind {
-            Kind::Command => decode_operation(&data).map_or(0, |command| S::Machine::mode(&command) as u8),
+            Kind::Command => Of::<S>::decode(&data).map_or(0, |command| S::Machine::mode(&command) as u8),
             _ => 0,
         };
         Entry { index, term: 1 + index / 20, time, session, sequence, kind: kind as u8, mode, data }
     }
 
     fn operation(&mut self) -> Vec<u8> {
-        encode_operation(&self.subject.command(&mut self.random))
+        Of::<S>::encode(&self.subject.command(&mut self.random))
     }
 
     /// One that was registered; it may have ended.
@@ -183,7 +186,7 @@ pub(super) fn borrow(entry: &Entry) -> EntryRef<'_> {
 pub(super) fn describe<S: Subject>(entry: &Entry) -> String {
     let Entry { index, time, session, sequence, data, .. } = entry;
     let place = format!("{index} at {time} ms");
-    let command = operation(&borrow(entry)).and_then(|bytes| decode_operation(&bytes));
+    let command = operation(&borrow(entry)).and_then(|bytes| Of::<S>::decode(&bytes));
     let command = command.map(|command: <S::Machine as StateMachine>::Command| format!("{command:?}"));
     match Kind::from_byte(entry.kind) {
         Some(Kind::Command) => {

@@ -1,0 +1,133 @@
+//! How the operations of a state machine become bytes: in the log, on the wire, in snapshots.
+
+use super::StateMachine;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Writes a machine's commands, queries, outputs, answers and events, and reads them back.
+///
+/// A value is written alike wherever it is written, now and by every later version: servers compare what they wrote, and read
+/// what was written years ago. So a codec, once chosen for a machine, stays. What it says about changing the types is at
+/// [`StateMachine`].
+pub trait Codec: Send + 'static {
+    /// The bytes of a value.
+    ///
+    /// # Panics
+    /// If the value cannot be written in this form: then it never can, so tests find it.
+    fn encode<T: Serialize>(value: &T) -> Vec<u8>;
+
+    /// The value in these bytes, which hold it and nothing else; `None` if they are another's.
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T>;
+}
+
+/// Bincode 2: short and fast, and strict. Nothing but the values is written, so types that it wrote can be read by the same
+/// types only, but for new variants behind the others. Serde's `untagged`, `flatten`, `skip_serializing_if` and `default` do
+/// not work with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bincode;
+
+const CONFIG: bincode::config::Configuration = bincode::config::standard();
+
+impl Codec for Bincode {
+    fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+        bincode::serde::encode_to_vec(value, CONFIG).expect("an operation encodes")
+    }
+
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+        let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).ok()?;
+        (read == bytes.len()).then_some(value)
+    }
+}
+
+/// JSON: longer and slower, but fields and variants are written with their names, so types may grow in more ways, and the log
+/// is readable. Maps have texts as keys, and numbers are finite.
+#[derive(Clone, Copy, Debug)]
+pub struct Json;
+
+impl Codec for Json {
+    fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+        serde_json::to_vec(value).expect("an operation is JSON")
+    }
+
+    fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+/// The bytes of a command, query or answer of a machine whose codec is [`Bincode`].
+///
+/// # Panics
+/// If the value's `Serialize` fails.
+pub fn encode_operation<T: Serialize>(value: &T) -> Vec<u8> {
+    Bincode::encode(value)
+}
+
+/// A command, query or answer of a machine whose codec is [`Bincode`]; `None` if the bytes are another's.
+#[must_use]
+pub fn decode_operation<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    Bincode::decode(bytes)
+}
+
+/// A command's output from the bytes of an [`Outcome::Output`](super::Outcome::Output).
+#[must_use]
+pub fn decode_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Output> {
+    M::Codec::decode(bytes)
+}
+
+/// A query's answer from its bytes.
+#[must_use]
+pub fn decode_query_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Answer> {
+    M::Codec::decode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Before {
+        Put { key: String },
+        Delete(u64),
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum After {
+        Put { key: String },
+        Delete(u64),
+        Touch,
+    }
+
+    /// A field that is new, which only JSON allows.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Grown {
+        Touch,
+        Put {
+            key: String,
+            #[serde(default)]
+            ttl: u64,
+        },
+    }
+
+    fn put() -> Before {
+        Before::Put { key: "a".into() }
+    }
+
+    fn grows<C: Codec>() {
+        assert_eq!(C::decode(&C::encode(&put())), Some(After::Put { key: "a".into() }));
+        assert_eq!(C::decode(&C::encode(&Before::Delete(7))), Some(After::Delete(7)));
+        assert_eq!(C::decode::<Before>(&C::encode(&After::Touch)), None, "of a version that is not known here");
+        assert_eq!(C::decode::<Before>(&[C::encode(&put()), b" x".to_vec()].concat()), None, "something behind it");
+    }
+
+    #[test]
+    fn new_variants_behind_the_others_leave_the_old_ones_as_they_were() {
+        grows::<Bincode>();
+        grows::<Json>();
+    }
+
+    #[test]
+    fn fields_and_the_order_of_variants_are_jsons_own_freedom() {
+        assert_eq!(Json::decode(&Json::encode(&put())), Some(Grown::Put { key: "a".into(), ttl: 0 }));
+        assert_eq!(Bincode::decode::<Grown>(&Bincode::encode(&put())), None);
+    }
+}
