@@ -61,3 +61,20 @@ pub use engine::machine::{
 pub use engine::{Consistency, Index, MemberStatus, MemberType, Role, ServerId, SessionId, Status, Term};
 pub use server::{Answer, Builder, Cluster, ClusterMember, Durability, Refusal, Server, ServerError, Stopper, Storage};
 pub use transport::{Local, LocalNetwork, Tcp, Transport};
+
+/// The guide's code is compiled and run.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../docs/guide/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../docs/guide/servers.md")]
+    mod servers {}
+    #[doc = include_str!("../docs/guide/clients.md")]
+    mod clients {}
+    #[doc = include_str!("../docs/guide/cluster.md")]
+    mod cluster {}
+    #[doc = include_str!("../docs/guide/compaction.md")]
+    mod compaction {}
+    #[doc = include_str!("../docs/guide/state-machines.md")]
+    mod state_machines {}
+}

@@ -61,7 +61,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Wishes that may wait for the client's task; further ones wait where they are made.
-const WISHES: usize = 256;
+const WISHES: usize = 1024;
 
 /// An operation's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
