@@ -104,10 +104,10 @@ fn a_client_that_is_dropped_leaves_its_session_to_time_out_and_one_that_is_close
 fn an_idle_client_stays_connected() {
     let cluster = Cluster::start("idle");
     block_on(within(60, async {
-        let keys = Keys::new(cluster.client().session_timeout(Duration::from_secs(1)).connect().await.unwrap());
+        let keys = Keys::new(cluster.client().session_timeout(Duration::from_secs(3)).connect().await.unwrap());
         let guard = keys.lock("l").await.unwrap();
         let (session, (_, states)) = (keys.client().session(), keys.client().states());
-        task::sleep(Duration::from_secs(5)).await;
+        task::sleep(Duration::from_secs(9)).await;
         assert!(keys.client().session() == session && !guard.is_lost() && states.is_empty());
     }));
 }
