@@ -191,7 +191,13 @@ impl<M: StateMachine> Driver<M> {
                 let leader = self.engine.status().leader;
                 self.forward(now, id, leader);
             }
-            R::NotLeader { .. } => self.finish_without_leader(id),
+            R::NotLeader { .. } => {
+                // The engine says so of what it has not done: whoever forwarded this goes to the next leader.
+                if let Some(pending) = self.requests.get_mut(id) {
+                    pending.place = Place::Parked;
+                }
+                self.finish_without_leader(id);
+            }
             R::Overloaded => self.finish(id, Err(Refusal::Overloaded)),
             R::TooLarge => self.finish(id, Err(Refusal::TooLarge)),
             R::StorageFull => self.finish(id, Err(Refusal::StorageFull)),
