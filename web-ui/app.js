@@ -176,12 +176,13 @@ function Search({ onClose }) {
       setAt((at + (e.key === "ArrowDown" ? 1 : found.length - 1)) % Math.max(1, found.length));
     } else if (e.key === "Enter") {
       e.preventDefault();
-      run(found[at]);
+      // By what is typed, which may not be shown yet.
+      run(targets(/** @type {HTMLInputElement} */ (e.currentTarget).value.trim())[at]);
     }
   };
   return html`<${Dialog} title="Search" onClose=${onClose}>
     <div class="dialog-body search">
-      <input ref=${input} role="combobox" aria-expanded="true" aria-controls="search-list" aria-activedescendant=${found.length ? `search-${at}` : undefined} aria-label="A page, a server, a key, a session, a lock" placeholder="a page, a server, a key, a session, a lock" value=${text} onInput=${(/** @type {any} */ e) => { setText(e.currentTarget.value); setAt(0); }} onKeyDown=${key} spellcheck=${false} autocomplete="off" />
+      <input ref=${input} autofocus role="combobox" aria-expanded="true" aria-controls="search-list" aria-activedescendant=${found.length ? `search-${at}` : undefined} aria-label="A page, a server, a key, a session, a lock" placeholder="a page, a server, a key, a session, a lock" value=${text} onInput=${(/** @type {any} */ e) => { setText(e.currentTarget.value); setAt(0); }} onKeyDown=${key} spellcheck=${false} autocomplete="off" />
       <ul id="search-list" role="listbox" aria-label=${count(found.length, "place")}>${found.map((t, i) => html`<li key=${t.title} id=${`search-${i}`} role="option" aria-selected=${i === at ? "true" : "false"} onClick=${() => run(t)}><span>${t.title}</span><small>${t.about}</small></li>`)}</ul>
     </div>
   </${Dialog}>`;

@@ -21,8 +21,14 @@ pub(crate) enum Said {
     /// A batch.
     Several(Vec<Command>),
     Lock(LockSaid),
-    /// Of another state machine.
-    #[schema(value_type = Object)]
+}
+
+/// What an entry of whatever state machine says.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Shown {
+    Said(Said),
+    /// Of another state machine than the product's, which is the one that the document describes.
     Other(Value),
 }
 
@@ -47,11 +53,14 @@ pub(crate) struct LockCommand {
     queue: bool,
 }
 
-pub(super) fn said(logged: &Logged) -> Option<Said> {
-    let command = match logged {
-        Logged::Keys(command) => command,
-        Logged::Other(command) => return Some(Said::Other(command.clone())),
-    };
+pub(super) fn shown(logged: &Logged) -> Option<Shown> {
+    match logged {
+        Logged::Keys(command) => said(command).map(Shown::Said),
+        Logged::Other(command) => Some(Shown::Other(command.clone())),
+    }
+}
+
+fn said(command: &backend::Command) -> Option<Said> {
     match command {
         backend::Command::Batch(commands) => Some(Said::Several(commands.iter().filter_map(one).collect())),
         backend::Command::Lock { lock, mode, wait_ms, queue } => {
@@ -255,7 +264,7 @@ mod tests {
     #[test]
     fn what_is_shown_can_be_sent_again() {
         let command = everything();
-        let Some(Said::Several(shown)) = said(&Logged::Keys(command.clone())) else { panic!("a batch is several") };
+        let Some(Said::Several(shown)) = said(&command) else { panic!("a batch is several") };
         let sent: Vec<_> = shown.iter().map(|c| serde_json::json!({ "command": c })).collect();
         let text = serde_json::to_vec(&sent).expect("JSON");
         let read = crate::json::parse(&text, 32).expect("the same shapes");
@@ -267,7 +276,7 @@ mod tests {
     fn watches_are_shown_as_they_were_sent() {
         for target in [b"\xff".as_slice(), b"a", b""].map(|prefix| WatchTarget::Prefix(prefix.to_vec())) {
             let command = backend::Command::Watch { target, values: false };
-            let Some(Said::One(shown)) = said(&Logged::Keys(command.clone())) else { panic!("it is one") };
+            let Some(Said::One(shown)) = said(&command) else { panic!("it is one") };
             let Command::Watch(shape) = *shown else { panic!("it is a watch") };
             assert_eq!(decode::watch(shape).expect("the same shape"), command);
         }
@@ -277,7 +286,7 @@ mod tests {
     fn a_lock_is_shown_as_it_was_asked_for() {
         let shown = |lock: &[u8], wait_ms| {
             let (lock, mode) = (lock.to_vec(), backend::LockMode::Shared);
-            let said = said(&Logged::Keys(backend::Command::Lock { lock, mode, wait_ms, queue: true }));
+            let said = said(&backend::Command::Lock { lock, mode, wait_ms, queue: true });
             serde_json::to_value(said).expect("JSON")
         };
         let expected = serde_json::json!({"lock": {"lock": "l", "mode": "shared", "wait": "1500ms", "queue": true}});

@@ -1,6 +1,6 @@
 //! `GET /v1/log` and `GET /v1/log/entries`
 
-use super::encode::{self, Said};
+use super::encode::{self, Said, Shown};
 use crate::backend::EntryView;
 use crate::status::{LogView, SegmentView};
 use serde::Serialize;
@@ -46,14 +46,14 @@ pub(crate) struct Entry {
     /// The bytes it carries.
     bytes: u64,
     /// What a command says.
-    #[schema(required)]
-    command: Option<Said>,
+    #[schema(required, value_type = Option<Said>)]
+    command: Option<Shown>,
 }
 
 impl From<&EntryView> for Entry {
     fn from(entry: &EntryView) -> Self {
         let EntryView { index, term, time_ms, kind, mode, bytes, command } = entry;
-        let command = command.as_ref().and_then(encode::said);
+        let command = command.as_ref().and_then(encode::shown);
         Self { index: *index, term: *term, time_ms: *time_ms, kind, mode, bytes: *bytes, command }
     }
 }
