@@ -60,6 +60,13 @@ fn clients_have_a_port_of_their_own_where_one_is_given_and_find_it() {
     let own = free();
     let (server, peer) = server(Some(&format!("0.0.0.0:{}", own.rsplit_once(':').unwrap().1)));
     block_on(within(60, async {
+        // At the peers' address they are told of theirs, and nothing else.
+        let mut raw = TcpStream::connect(&peer).await.unwrap();
+        raw.write_all(&[6, 0, 0, 0, 252, b'C', b'C', b'L', b'I', 1]).await.unwrap();
+        let mut answer = Vec::new();
+        raw.read_to_end(&mut answer).await.unwrap();
+        assert_eq!(answer[4], 1, "{answer:?}");
+        assert!(answer.ends_with(own.rsplit_once(':').unwrap().1.as_bytes()));
         for address in [&peer, &own] {
             let keys = Keys::new(Client::builder([address.as_str()]).connect().await.unwrap());
             keys.put("a", "1").await.unwrap();

@@ -593,3 +593,26 @@ fn a_query_is_sent_when_the_commands_before_it_are_answered() {
     world.step(Step::Answer(0), &mut core, &mut program);
     assert!(world.on_the_way.iter().any(is_query));
 }
+
+#[test]
+fn a_number_that_somebody_may_hold_is_not_given_anew() {
+    for held in [true, false] {
+        let (mut world, mut core, mut program) = connected();
+        let first = core.session();
+        world.step(Step::Command { publishes: false, large: true }, &mut core, &mut program);
+        world.step(COMMAND, &mut core, &mut program);
+        world.step(Step::Arrive, &mut core, &mut program);
+        world.step(Step::Arrive, &mut core, &mut program);
+        // A server has the second one, or none has.
+        world.step(Step::Refuse(1, if held { 5 } else { GAP }), &mut core, &mut program);
+        world.step(Step::Answer(0), &mut core, &mut program);
+        world.step(Step::Carry(0), &mut core, &mut program);
+        world.step(Step::Answer(0), &mut core, &mut program);
+        world.heal(&mut core, &mut program);
+        let told: Vec<_> =
+            program.told.iter().filter_map(|t| if let Told::Done(_, r) = t { Some(r) } else { None }).collect();
+        assert!(matches!(told[0], Err(Error::TooLarge)));
+        assert!(matches!((told[1], held), (Err(Error::Unknown), true) | (Ok(_), false)), "{told:?}");
+        assert_eq!((world.applied.len(), core.session() == first), if held { (0, false) } else { (1, true) });
+    }
+}
