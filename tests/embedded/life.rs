@@ -2,7 +2,7 @@
 
 use crate::tally::{Command, Tally};
 use crate::{Directory, TIMEOUT, Three, at, block, builder, list, turn, until};
-use copycat::{Consistency, LocalNetwork, Refusal, Role, Server, ServerError, Storage};
+use copycat::{Consistency, LocalNetwork, Refusal, Role, Server, ServerError, Storage, Transport};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -137,6 +137,18 @@ fn a_log_in_memory_is_compacted_and_full_in_its_time() {
     // And where not even a segment fits, it is said.
     let small = builder(&network, None, 1).memory_limit(1 << 10).bootstrap([(1, at(1))]);
     assert!(small.unwrap_err().to_string().starts_with("memory: "));
+}
+
+#[test]
+fn a_second_address_is_served_as_long_as_the_server_runs() {
+    let network = LocalNetwork::new();
+    let server = builder(&network, None, 1).client_address("clients").bootstrap([(1, at(1))]).unwrap();
+    let client = network.host("client");
+    assert!(block(client.dial("clients")).is_ok() && block(client.dial(&at(1))).is_ok());
+    let taken = builder(&network, None, 2).client_address("clients").bootstrap([(2, at(2))]).unwrap_err().to_string();
+    assert!(taken.contains("the client address clients"), "{taken}");
+    server.shutdown().unwrap();
+    assert!(block(client.dial("clients")).is_err() && block(client.dial(&at(1))).is_err());
 }
 
 #[test]
