@@ -313,8 +313,8 @@ impl Delete<'_> {
 }
 
 impl<'a> IntoFuture for Delete<'a> {
-    type Output = Result<Option<u64>, Error>;
     /// The version that the key had; `None`: it did not exist.
+    type Output = Result<Option<u64>, Error>;
     type IntoFuture = Call<'a, Option<u64>>;
 
     fn into_future(self) -> Self::IntoFuture {

@@ -152,6 +152,7 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 impl Link {
     fn start(server: ServerId, reader: Reader, writer: Writer) -> Self {
         let (sender, incoming) = async_channel::bounded(INCOMING);
+        // Bounded by what may be outstanding: all of it is sent once over each connection.
         let (outgoing, frames) = async_channel::unbounded();
         let ended = sender.clone();
         let tasks = vec![

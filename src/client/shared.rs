@@ -166,6 +166,7 @@ impl Shared {
 
     /// Begins to listen to what is delivered from now on.
     pub(super) fn listen(&self) -> Ear {
+        // Bounded by `tell`: whoever leaves `UNTAKEN` hears no more.
         let (sender, notices) = async_channel::unbounded();
         let mut standing = self.lock();
         let taken = Arc::new(AtomicU64::new(standing.delivered));
