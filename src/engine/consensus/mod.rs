@@ -349,7 +349,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.storage.meta().term
     }
 
-    fn role(&self) -> Role {
+    /// Who leads the term, if that is known.
+    pub fn leader(&self) -> Option<ServerId> {
+        self.leader
+    }
+
+    /// What this server is now.
+    pub fn role(&self) -> Role {
         match self.role {
             RoleState::Follower(_) => Role::Follower,
             RoleState::Candidate(_) => Role::Candidate,

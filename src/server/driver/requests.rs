@@ -33,10 +33,9 @@ impl<M: StateMachine> Driver<M> {
     /// Gives a request to whoever can carry it out; without such a one it is parked. A forwarded request is not
     /// forwarded again.
     pub(super) fn hand_over(&mut self, now: Now, id: RequestId) -> Result<(), Stopped> {
-        let status = self.engine.status();
         let Some(pending) = self.requests.get_mut(id) else { return Ok(()) };
         let sequential = matches!(pending.request, Request::Query { consistency: Consistency::Sequential, .. });
-        if status.role == Role::Leader || sequential {
+        if self.engine.role() == Role::Leader || sequential {
             pending.place = Place::Engine;
             // A copy: what the engine refuses, or loses with its office, is handed over again.
             let input = match &pending.request {
@@ -54,7 +53,7 @@ impl<M: StateMachine> Driver<M> {
             self.finish_without_leader(id);
             return Ok(());
         }
-        self.forward(now, id, status.leader);
+        self.forward(now, id, self.engine.leader());
         Ok(())
     }
 
@@ -188,8 +187,7 @@ impl<M: StateMachine> Driver<M> {
                 self.park(now, id);
             }
             R::Behind => {
-                let leader = self.engine.status().leader;
-                self.forward(now, id, leader);
+                self.forward(now, id, self.engine.leader());
             }
             R::NotLeader { .. } => {
                 // The engine says so of what it has not done: whoever forwarded this goes to the next leader.
