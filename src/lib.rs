@@ -48,6 +48,8 @@ pub mod backup;
 pub mod client;
 mod clock;
 pub mod engine;
+#[cfg(test)]
+mod scenarios;
 pub mod server;
 pub mod store;
 pub mod transport;

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// The longest key, in bytes.
 const KEY: usize = 4096;
+/// The longest value: that of the HTTP API, so that whatever is written by one can be by the other.
+const VALUE: usize = 1024 * 1024;
 /// Keys of a page, unless the caller says otherwise,
 const PAGE: u64 = 100;
 /// and its bytes: a page is far below what a frame takes.
@@ -66,6 +68,10 @@ pub struct Transaction {
 
 fn checked(key: &[u8]) -> Result<(), Error> {
     if key.is_empty() || key.len() > KEY { Err(Error::BadName) } else { Ok(()) }
+}
+
+fn checked_value(value: &[u8]) -> Result<(), Error> {
+    if value.len() > VALUE { Err(Error::TooLarge) } else { Ok(()) }
 }
 
 /// What no command of this kind answers; or why nothing was done.
@@ -177,6 +183,9 @@ impl Keys {
         for operation in then.iter().chain(&otherwise) {
             let (Operation::Put { key, .. } | Operation::Delete { key } | Operation::Get { key }) = operation;
             checked(key)?;
+            if let Operation::Put { value, .. } = operation {
+                checked_value(value)?;
+            }
         }
         let command = Command::Transaction { condition, then, otherwise, max_bytes: READ_BYTES };
         let answer = self.command(command).await?;
@@ -277,6 +286,7 @@ impl<'a> IntoFuture for Put<'a> {
         Box::pin(async move {
             let Self { keys, key, value, content_type, ttl, ephemeral, condition, guard } = self;
             checked(&key)?;
+            checked_value(&value)?;
             let ttl_ms = u64::try_from(ttl.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
             let put = Command::Put { key, value, content_type, ttl_ms, ephemeral, condition };
             let answer = keys.command(guarded(put, guard)).await?;

@@ -27,7 +27,7 @@
 //! A future that is dropped stops waiting, and takes nothing back.
 
 pub mod blocking;
-mod core;
+pub(crate) mod core;
 mod error;
 mod events;
 mod keys;

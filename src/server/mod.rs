@@ -23,7 +23,7 @@ mod listeners;
 mod machine;
 mod native;
 mod port;
-mod requests;
+pub(crate) mod requests;
 mod running;
 mod start;
 mod transport;
@@ -35,6 +35,8 @@ use crate::clock;
 pub use builder::{Builder, Storage};
 pub use cluster::{Cluster, ClusterMember};
 pub use durability::Durability;
+#[cfg(test)]
+pub(crate) use native::understood;
 pub use requests::Refusal;
 pub use running::{Answer, Server, Stopper};
 

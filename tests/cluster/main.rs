@@ -19,6 +19,7 @@ mod hostile;
 mod hosts;
 mod load;
 mod members;
+mod native;
 mod polls;
 mod program;
 mod sessions;

@@ -54,7 +54,7 @@ impl Shape {
         local(self.first + u16::try_from(id).unwrap())
     }
 
-    fn peer(&self, id: u64) -> SocketAddr {
+    pub fn peer(&self, id: u64) -> SocketAddr {
         local(self.first + 20 + u16::try_from(id).unwrap())
     }
 
@@ -117,7 +117,7 @@ impl Shape {
     }
 
     /// Waits until a server that was removed has ended by itself, and returns what it said.
-    fn ended(&mut self, id: u64) -> (bool, String) {
+    pub fn ended(&mut self, id: u64) -> (bool, String) {
         let mut process = self.running.remove(&id).expect("it runs");
         let status = wait_for("a removed server to end", || process.has_ended());
         (status.success(), process.output())
@@ -158,7 +158,7 @@ impl Shape {
         copycat(&arguments)
     }
 
-    fn change(&self, at: u64, words: &[&str]) -> String {
+    pub fn change(&self, at: u64, words: &[&str]) -> String {
         let said = self.cli(at, words);
         assert!(said.status.success(), "{words:?}: {} {}", said.out, said.err);
         said.out

@@ -467,6 +467,7 @@ fn planted_bugs_are_seen() {
     use copycat::engine::Bug;
     let seen_by = [
         (Bug::ChangesAtOnce, "changes"),
+        (Bug::ChangeBeforeInitialize, "changes"),
         (Bug::DiscardBeforeCommit, "undone"),
         (Bug::StatusMovesIndex, "changes"),
         (Bug::LeaseAfterTransfer, "transfer"),

@@ -134,10 +134,9 @@ impl World {
             self.schedule(delay, Event::ApplyDone { at, life });
             return Ok(());
         }
-        let now = self.servers[at].now(self.time);
         let server = &mut self.servers[at];
         let (Some(job), Some(engine)) = (server.applying.take(), &mut server.engine) else { return Ok(()) };
-        if let Err(e) = engine.take_back(now, job.run()) {
+        if let Err(e) = engine.take_back(job.run()) {
             return self.stopped(at, &e);
         }
         self.count("applied elsewhere");

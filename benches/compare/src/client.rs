@@ -15,7 +15,7 @@ pub enum Target {
     Copycat,
     /// All clients at the leader.
     CopycatLeader,
-    /// By the native client, a session each.
+    /// By one native client, at the leader: what are several clients elsewhere are so many operations outstanding here.
     CopycatNative,
     EtcdJson,
     EtcdGrpc,
@@ -44,7 +44,7 @@ impl Target {
         match self {
             Self::Copycat => "copycat",
             Self::CopycatLeader => "copycat, at the leader",
-            Self::CopycatNative => "copycat, native",
+            Self::CopycatNative => "copycat, one native client",
             Self::EtcdJson => "etcd, JSON gateway",
             Self::EtcdGrpc => "etcd, gRPC",
             Self::ZooKeeper => "ZooKeeper",
@@ -120,6 +120,11 @@ pub async fn native(address: &str) -> io::Result<Keys> {
 }
 
 impl Client {
+    /// Another user of the same connection, where connections are shared.
+    pub fn share(&self) -> Option<Self> {
+        if let Self::Native(keys) = self { Some(Self::Native(keys.clone())) } else { None }
+    }
+
     pub async fn connect(target: Target, address: &str) -> io::Result<Self> {
         Ok(match target {
             Target::Copycat | Target::CopycatLeader | Target::Bare => Self::Copycat(Http::new(address)),

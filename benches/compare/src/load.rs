@@ -34,7 +34,7 @@ fn draw(state: &mut u64) -> u64 {
 
 /// Where each client goes: spread over the members, or all to the leader.
 pub async fn addresses(target: Target, cluster: &Cluster, clients: usize) -> io::Result<Vec<String>> {
-    if matches!(target, Target::CopycatLeader | Target::Bare) {
+    if matches!(target, Target::CopycatLeader | Target::CopycatNative | Target::Bare) {
         let leader = cluster.leader().await?;
         return Ok(vec![cluster.kind.address(leader); clients]);
     }
@@ -82,10 +82,18 @@ pub async fn run(
     LocalSet::new()
         .run_until(async {
             let mut all: JoinSet<io::Result<Histogram<u64>>> = JoinSet::new();
+            let mut shared: Option<Client> = None;
             for (number, address) in addresses.into_iter().enumerate() {
                 let (counting, over) = (counting.clone(), over.clone());
+                if target == Target::CopycatNative && shared.is_none() {
+                    shared = Some(Client::connect(target, &address).await?);
+                }
+                let shared = shared.as_ref().and_then(Client::share);
                 all.spawn_local(async move {
-                    let mut client = Client::connect(target, &address).await?;
+                    let mut client = match shared {
+                        Some(client) => client,
+                        None => Client::connect(target, &address).await?,
+                    };
                     let mut times = Histogram::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other)?;
                     let mut random = number as u64 + 1;
                     while !over.get() {

@@ -80,14 +80,12 @@ impl Report {
         out
     }
 
-    /// Copycat's rate over each other's, at each number of clients.
+    /// Copycat's rates over each other's, at each number of clients.
     fn ratios(&self) -> String {
-        let mut out = String::from("| operation | clients | copycat is |\n|---|---:|---|\n");
+        let mut out = String::from("| operation | clients | this | is |\n|---|---:|---|---|\n");
         for &(operation, clients, target) in self.rows.keys() {
-            let Some(ours) = self.rate(operation, clients, Target::Copycat).filter(|_| target == Target::Copycat)
-            else {
-                continue;
-            };
+            let spoken_to = matches!(target, Target::Copycat | Target::CopycatNative);
+            let Some(ours) = self.rate(operation, clients, target).filter(|_| spoken_to) else { continue };
             let others = Target::ALL.into_iter().filter(|t| !t.is_copycat());
             let all: Vec<String> = others
                 .filter_map(|t| {
@@ -95,7 +93,20 @@ impl Report {
                     Some(format!("**{:.2}×** {}", ours / theirs, t.name()))
                 })
                 .collect();
-            let _ = writeln!(out, "| {} | {clients} | {} |", operation.name(), all.join(", "));
+            let _ =
+                writeln!(out, "| {} | {clients} | {} | {} |", operation.name(), target.name(), all.join(", "));
+        }
+        let alone = self.rate(Operation::Put, 1, Target::Copycat);
+        for &(operation, clients, target) in self.rows.keys() {
+            if let (Operation::Put, Target::CopycatNative, Some(alone)) = (operation, target, alone)
+                && let Some(rate) = self.rate(operation, clients, target)
+            {
+                let times = rate / alone;
+                let _ = write!(
+                    out,
+                    "\nOne native client with {clients} puts outstanding: **{times:.1}×** one HTTP connection with one outstanding.\n"
+                );
+            }
         }
         out
     }

@@ -2,7 +2,7 @@
 
 #[allow(unused_imports)] // without planted bugs the macro expands to `false`
 use super::planted;
-use super::{Configuration, Engine, Fatal, RoleState, StateMachine, promises::Promise};
+use super::{Configuration, Engine, RoleState, StateMachine, promises::Promise};
 use crate::engine::message::Message;
 use crate::engine::types::{Index, Now, Role, ServerId, Term};
 use copycat_storage::Disk;
@@ -164,20 +164,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.promise(from, Message::VoteReply { term: self.term(), granted });
     }
 
-    pub(super) fn on_vote_granted(&mut self, now: Now, from: ServerId) -> Result<(), Fatal> {
+    pub(super) fn on_vote_granted(&mut self, now: Now, from: ServerId) {
         let majority = self.quorum();
         if !self.configuration().is_voter(from) {
-            return Ok(());
+            return;
         }
         if let RoleState::Candidate(c) = &mut self.role
             && c.phase == Phase::Vote
         {
             c.granted.insert(from);
             if c.granted.len() >= majority {
-                self.become_leader(now)?;
+                self.become_leader(now);
             }
         }
-        Ok(())
     }
 
     pub(super) fn on_timeout_now(&mut self, now: Now, from: ServerId) {

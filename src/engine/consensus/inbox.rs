@@ -94,7 +94,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             | Message::Fetch { .. }
             | Message::Piece { .. }
             | Message::Pieces { .. } => {}
-            Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from)?,
+            Message::VoteReply { granted: true, .. } => self.on_vote_granted(now, from),
             Message::TimeoutNow { .. } => self.on_timeout_now(now, from),
             Message::VoteReply { .. } | Message::PollReply { .. } | Message::Poll { .. } | Message::Vote { .. } => {}
         }

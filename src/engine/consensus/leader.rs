@@ -34,7 +34,7 @@ struct Transfer {
 /// A server that leads its term. Invariant: `initialize` is the first entry of its term.
 #[derive(Debug)]
 pub(super) struct Leader {
-    initialize: Index,
+    pub(super) initialize: Index,
     pub(super) progress: BTreeMap<ServerId, Progress>,
     round: u64,
     /// When each of the latest rounds began.
@@ -98,7 +98,7 @@ impl Leader {
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The one place where a server becomes a leader: a majority has voted for it in its term.
-    pub(super) fn become_leader(&mut self, now: Now) -> Result<(), Fatal> {
+    pub(super) fn become_leader(&mut self, now: Now) {
         let last = self.storage.last_index();
         let others: Vec<ServerId> = self.configuration().members.keys().copied().filter(|&m| m != self.id).collect();
         let progress = others.iter().map(|&id| (id, Progress::new(last, now.monotonic))).collect();
@@ -130,8 +130,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.reply(reply, Err(Refusal::Configuration(ConfigurationError::NotTransferred)));
         }
         if self.append_own(now, Kind::Initialize, CompactionMode::Release, Vec::new()).is_err() {
-            self.become_follower(now, "its disk has no room for the first entry of its term");
-            return Ok(());
+            return self.become_follower(now, "its disk has no room for the first entry of its term");
         }
         let last = self.storage.last_index();
         if let RoleState::Leader(leader) = &mut self.role {
@@ -139,7 +138,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 p.next = last;
             }
         }
-        self.read_sequencing()
     }
 
     pub(super) fn leading(&mut self) -> Option<&mut Leader> {

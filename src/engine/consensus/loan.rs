@@ -189,14 +189,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         Ok(Some(ApplyJob { executor, entries }))
     }
 
-    /// The executor is back, and what clients handed in meanwhile is taken in. To be followed by [`poll`](Self::poll).
+    /// The executor is back. To be followed by [`poll`](Self::poll), which takes in what clients handed in meanwhile.
     ///
     /// # Errors
     /// If an entry could not be applied: the server must stop.
     ///
     /// # Panics
     /// If the executor was not out.
-    pub fn take_back(&mut self, now: Now, job: AppliedJob<M>) -> Result<(), Fatal> {
+    pub fn take_back(&mut self, job: AppliedJob<M>) -> Result<(), Fatal> {
         assert!(!self.is_home(), "an executor came back that was not out");
         let AppliedJob { executor, applied, error } = job;
         self.loan = Loan::Home(executor);
@@ -209,16 +209,20 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if let Some(error) = error {
             return Err(error.into());
         }
-        for (id, submit) in std::mem::take(&mut self.deferred) {
-            self.submit(now, id, submit, false)?;
-        }
         Ok(())
     }
 
-    /// Keeps what a client hands in until the executor is back. Gives it back if it need not wait.
+    /// Whether this leader can judge numbers, keys and sessions: the executor is here, and has applied all that earlier
+    /// leaders have logged.
+    fn judges(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        self.loan.home().is_some_and(|executor| executor.applied() >= leader.initialize)
+    }
+
+    /// Keeps what a client hands in until it can be judged. Gives it back if it need not wait.
     pub(super) fn defer(&mut self, id: RequestId, submit: Submit) -> Option<Submit> {
         let leads = matches!(self.role, RoleState::Leader(_));
-        if self.is_home() || !leads || matches!(submit, Submit::Command { session: 0, key: None, .. }) {
+        if !leads || self.judges() || matches!(submit, Submit::Command { session: 0, key: None, .. }) {
             return Some(submit);
         }
         if self.deferred.len() < self.options.waiting_queries {
@@ -227,5 +231,20 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.reply(id, Err(Refusal::Overloaded));
         }
         None
+    }
+
+    /// Whether something that had to wait need not any more.
+    pub(super) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty() && self.judges()
+    }
+
+    /// Takes in what had to wait.
+    pub(super) fn take_deferred(&mut self, now: Now) -> Result<(), Fatal> {
+        if self.has_deferred() {
+            for (id, submit) in std::mem::take(&mut self.deferred) {
+                self.submit(now, id, submit, false)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -216,6 +216,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         // Only now: a demotion that is not committed may yet be undone.
         self.discard |= now_is == Some(MemberType::Reserve) && was != Some(MemberType::Reserve);
+        // A leader that was demoted, and is to keep the state after all before it has handed its office over.
+        self.discard &= !matches!(now_is, Some(MemberType::Active | MemberType::Passive));
     }
 
     /// A reserve member keeps no state.

@@ -77,7 +77,7 @@ pub struct Engine<D: Disk, M: StateMachine> {
     storage: Storage<D>,
     /// The state machine and what is kept beside it; see `loan.rs`.
     loan: Loan<M>,
-    /// What clients handed in while it is out, and that needs it.
+    /// What clients handed in and cannot be judged yet: see [`judges`](Self::judges).
     deferred: Vec<(RequestId, Submit)>,
     /// Account is kept of the topics that applied entries touch.
     listening: bool,
@@ -250,6 +250,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.pass_time(now);
         if matches!(self.role, RoleState::Leader(_)) {
             self.advance_commit();
+            self.take_deferred(now)?;
             self.change_configuration(now);
             self.begin_read_round(now);
             self.refuse_overdue(now);
@@ -259,7 +260,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.advance_commit();
         }
         let copies = self.install_on(now)?;
-        let more = self.apply()? | copies;
+        let more = self.apply()? | copies | self.has_deferred();
         self.learn_global();
         self.retire(now);
         self.look_for_feeder(now);
@@ -470,7 +471,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         for message in self.promises.due(self.storage.durable_sequence(), self.term()) {
             match message {
                 promises::Promise::Send { to, message } => self.send(to, message),
-                promises::Promise::OwnVote => self.on_vote_granted(now, self.id)?,
+                promises::Promise::OwnVote => self.on_vote_granted(now, self.id),
             }
         }
         self.recover_lost_log();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 /// Something worth telling an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// This server's role has changed.
     Role {
@@ -112,6 +113,7 @@ pub struct MemberProgress {
 
 /// An engine at one moment.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Status {
     /// This server.
     pub id: ServerId,

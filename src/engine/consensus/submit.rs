@@ -1,5 +1,9 @@
 //! What clients hand in: found to be a repeat, held until its turn, refused, or appended.
 //!
+//! A new leader knows what those before it have logged when it has applied all of that: until then, what has a number, a
+//! key or a session waits. (Reading it in the log instead takes as long as the log is: longer, at times, than others wait
+//! before they stand against a leader that says nothing.)
+//!
 //! A session that this leader does not know may have been registered by an entry that it has not applied yet, and it may
 //! have been deposed: nobody is told that a session has ended, or never was, before a look as for a linearizable read.
 
@@ -7,7 +11,6 @@
 use super::planted;
 use super::reads::Task;
 use super::{AppendError, Engine, Fatal, Kind, Refusal, Response, RoleState, StateMachine, encode};
-use crate::engine::entry::decode;
 use crate::engine::machine::CompactionMode;
 use crate::engine::sessions::sequencing::Logged;
 use crate::engine::sessions::{
@@ -292,35 +295,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 }
             }
             Err(e) => return Err(e.into()),
-        }
-        Ok(())
-    }
-
-    /// A new leader knows by its log what was logged by those before it.
-    pub(super) fn read_sequencing(&mut self) -> Result<(), Fatal> {
-        for index in self.applied() + 1..=self.storage.last_index() {
-            let entry = self.storage.get(index)?.ok_or(Fatal::Missing(index))?;
-            let (session, sequence) = (entry.session, entry.sequence);
-            let kind = Kind::from_byte(entry.kind);
-            let named = match kind {
-                Some(Kind::Command) if sequence != 0 => Some((None, hash(session, entry.data))),
-                Some(Kind::KeyedCommand) => {
-                    let keyed: Keyed = decode(entry.data).map_err(|e| Fatal::Malformed(index, e))?;
-                    Some((Some(keyed.key), hash(session, &keyed.operation)))
-                }
-                Some(Kind::Register) => {
-                    let register: Register = decode(entry.data).map_err(|e| Fatal::Malformed(index, e))?;
-                    let hash = register.hash();
-                    register.key.map(|key| (Some(key), hash))
-                }
-                _ => None,
-            };
-            let Some(leader) = self.leading() else { return Ok(()) };
-            match named {
-                Some((Some(key), hash)) => leader.sequencing.log_key(key, Logged { index, hash }),
-                Some((None, hash)) => leader.sequencing.log_number(session, sequence, Logged { index, hash }),
-                None => {}
-            }
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //! early: so that a repeat is known before it is logged, and a session's commands are logged in their order.
 //!
 //! # Invariants
-//! - `logged` and `keys` name just the entries above the applied index, also those of earlier leaders.
+//! - `logged` and `keys` name just the entries above the applied index, all of this leader's term: it takes in no number and
+//!   no key before it has applied what earlier leaders have logged.
 //! - A held command is not in the log; its number is above the expected one.
 
 use super::entries::Submit;

@@ -250,7 +250,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Worked(worked) => Input::Worked(worked),
             Event::Applied => {
                 if let Some(job) = self.machine.as_ref().and_then(MachineThread::done) {
-                    self.engine.take_back(now, job)?;
+                    self.engine.take_back(job)?;
                 }
                 return Ok(());
             }

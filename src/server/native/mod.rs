@@ -9,9 +9,9 @@ mod push;
 
 use super::port::Port;
 use super::requests::{Refusal, Reply, ReplyTo, Request};
-use crate::engine::SessionId;
 use crate::engine::machine::{Ask, StateMachine};
 use crate::engine::sessions::{KeepAlive, Submit};
+use crate::engine::{ServerId, SessionId};
 use crate::wire::{self, Cluster, ToClient, ToServer, Welcome};
 use async_channel::{Receiver, Sender};
 use async_std::io::{self, Read, Write, WriteExt, timeout};
@@ -126,6 +126,40 @@ impl Drop for Place {
     }
 }
 
+/// What a client asks of this server.
+///
+/// # Errors
+/// What is no request: why.
+pub(crate) fn understood(server: ServerId, request: wire::Request) -> Result<Request, Refusal> {
+    use wire::Request as R;
+    Ok(match request {
+        R::Register { timeout_ms, name, key } => {
+            if name.len() > NAME || key.is_empty() || key.len() > NAME {
+                return Err(Refusal::Malformed);
+            }
+            let timeout_ms = timeout_ms.clamp(*TIMEOUTS_MS.start(), *TIMEOUTS_MS.end());
+            Request::Submit(Submit::Register { timeout_ms, name, key: Some(key) })
+        }
+        R::KeepAlive { session, sequence, event_index } => {
+            let item = KeepAlive { session, sequence, event_index, alive: true, server, poll: false };
+            Request::Submit(Submit::KeepAlive(item))
+        }
+        R::Unregister { session } => Request::Submit(Submit::Unregister { session }),
+        R::Command { session, sequence, mode, operation } => {
+            if session == 0 || sequence == 0 {
+                return Err(Refusal::Malformed);
+            }
+            if operation.len() > wire::OPERATION_LIMIT {
+                return Err(Refusal::TooLarge);
+            }
+            Request::Submit(Submit::Command { operation, mode, session, sequence, key: None })
+        }
+        R::Query { session, consistency, index, operation } => {
+            Request::Query { consistency, index, ask: Ask::OfSession { session, operation } }
+        }
+    })
+}
+
 /// One connection.
 struct Client<'a, M: StateMachine> {
     port: &'a Port<M>,
@@ -176,38 +210,14 @@ impl<M: StateMachine> Client<'_, M> {
     }
 
     fn way(&self, request: wire::Request) -> Way {
-        use wire::Request as R;
-        Way::Driver(match request {
-            R::Register { timeout_ms, name, key } => {
-                if name.len() > NAME || key.is_empty() || key.len() > NAME {
-                    return Way::Back(Err(Refusal::Malformed));
-                }
-                let timeout_ms = timeout_ms.clamp(*TIMEOUTS_MS.start(), *TIMEOUTS_MS.end());
-                Request::Submit(Submit::Register { timeout_ms, name, key: Some(key) })
-            }
-            R::KeepAlive { session, sequence, event_index } => {
-                let server = self.port.id();
-                let item = KeepAlive { session, sequence, event_index, alive: true, server, poll: false };
-                Request::Submit(Submit::KeepAlive(item))
-            }
-            R::Unregister { session } => Request::Submit(Submit::Unregister { session }),
-            R::Command { session, sequence, mode, operation } => {
-                if session == 0 || sequence == 0 {
-                    return Way::Back(Err(Refusal::Malformed));
-                }
-                if operation.len() > wire::OPERATION_LIMIT {
-                    return Way::Back(Err(Refusal::TooLarge));
-                }
-                Request::Submit(Submit::Command { operation, mode, session, sequence, key: None })
-            }
-            R::Query { session, consistency, index, operation } => {
-                let ask = Ask::OfSession { session, operation };
-                match self.port.query_at_once(consistency, index, &ask) {
-                    Some(reply) => return Way::Back(Ok(reply)),
-                    None => Request::Query { consistency, index, ask },
-                }
-            }
-        })
+        match understood(self.port.id(), request) {
+            Ok(Request::Query { consistency, index, ask }) => match self.port.query_at_once(consistency, index, &ask) {
+                Some(reply) => Way::Back(Ok(reply)),
+                None => Way::Driver(Request::Query { consistency, index, ask }),
+            },
+            Ok(request) => Way::Driver(request),
+            Err(refusal) => Way::Back(Err(refusal)),
+        }
     }
 
     async fn write(
