@@ -124,9 +124,9 @@ pub(super) fn servers_are_lost(cell: Cell) {
             stage.wait(1);
             let gone = stage.clients[client].connection.expect("a connection");
             if gracefully {
-                stage.stop(gone)
+                stage.stop(gone);
             } else {
-                stage.kill(gone)
+                stage.kill(gone);
             }
             let after = stage.submit(client, &Letter::TellMe);
             let query = stage.query(client, &(), cell.consistency);

@@ -93,8 +93,7 @@ impl Report {
                     Some(format!("**{:.2}×** {}", ours / theirs, t.name()))
                 })
                 .collect();
-            let _ =
-                writeln!(out, "| {} | {clients} | {} | {} |", operation.name(), target.name(), all.join(", "));
+            let _ = writeln!(out, "| {} | {clients} | {} | {} |", operation.name(), target.name(), all.join(", "));
         }
         let alone = self.rate(Operation::Put, 1, Target::Copycat);
         for &(operation, clients, target) in self.rows.keys() {
