@@ -145,7 +145,7 @@ impl<M: StateMachine<Output: Debug + Clone, Answer: Debug + Clone> + Default> St
         self.clients[client].core.session().expect("a session")
     }
 
-    /// Many at once may be submitted before any is sent: see [`send`](Self::send).
+    /// It is sent by [`settle`](Self::settle) or [`turn`](Self::turn): many may be submitted before.
     pub(super) fn submit(&mut self, client: usize, command: &M::Command) -> Place {
         self.clients[client].queries.push(false);
         let operation = Operation::Command { mode: M::mode(command) as u8, bytes: M::Codec::encode(command) };

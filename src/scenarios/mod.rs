@@ -1,6 +1,6 @@
 //! Scenarios of a cluster and its clients, each for every consistency of the queries and every storage level, on a simulated
 //! clock: what happens is a function of the scenario alone, and takes no longer than it is worked on. The client's core, the
-//! engine and the storage are those that ship; what is in between is `stage.rs`. (The same on real processes:
+//! engine and the storage are those that ship; what is in between is `stage/`. (The same on real processes:
 //! `tests/cluster/native.rs`. With random faults: `tests/simulation`.)
 
 mod caller;

@@ -5,6 +5,7 @@ use super::machines::{Heard, Letter, Post};
 use super::stage::{Level, Stage};
 use super::{Cell, caller::Told};
 use crate::client::Error;
+use crate::engine::Consistency;
 
 const TIMEOUT_MS: u64 = 5000;
 
@@ -175,7 +176,7 @@ pub(super) fn a_command_outlives_its_leader(cell: Cell) {
     }
     let other = stage.client(Pick::Any, TIMEOUT_MS);
     let seen = stage.ask_one(other, &(), cell.consistency).1;
-    assert!(seen == done || cell.consistency == crate::engine::Consistency::Sequential && seen <= done);
+    assert!(seen == done || cell.consistency == Consistency::Sequential && seen <= done);
     stage.agree();
     assert_eq!(stage.ask_one(other, &(), cell.consistency).1, done);
 }

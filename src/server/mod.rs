@@ -23,7 +23,7 @@ mod listeners;
 mod machine;
 mod native;
 mod port;
-pub(crate) mod requests;
+mod requests;
 mod running;
 mod start;
 mod transport;
@@ -38,6 +38,8 @@ pub use durability::Durability;
 #[cfg(test)]
 pub(crate) use native::understood;
 pub use requests::Refusal;
+#[cfg(test)]
+pub(crate) use requests::Request;
 pub use running::{Answer, Server, Stopper};
 
 /// A server cannot start, or had to stop: one line that says what is wrong and what to do.

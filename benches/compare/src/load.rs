@@ -82,12 +82,12 @@ pub async fn run(
     LocalSet::new()
         .run_until(async {
             let mut all: JoinSet<io::Result<Histogram<u64>>> = JoinSet::new();
-            let mut shared: Option<Client> = None;
+            let shared = match target {
+                Target::CopycatNative => Some(Client::connect(target, &addresses[0]).await?),
+                _ => None,
+            };
             for (number, address) in addresses.into_iter().enumerate() {
                 let (counting, over) = (counting.clone(), over.clone());
-                if target == Target::CopycatNative && shared.is_none() {
-                    shared = Some(Client::connect(target, &address).await?);
-                }
                 let shared = shared.as_ref().and_then(Client::share);
                 all.spawn_local(async move {
                     let mut client = match shared {

@@ -144,7 +144,7 @@ impl Report {
             "# Benchmarks\n\n\
              Written by `make compare`, which runs the same closed-loop clients against Copycat, etcd and ZooKeeper: three members \
              each on one machine, every write durable on a majority, keys of 32 bytes, values of 256, 10,000 keys. Clients are spread \
-             over the members (one client alone is the leader's). Runs are interleaved; figures are medians of the rounds. The load \
+             over the members (one client alone is the leader's); the native client is one, at the leader, with as many operations outstanding. Runs are interleaved; figures are medians of the rounds. The load \
              comes from the same machine, so only ratios within one run mean anything.\n\n\
              {}\n{skipped}\n## Notes\n\n{}\n\n## Ratios\n\n{}\n## All cells\n\n{}\n## Events, fail-over, memory\n\n{}\n\
              ## Overwrites and compaction\n\nBy `make curve`.\n\n{}\n\n## Restart\n\nBy `make restart`.\n\n{}\n",

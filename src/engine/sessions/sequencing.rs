@@ -54,10 +54,10 @@ impl Sequencing {
         self.by_index.insert(logged.index, Name::Number(session, sequence));
     }
 
-    /// A command with a key is in the log. The first of its name counts: it is applied first.
+    /// A command with a key is in the log.
     pub(crate) fn log_key(&mut self, key: String, logged: Logged) {
         self.by_index.insert(logged.index, Name::Key(key.clone()));
-        self.keys.entry(key).or_insert(logged);
+        self.keys.insert(key, logged);
     }
 
     /// All through this index is applied.

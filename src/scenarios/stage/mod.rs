@@ -1,15 +1,16 @@
 //! A cluster whose time is simulated: the shipped engine on the shipped disks, the shipped client, and between them a network
 //! without surprises but those that a scenario asks for.
 
-use super::caller::{Caller, Pick};
-use crate::engine::machine::{Ask, Outcome, StateMachine};
+mod clients;
+mod operator;
+
+use super::caller::Caller;
+use crate::engine::machine::StateMachine;
 use crate::engine::{
-    self, Change, Configuration, Consistency, Engine, Input, MemberType, Now, Options, Output, Query, RequestId, Role,
-    ServerId, Work, decode, encode,
+    self, Configuration, Engine, Input, MemberType, Now, Options, Output, RequestId, Role, ServerId, Work, encode,
 };
-use crate::server::requests::Request;
-use crate::server::understood;
-use crate::wire::{Refusal, Response, ToClient, ToServer};
+use crate::wire::{ToClient, ToServer};
+use clients::Errand;
 use copycat_storage::{AnyDisk, FileDisk, FlushJob, Meta, RamDisk, Seed, Storage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,8 +24,6 @@ const NETWORK: u64 = 300;
 const DISK: u64 = 500;
 /// Nobody had it, or lost it: it is asked again.
 const RETRY: u64 = 20 * MS;
-/// The longest that a request may take: a client asks again.
-const REQUEST_TIMEOUT: u64 = 10_000 * MS;
 /// What takes longer than this does not happen.
 const PATIENCE: u64 = 120_000 * MS;
 
@@ -48,20 +47,6 @@ struct Node<M: StateMachine> {
     flushing: Option<FlushJob<AnyDisk>>,
     working: Option<Work<AnyDisk>>,
     wake_at: u64,
-}
-
-/// A client's request on its way.
-struct Errand {
-    client: usize,
-    link: u64,
-    /// What the client calls it.
-    id: u64,
-    request: Request,
-    /// The server that its client speaks to.
-    home: ServerId,
-    /// The server that has it.
-    at: ServerId,
-    until: u64,
 }
 
 enum Event {
@@ -431,243 +416,6 @@ impl<M: StateMachine + Default> Stage<M> {
             Output::Event(_) | Output::Refused { .. } => {}
         }
     }
-
-    /// Tells clients of their sessions' events.
-    fn push(&mut self, at: ServerId) {
-        for client in 0..self.clients.len() {
-            let caller = &self.clients[client];
-            let (Some((session, after)), true) = (caller.following, caller.connection == Some(at)) else { continue };
-            let Some(executor) = self.nodes[&at].engine.as_ref().and_then(Engine::executor) else { return };
-            if executor.applied() < session.max(after) {
-                continue;
-            }
-            let told = match executor.ask(&Ask::Events { session, after: Some(after), bytes: 1 << 20 }) {
-                Some(Outcome::Events(page)) => {
-                    let Some(last) = page.batches.last() else { continue };
-                    self.clients[client].following = Some((session, last.index));
-                    ToClient::Events { session, batches: page.batches }
-                }
-                Some(Outcome::Refused(error)) => {
-                    self.clients[client].following = None;
-                    ToClient::Ended { session, error }
-                }
-                other => panic!("{other:?}"),
-            };
-            self.tell(client, told);
-        }
-    }
-
-    fn tell(&mut self, client: usize, told: ToClient) {
-        let link = self.clients[client].link;
-        self.schedule(NETWORK, Event::Told { client, link, told });
-    }
-
-    /// A client's frame reaches its server.
-    fn arrive(&mut self, client: usize, frame: ToServer) {
-        let Some(home) = self.clients[client].connection else { return };
-        match frame {
-            ToServer::Request { id, request } => {
-                let link = self.clients[client].link;
-                let request = match understood(home, request) {
-                    Ok(request) => request,
-                    Err(refusal) => return self.tell(client, ToClient::Reply { id, result: Err(refusal.into()) }),
-                };
-                if let Request::Query { consistency: Consistency::Sequential, index, ask } = &request
-                    && let Some(response) = self.engine(home).query_now(*index, ask)
-                {
-                    return self.tell(client, ToClient::Reply { id, result: Ok(wired(response)) });
-                }
-                self.next_request += 1;
-                let until = self.time + REQUEST_TIMEOUT;
-                let errand = Errand { client, link, id, request, home, at: home, until };
-                self.errands.insert(self.next_request, errand);
-                self.carry(home, self.next_request);
-            }
-            ToServer::Follow { session, after } => {
-                self.clients[client].following = Some((session, after));
-                self.push(home);
-            }
-            ToServer::Ping => self.tell(client, ToClient::Pong),
-        }
-    }
-
-    /// A request has come to a server: it is carried out there, or goes to the leader, or waits for one.
-    fn carry(&mut self, at: ServerId, id: RequestId) {
-        let Some(errand) = self.errands.get_mut(&id) else { return };
-        if errand.link != self.clients[errand.client].link {
-            self.errands.remove(&id);
-            return;
-        }
-        if self.time > errand.until {
-            let (client, name) = (errand.client, errand.id);
-            self.errands.remove(&id);
-            let result = Err(Refusal::Timeout { maybe_applied: true });
-            return self.tell(client, ToClient::Reply { id: name, result });
-        }
-        errand.at = at;
-        let home = errand.home;
-        let Some(engine) = self.nodes.get(&at).and_then(|node| node.engine.as_ref()) else {
-            return self.schedule(RETRY, Event::Carry { at: home, request: id });
-        };
-        let sequential = matches!(errand.request, Request::Query { consistency: Consistency::Sequential, .. });
-        if engine.role() == Role::Leader || sequential {
-            let input = match &errand.request {
-                Request::Submit(submit) => Input::Submit { id, submit: submit.clone() },
-                Request::Query { consistency, index, ask } => {
-                    Input::Query { id, query: Query { consistency: *consistency, index: *index, ask: ask.clone() } }
-                }
-                Request::Change(_) | Request::Transfer(_) => unreachable!("no client asks for that"),
-            };
-            return self.act(at, Some(input));
-        }
-        match engine.leader().filter(|_| at == home) {
-            Some(leader) => self.schedule(NETWORK, Event::Carry { at: leader, request: id }),
-            None => self.schedule(RETRY, Event::Carry { at: home, request: id }),
-        }
-    }
-
-    fn answered(&mut self, at: ServerId, id: RequestId, result: Result<engine::Response, engine::Refusal>) {
-        use engine::Refusal as R;
-        let errand = &self.errands[&id];
-        let home = errand.home;
-        let result = match result {
-            Ok(engine::Response { output: Outcome::Malformed, .. }) | Err(R::Malformed) => Err(Refusal::Malformed),
-            Ok(response) => Ok(wired(response)),
-            // What such a one had is with another meanwhile, or will be.
-            Err(R::NotLeader { .. } | R::Lost) => {
-                if errand.at == at {
-                    self.schedule(RETRY, Event::Carry { at: home, request: id });
-                }
-                return;
-            }
-            Err(R::Behind) => {
-                let leader = self.engine(at).leader().unwrap_or(home);
-                return self.schedule(NETWORK, Event::Carry { at: leader, request: id });
-            }
-            Err(R::Overloaded) => Err(Refusal::Overloaded),
-            Err(R::TooLarge) => Err(Refusal::TooLarge),
-            Err(R::StorageFull) => Err(Refusal::StorageFull),
-            Err(R::Session(error)) => Err(Refusal::Session(error)),
-            Err(R::SessionBusy) => Err(Refusal::SessionBusy),
-            Err(R::Configuration(error)) => Err(Refusal::Configuration(error)),
-        };
-        if let Some(Errand { client, link, id, .. }) = self.errands.remove(&id)
-            && link == self.clients[client].link
-        {
-            self.tell(client, ToClient::Reply { id, result });
-        }
-    }
-
-    /// Another connection for a client, after a while.
-    pub(super) fn dial(&mut self, client: usize, delay: u64) {
-        let caller = &mut self.clients[client];
-        caller.link += 1;
-        let link = caller.link;
-        self.schedule(delay, Event::Dial { client, link });
-    }
-
-    fn connect(&mut self, client: usize) {
-        let running: Vec<ServerId> = self.running().collect();
-        let leads = |id: &ServerId| self.engine(*id).role() == Role::Leader;
-        let wanted = |id: &&ServerId| match self.clients[client].pick {
-            Pick::Any => true,
-            Pick::Leader => leads(id),
-            Pick::Followers => !leads(id),
-            Pick::This(this) => **id == this,
-        };
-        let found = running.iter().find(wanted).or(running.first()).copied();
-        let Some(at) = found.filter(|_| !self.cut.contains(&client)) else { return self.dial(client, RETRY) };
-        let now = self.now().monotonic;
-        let caller = &mut self.clients[client];
-        (caller.connection, caller.following) = (Some(at), None);
-        caller.core.connect(now);
-        self.turn(client);
-    }
-
-    /// A client's turn, and what it decides.
-    pub(super) fn turn(&mut self, client: usize) {
-        let now = self.now().monotonic;
-        let (frames, lost) = self.clients[client].turn(now);
-        let link = self.clients[client].link;
-        for frame in frames {
-            self.schedule(NETWORK, Event::Frame { client, link, frame });
-        }
-        if lost {
-            self.dial(client, NETWORK);
-        }
-        if let Some(at) = self.clients[client].core.deadline() {
-            let delay = u64::try_from(at.as_micros()).expect("soon").saturating_sub(self.time).max(1);
-            self.schedule(delay, Event::Turn { client });
-        }
-    }
-
-    /// Cuts a client off: its connection breaks.
-    pub(super) fn cut_off(&mut self, client: usize) {
-        self.cut.insert(client);
-        self.clients[client].disconnect();
-        self.turn(client);
-        self.dial(client, NETWORK);
-    }
-
-    /// Has an operator's change made, by whoever leads.
-    pub(super) fn change(&mut self, change: impl Fn(u64) -> Change) -> (u64, Configuration) {
-        for _ in 0..100 {
-            let leader = self.leader();
-            let configuration = self.engine(leader).configuration().index;
-            self.next_request += 1;
-            let id = self.next_request;
-            self.act(leader, Some(Input::Change { id, change: change(configuration) }));
-            self.until("the change is answered", |s| s.changed.contains_key(&id) || s.nodes[&leader].engine.is_none());
-            match self.changed.remove(&id) {
-                Some(Ok(response)) => {
-                    let Outcome::Output(bytes) = response.output else { panic!("{:?}", response.output) };
-                    return (response.index, decode(&bytes).expect("a configuration"));
-                }
-                // Removed, before it could say so.
-                None => {
-                    let leader = self.leader();
-                    let engine = self.engine(leader);
-                    return (engine.status().commit, engine.configuration().clone());
-                }
-                Some(Err(_)) => self.wait(200),
-            }
-        }
-        panic!("no change in a hundred tries: {:#?}", self.states());
-    }
-
-    /// A server with an empty disk joins.
-    pub(super) fn join(&mut self, id: ServerId, member_type: MemberType) {
-        self.add(id);
-        let identity = self.nodes[&id].identity;
-        let told = self.change(|_| {
-            let (peer, http) = (format!("s{id}:1"), format!("s{id}:2"));
-            Change::Join { id, identity, peer, http, member_type }
-        });
-        self.nodes.get_mut(&id).expect("a server").joined = Some(told);
-        self.start(id);
-        self.until("it is what it wants to be", |s| {
-            let member = s.engine(id).configuration().members.get(&id);
-            member.is_some_and(|m| m.member_type == member_type && m.becoming.is_none())
-        });
-    }
-
-    pub(super) fn turn_into(&mut self, id: ServerId, member_type: MemberType) {
-        self.change(|configuration| Change::Type { id, member_type, configuration, force: false });
-        self.until("it is what it is to be", |s| {
-            let known = |at| s.engine(at).configuration().type_of(id) == Some(member_type);
-            s.running().all(known)
-        });
-    }
-
-    pub(super) fn remove(&mut self, id: ServerId) {
-        self.change(|configuration| Change::Remove { id, configuration, force: false });
-        self.until("it is gone", |s| {
-            s.running().all(|at| s.engine(at).configuration().type_of(id).is_none() || at == id)
-        });
-        if self.nodes[&id].engine.is_some() {
-            self.kill(id);
-        }
-    }
 }
 
 impl<M: StateMachine> Drop for Stage<M> {
@@ -675,10 +423,4 @@ impl<M: StateMachine> Drop for Stage<M> {
         self.nodes.clear();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// As a server writes it to a client.
-fn wired(response: engine::Response) -> Response {
-    let engine::Response { index, term, event_index, output, consistency, .. } = response;
-    Response { index, term, event_index, output, consistency }
 }
