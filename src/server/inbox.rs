@@ -3,9 +3,8 @@
 use super::requests::{Refusal, Reply, ReplyTo, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
 use crate::engine::{Identity, Message, RequestId, ServerId, Worked};
-use async_channel::Sender;
+use async_channel::{Receiver, RecvError, Sender, TrySendError};
 use copycat_storage::{AnyDisk, Entry, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// Events that may wait for the driver; peers' messages that do not fit are lost, clients are refused.
@@ -128,12 +127,35 @@ pub(crate) enum Event {
 
 /// Where events are handed to a driver.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbox(SyncSender<Event>);
+pub(crate) struct Inbox(Sender<Event>);
+
+/// Where the driver takes them from. When it is gone, so is what nobody has taken: whoever waits for an answer to it hears so.
+#[derive(Debug)]
+pub(crate) struct Arriving(Receiver<Event>);
+
+impl Arriving {
+    /// The next event, when there is one; an error if there will be none.
+    pub(crate) async fn next(&self) -> Result<Event, RecvError> {
+        self.0.recv().await
+    }
+
+    /// The next event, if it is there already.
+    pub(crate) fn take(&self) -> Option<Event> {
+        self.0.try_recv().ok()
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
+}
 
 impl Inbox {
-    pub(crate) fn new() -> (Self, Receiver<Event>) {
-        let (sender, receiver) = sync_channel(INBOX);
-        (Self(sender), receiver)
+    pub(crate) fn new() -> (Self, Arriving) {
+        let (sender, receiver) = async_channel::bounded(INBOX);
+        (Self(sender), Arriving(receiver))
     }
 
     /// Hands an event over if there is room; says whether there was.
@@ -145,7 +167,7 @@ impl Inbox {
     pub(crate) fn try_offer(&self, event: Event) -> Result<(), Refusal> {
         self.0.try_send(event).map_err(|e| match e {
             TrySendError::Full(_) => Refusal::Overloaded,
-            TrySendError::Disconnected(_) => Refusal::ShuttingDown,
+            TrySendError::Closed(_) => Refusal::ShuttingDown,
         })
     }
 
@@ -159,6 +181,6 @@ impl Inbox {
 
     /// Hands an event over, waiting for room: for threads of the server's own. A driver that has ended needs none.
     pub(crate) fn deliver(&self, event: Event) {
-        let _ = self.0.send(event);
+        let _ = self.0.send_blocking(event);
     }
 }

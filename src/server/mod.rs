@@ -1,4 +1,4 @@
-//! One server: an engine, its thread, its disk, its peers, and its HTTP port.
+//! One server: an engine, its driver, its disk, its peers, and its HTTP port.
 //!
 //! ```text
 //! HTTP task ──► driver inbox ──► Engine::step ──► poll ──► outputs ──► peers' queues, answers

@@ -31,7 +31,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 
 /// A server of a cluster that replicates the state machine `M`.
 ///
-/// It runs on threads of its own until it is shut down, leaves its cluster, or has to stop; dropping this handle changes
+/// It runs, on async-std's threads, until it is shut down, leaves its cluster, or has to stop; dropping this handle changes
 /// nothing about that.
 pub struct Server<M: StateMachine> {
     parts: Parts<M>,
@@ -45,8 +45,9 @@ pub(super) struct Parts<M: StateMachine> {
     pub(super) http: Option<SocketAddr>,
     pub(super) http_done: Option<Receiver<()>>,
     pub(super) feeds: Feeds,
-    pub(super) thread: thread::JoinHandle<Result<(), Stopped>>,
-    /// Those who take connections: they end by themselves when the thread does.
+    /// The driver, or the panic in which it ended.
+    pub(super) driving: JoinHandle<thread::Result<Result<(), Stopped>>>,
+    /// Those who take connections: they end by themselves when the driver does.
     pub(super) listeners: Vec<JoinHandle<()>>,
 }
 
@@ -247,7 +248,8 @@ impl<M: StateMachine> Server<M> {
     }
 
     /// Stops it in an orderly way, and waits until that is done: a leader hands its office over, whoever waits is answered, and
-    /// all is made durable. Its cluster goes on without it, and takes it back when it is started again. It blocks.
+    /// all is made durable. Its cluster goes on without it, and takes it back when it is started again. It blocks: not for a
+    /// task, on whose thread the server may run.
     ///
     /// # Errors
     /// If it had to stop by itself.
@@ -256,13 +258,13 @@ impl<M: StateMachine> Server<M> {
         self.wait()
     }
 
-    /// Waits until it has stopped, for whatever reason. It blocks.
+    /// Waits until it has stopped, for whatever reason. It blocks: not for a task, on whose thread the server may run.
     ///
     /// # Errors
     /// If it had to stop by itself.
     pub fn wait(self) -> Result<(), ServerError> {
-        let Parts { thread, http_done, listeners, .. } = self.parts;
-        let result = thread.join();
+        let Parts { driving, http_done, listeners, .. } = self.parts;
+        let result = task::block_on(driving);
         task::block_on(async {
             // Whoever still waited has been answered; the HTTP server sends those answers and ends.
             let closing = async {
@@ -282,7 +284,7 @@ impl<M: StateMachine> Server<M> {
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_string()));
                 let text = text.unwrap_or_else(|| "unknown".into());
                 Err(ServerError::new(format!(
-                    "the server's thread panicked, which is a bug of the server or of its state machine: {text}"
+                    "the server panicked, which is a bug of the server or of its state machine: {text}"
                 )))
             }
         }

@@ -26,10 +26,11 @@ use async_std::net::TcpListener;
 use async_std::task;
 use copycat_http::Backend;
 use copycat_storage::{AnyDisk, Storage};
+use futures_lite::FutureExt;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 /// Starts the threads that sockets are served on, before async-std would start one for each processor: one alone serves
@@ -212,10 +213,10 @@ pub(super) fn start<M: StateMachine>(
     let mut listeners = vec![task::spawn(listen(doors.peer, hall(at_peers, true), ended.clone()))];
     listeners.extend(doors.client.map(|own| task::spawn(listen(own, hall(clients, false), ended.clone()))));
     let http_done = doors.http.map(|(listener, _)| serve(listener, api(port.clone()), &settings, ended.clone()));
-    let drive = move || {
+    let drive = async move {
         let _running = running;
-        driver::run(&driver, events)
+        driver::run(driver, events).await
     };
-    let thread = thread::Builder::new().name(name).spawn(drive).map_err(|e| no_thread(&e))?;
-    Ok(Server::new(Parts { port, inbox, http, http_done, feeds, thread, listeners }))
+    let driving = task::spawn(AssertUnwindSafe(drive).catch_unwind());
+    Ok(Server::new(Parts { port, inbox, http, http_done, feeds, driving, listeners }))
 }

@@ -6,7 +6,7 @@ import { Cluster, browser, fromDisk, furnish, sleep, until } from "./harness.mjs
 const OUT = process.env.COPYCAT_SHOTS || "../../target/screenshots";
 const only = process.argv.slice(2);
 const PAGES = [
-  ["overview", ""], ["members", ""], ["elections", "span=60"], ["log", "from=1"], ["keys", "prefix=app%2F&key=app%2Fconfig%2Fdatabase"], ["keys-list", "view=list"],
+  ["overview", ""], ["members", ""], ["elections", "span=60"], ["log", "from=SEGMENT"], ["keys", "prefix=app%2F&key=app%2Fconfig%2Fdatabase"], ["keys-list", "view=list"],
   ["sessions", "session=SESSION"], ["locks", "lock=invoices"], ["tail", "source=log"], ["lens", "key=app%2Fconfig%2Fdatabase"],
 ];
 const SIZES = { wide: { width: 1440, height: 900 }, narrow: { width: 360, height: 780 } };
@@ -51,7 +51,9 @@ try {
         if (only.length && !only.includes(name)) continue;
         const id = name === "elections" ? [1, 2, 3].find((i) => i !== leader && i !== dead) : leader;
         await page.goto("about:blank");
-        await page.goto(`${cluster.url(id)}/#/${name.replace("-list", "")}?${query.replace("SESSION", String(sessions[0]))}`);
+        const { segments } = await (await fetch(`${cluster.url(id)}/v1/log`)).json();
+        const filled = query.replace("SESSION", String(sessions[0])).replace("SEGMENT", String(segments.at(-1).first_index));
+        await page.goto(`${cluster.url(id)}/#/${name.replace("-list", "")}?${filled}`);
         await until("the page to be live", () => page.locator(".pill .badge.ok").count());
         await sleep(name === "lens" || name === "tail" ? 2500 : 1200);
         await page.screenshot({ path: `${OUT}/${name}-${size}-${theme}.png` });

@@ -65,7 +65,7 @@ export default function Log({ live, fresh, say }) {
       <p class="legend" aria-label="Legend">${KINDS.map((k) => html`<span key=${k}><i class=${`strip-key ${k}`}></i> ${WORDS[k]}</span>`)}<span><i class="strip-key tail"></i> not yet filled</span></p>
       <${Table} label="Segments" columns=${columns} rows=${log.segments} rowKey=${(/** @type {any} */ s) => String(s.first_index)} height=${36} selected=${at ? String(at.first_index) : null}
         onOpen=${(/** @type {any} */ s) => change({ from: String(s.first_index) })} empty=${html`<${Empty}>The log is empty.</${Empty}>`} />
-      ${compactions.length > 0 && html`<ol class="events">${compactions.map((e) => html`<li key=${e.id}><time>${clock(e.time_ms)}</time><span>${sentence(e)}</span></li>`)}</ol>`}
+      ${compactions.length > 0 && html`<h3>Latest snapshots and compactions</h3><ol class="events">${compactions.map((e) => html`<li key=${e.id}><time>${clock(e.time_ms)}</time><span>${sentence(e)}</span></li>`)}</ol>`}
     </${Panel}>
     ${from ? html`<${Entries} key=${at ? at.first_index : from} from=${Number(from)} segment=${at} />` : html`<p class="note">Choose a segment to see its entries.</p>`}`}
     ${plan && html`<${Confirm} title=${plan.title} call=${plan.call} verb=${plan.verb} onClose=${() => setPlan(null)} onDone=${(/** @type {any} */ answer) => { say(plan.done(answer.json)); asked.refresh(); }}><p>${plan.text}</p></${Confirm}>`}`;

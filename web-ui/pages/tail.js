@@ -33,9 +33,9 @@ export default function Tail({ live }) {
     log: { path: "/v1/log/entries?limit=200" },
   };
   const columns = [
-    { title: "Time", width: "7.5rem", cell: (/** @type {any} */ r) => (r.time ? html`<time>${clock(r.time)}</time>` : "") },
+    { title: "Time", width: "clamp(5.6rem, 28vw, 7.5rem)", cell: (/** @type {any} */ r) => (r.time ? html`<time>${clock(r.time)}</time>` : "") },
     { title: source === "cluster" ? "Term" : "Index", width: "6rem", align: /** @type {"end"} */ ("end"), from: 480, cell: (/** @type {any} */ r) => r.index },
-    { title: "What", width: "9rem", cell: (/** @type {any} */ r) => html`<span class=${r.what === "gap" ? "gap" : "what"}>${r.what === "gap" ? "⋯ gap" : r.what}</span>` },
+    { title: "What", width: "clamp(4.8rem, 20vw, 9rem)", cell: (/** @type {any} */ r) => html`<span class=${r.what === "gap" ? "gap" : "what"}>${r.what === "gap" ? "⋯ gap" : r.what}</span>` },
     { title: "In words", cell: (/** @type {any} */ r) => html`<span class="one-line name">${visible(r.text)}</span>` },
   ];
   const hint = `${count(shown.length, "line")}, the last ${KEPT.toLocaleString("en")} are kept${held ? `; held, ${all.length - kept.current.length >= 0 ? all.length - kept.current.length : 0} new` : ""}`;

@@ -38,7 +38,11 @@ pub(super) async fn run(stream: TcpStream, api: Api, place: Place) {
             Ok::<_, Infallible>(api.handle(request).await)
         }
     });
-    let io = FuturesIo::new(WatchedStream::new(stream, watched.clone()));
+    let stream = match WatchedStream::new(stream, watched.clone()) {
+        Ok(stream) => stream,
+        Err(e) => return debug!("a connection ended before it began: {e}"),
+    };
+    let io = FuturesIo::new(stream);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(HeadTimer(watched.clone()))

@@ -4,11 +4,11 @@ use super::{Driver, Stopped};
 use crate::clock;
 use crate::engine::machine::StateMachine;
 use crate::engine::{Now, Role, ServerId};
-use crate::server::inbox::Event;
+use crate::server::inbox::{Arriving, Event};
 use crate::server::requests::Refusal;
 use crate::server::transport::frame::{Refused, Rejection};
+use async_std::{future, task};
 use copycat_storage::{Corrupt, Disk};
-use std::sync::mpsc::Receiver;
 use tracing::warn;
 
 impl<M: StateMachine> Driver<M> {
@@ -68,8 +68,8 @@ impl<M: StateMachine> Driver<M> {
         })
     }
 
-    /// The last writes: that everything here is durable, so that a tail that is later found bad is known to be rot.
-    pub(super) fn close(&mut self, inbox: &Receiver<Event>) -> Result<(), Stopped> {
+    /// The last writes, which it waits for: that everything here is durable, so that a tail that is later found bad is known to be rot.
+    pub(super) fn close(&mut self, inbox: &Arriving) -> Result<(), Stopped> {
         let now = clock::now();
         let mut meta = self.engine.storage().meta().clone();
         meta.clean = true;
@@ -83,12 +83,12 @@ impl<M: StateMachine> Driver<M> {
                 return Ok(());
             } else {
                 // A job is still with the flusher.
-                match inbox.recv_timeout(self.engine.options().flush_stall()) {
-                    Ok(Event::Persisted(result)) => {
+                match task::block_on(future::timeout(self.engine.options().flush_stall(), inbox.next())) {
+                    Ok(Ok(Event::Persisted(result))) => {
                         self.engine.storage_mut().persisted(result.map_err(Stopped::Disk)?);
                     }
-                    Ok(_) => {}
-                    Err(_) => return Ok(()),
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => return Ok(()),
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! The one thread that drives an engine.
+//! The one task that drives an engine.
 //!
-//! It drains its inbox in batches, steps the engine, polls it once, hands what is to be flushed to the flusher, and
+//! It runs where the sockets are served, so that handing over what arrived, and what is to leave, wakes no thread. It drains its inbox in batches, steps the engine, polls it once, hands what is to be flushed to the flusher, and
 //! routes what comes out: messages to peers, answers to whoever waits. It never waits for a disk, a peer or a client.
 
 mod ending;
@@ -13,7 +13,7 @@ use super::clock;
 use super::durability::Durability;
 use super::feed::Feeds;
 use super::flusher::Flusher;
-use super::inbox::Event;
+use super::inbox::{Arriving, Event};
 use super::machine::MachineThread;
 use super::requests::{Origin, Request, Requests};
 use super::transport::frame::{Frame, Refused, Rejection};
@@ -23,10 +23,12 @@ use super::waiters::Waiters;
 use super::worker::Worker;
 use crate::engine::machine::StateMachine;
 use crate::engine::{Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, RequestId, Role, ServerId};
+use async_std::task;
 use copycat_storage::AnyDisk;
+use futures_lite::FutureExt;
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tracing::{debug, info, warn};
@@ -71,39 +73,78 @@ pub(crate) struct Wiring<M: StateMachine> {
 /// A driver, until it has ended. Between two batches it is free for those who only look ([`Driver::query_now`]).
 pub(crate) type Shared<M> = Mutex<Option<Driver<M>>>;
 
+fn lock<M: StateMachine>(shared: &Shared<M>) -> MutexGuard<'_, Option<Driver<M>>> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Drives until shutdown, or until the server must stop.
-pub(crate) fn run<M: StateMachine>(shared: &Shared<M>, inbox: Receiver<Event>) -> Result<(), Stopped> {
-    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut next = Turn::Again;
-    let result = loop {
-        let wait =
-            if let Turn::Again = next { Duration::ZERO } else { lock().as_ref().map_or(Duration::ZERO, Driver::wait) };
-        let first = match inbox.recv_timeout(wait) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => break Ok(()),
+pub(crate) async fn run<M: StateMachine>(shared: Arc<Shared<M>>, inbox: Arriving) -> Result<(), Stopped> {
+    let result = drive(&shared, &inbox).await;
+    // Disks and threads are waited for now, elsewhere than where sockets are served.
+    task::spawn_blocking(move || end(&shared, inbox, result)).await
+}
+
+async fn drive<M: StateMachine>(shared: &Shared<M>, inbox: &Arriving) -> Result<(), Stopped> {
+    let (mut next, mut alarm) = (Turn::Again, Alarm::default());
+    loop {
+        let first = if let Turn::Again = next {
+            task::yield_now().await;
+            inbox.take()
+        } else {
+            let until = lock(shared).as_ref().map_or(Duration::ZERO, Driver::deadline);
+            alarm.until(until, inbox.next()).await.and_then(Result::ok)
         };
-        let mut driver = lock();
-        let Some(driver) = driver.as_mut() else { break Ok(()) };
-        match driver.turn(first, &inbox) {
-            Ok(Turn::End) => break Ok(()),
-            Ok(turn) => next = turn,
-            Err(stopped) => break Err(stopped),
+        match lock(shared).as_mut().map_or(Ok(Turn::End), |driver| driver.turn(first, inbox))? {
+            Turn::End => return Ok(()),
+            turn => next = turn,
+        }
+    }
+}
+
+fn end<M: StateMachine>(shared: &Shared<M>, inbox: Arriving, result: Result<(), Stopped>) -> Result<(), Stopped> {
+    // Taken first: who looks while it ends must find that it is gone, not that it is busy.
+    let Some(mut driver) = lock(shared).take() else { return result };
+    let result = match result {
+        Ok(()) => driver.close(&inbox),
+        Err(stopped) => {
+            if let Stopped::Fatal(Fatal::Corrupt(corrupt)) = &stopped {
+                driver.set_aside(corrupt);
+            }
+            Err(stopped)
         }
     };
-    if let Err(Stopped::Fatal(Fatal::Corrupt(corrupt))) = &result
-        && let Some(driver) = lock().as_ref()
-    {
-        driver.set_aside(corrupt);
-    }
     // Without an inbox, nobody waits to put anything into it.
     drop(inbox);
-    // Taken first: who looks while it ends must find that it is gone, not that it is busy.
-    let driver = lock().take();
-    if let Some(driver) = driver {
-        driver.end();
-    }
+    driver.end();
     result
+}
+
+/// A timer that is set only when it would ring too late: setting one wakes the thread that waits for sockets.
+struct Alarm {
+    at: Duration,
+    timer: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self { at: Duration::MAX, timer: Box::pin(std::future::pending()) }
+    }
+}
+
+impl Alarm {
+    /// What comes, or nothing: by that moment of the monotonic clock at the latest.
+    async fn until<T>(&mut self, until: Duration, what: impl Future<Output = T>) -> Option<T> {
+        let now = clock::monotonic();
+        if until < self.at || self.at <= now {
+            (self.at, self.timer) = (until, Box::pin(task::sleep(until.saturating_sub(now))));
+        }
+        let rings = async {
+            self.timer.as_mut().await;
+            (self.at, self.timer) = (Duration::MAX, Box::pin(std::future::pending()));
+            None
+        };
+        async { Some(what.await) }.or(rings).await
+    }
 }
 
 /// What comes after a batch.
@@ -183,14 +224,14 @@ impl<M: StateMachine> Driver<M> {
     }
 
     /// One batch of events, and all that follows from it. Returns whether to go on at once, or that the server has ended.
-    fn turn(&mut self, first: Option<Event>, inbox: &Receiver<Event>) -> Result<Turn, Stopped> {
+    fn turn(&mut self, first: Option<Event>, inbox: &Arriving) -> Result<Turn, Stopped> {
         let now = clock::now();
         let mut drained = true;
         if let Some(event) = first {
             self.handle(now, event)?;
             let mut room = BATCH - 1;
             while room > 0
-                && let Ok(event) = inbox.try_recv()
+                && let Some(event) = inbox.take()
             {
                 self.handle(now, event)?;
                 room -= 1;
@@ -220,14 +261,13 @@ impl<M: StateMachine> Driver<M> {
         more |= self.route(now)?;
         self.publish(now);
         if self.has_left_office(now) {
-            self.close(inbox)?;
             return Ok(Turn::End);
         }
         Ok(if more { Turn::Again } else { Turn::Wait })
     }
 
-    fn wait(&self) -> Duration {
-        let now = clock::monotonic();
+    /// By when there is something to do, whatever happens.
+    fn deadline(&self) -> Duration {
         let mut until = self.engine.deadline();
         let others =
             [self.requests.next_deadline(), self.state.retry_at, self.state.shutting_down, self.links.next_parting()];
@@ -237,7 +277,7 @@ impl<M: StateMachine> Driver<M> {
         if !self.state.idle_marked {
             until = until.min(self.state.last_change + IDLE);
         }
-        until.saturating_sub(now)
+        until
     }
 
     fn handle(&mut self, now: Now, event: Event) -> Result<(), Stopped> {

@@ -153,7 +153,7 @@ impl<M: StateMachine> Port<M> {
         self.ask(Request::Query { consistency, index, ask }, timeout).await
     }
 
-    /// Answers a question that needs no waiting. Going through the driver's thread and back costs more than all the rest of
+    /// Answers a question that needs no waiting. Going through the driver's inbox and back costs more than all the rest of
     /// such a query.
     pub(crate) fn query_at_once(&self, consistency: Consistency, index: Index, ask: &Ask) -> Option<Reply> {
         if consistency != Consistency::Sequential {

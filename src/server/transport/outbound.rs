@@ -6,11 +6,11 @@ use crate::engine::{Identity, ServerId};
 use crate::server::inbox::{Event, Inbox};
 use crate::transport::{Connection, Transport};
 use async_channel::{Receiver, Sender, TrySendError};
-use async_std::future;
 use async_std::io;
 use async_std::io::{ReadExt, WriteExt};
 use async_std::task;
 use futures_lite::FutureExt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -171,12 +171,25 @@ impl Link {
         mut peer: Judged,
     ) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
-        let mut checked = crate::clock::monotonic();
+        // One timer for all frames: setting one wakes the thread that waits for sockets.
+        let mut tick = pin!(task::sleep(self.silence));
         loop {
-            match future::timeout(self.silence, self.frames.recv()).await {
-                Ok(Ok(frame)) => frame::put(&mut buffer, &frame),
-                Ok(Err(_)) => return Ok(()),
-                Err(_) => {}
+            let next = async { Some(self.frames.recv().await) };
+            let over = async {
+                tick.as_mut().await;
+                None
+            };
+            let came = next.or(over).await;
+            match came {
+                Some(Ok(frame)) => frame::put(&mut buffer, &frame),
+                Some(Err(_)) => return Ok(()),
+                None if !alive.swap(false, Ordering::Relaxed) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
+                }
+                None => {
+                    tick.set(task::sleep(self.silence));
+                    frame::put(&mut buffer, &Frame::Ping);
+                }
             }
             while buffer.len() < WRITE_BYTES
                 && let Ok(frame) = self.frames.try_recv()
@@ -185,14 +198,6 @@ impl Link {
             }
             if !self.still_knows(&mut peer) {
                 return Err(io::Error::other("it belongs to another cluster"));
-            }
-            let now = crate::clock::monotonic();
-            if now >= checked + self.silence {
-                if !alive.swap(false, Ordering::Relaxed) {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
-                }
-                checked = now;
-                frame::put(&mut buffer, &Frame::Ping);
             }
             io::timeout(self.silence * 2, stream.write_all(&buffer)).await?;
             buffer.clear();
