@@ -184,3 +184,25 @@ impl Inbox {
         let _ = self.0.send_blocking(event);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Change;
+    use async_std::{future, task};
+
+    #[test]
+    fn who_asked_a_driver_that_is_gone_hears_so() {
+        let (inbox, arriving) = Inbox::new();
+        let (reply, answer) = async_channel::bounded(1);
+        let request = || Request::Change(Change::Remove { id: 1, configuration: 0, force: false });
+        let timeout = Duration::from_secs(60);
+        inbox.try_offer(Event::Request { request: request(), timeout, reply: ReplyTo::One(reply) }).unwrap();
+        drop(arriving);
+        let heard = future::timeout(Duration::from_secs(20), answer.recv());
+        assert!(task::block_on(heard).expect("an end of the waiting").is_err());
+        assert_eq!(task::block_on(inbox.ask(request(), timeout)), Err(Refusal::ShuttingDown));
+        assert!(!inbox.offer(Event::Shutdown));
+        inbox.deliver(Event::Shutdown);
+    }
+}

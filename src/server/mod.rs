@@ -6,6 +6,7 @@
 //!                    └──── Persisted ◄── flusher ◄─┘ flush job
 //! ```
 
+mod alarm;
 mod backend;
 mod ballots;
 mod builder;

@@ -68,7 +68,8 @@ impl<M: StateMachine> Driver<M> {
         })
     }
 
-    /// The last writes, which it waits for: that everything here is durable, so that a tail that is later found bad is known to be rot.
+    /// The last writes, which it waits for: that everything here is durable, so that a tail that is later found bad is known
+    /// to be rot.
     pub(super) fn close(&mut self, inbox: &Arriving) -> Result<(), Stopped> {
         let now = clock::now();
         let mut meta = self.engine.storage().meta().clone();

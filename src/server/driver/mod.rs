@@ -7,6 +7,7 @@ mod ending;
 mod looks;
 mod requests;
 
+use super::alarm::Alarm;
 use super::ballots::Ballot;
 use super::chores::Chores;
 use super::clock;
@@ -25,9 +26,7 @@ use crate::engine::machine::StateMachine;
 use crate::engine::{Engine, Event as EngineEvent, Fatal, Input, MemberType, Now, Output, RequestId, Role, ServerId};
 use async_std::task;
 use copycat_storage::AnyDisk;
-use futures_lite::FutureExt;
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
@@ -117,34 +116,6 @@ fn end<M: StateMachine>(shared: &Shared<M>, inbox: Arriving, result: Result<(), 
     drop(inbox);
     driver.end();
     result
-}
-
-/// A timer that is set only when it would ring too late: setting one wakes the thread that waits for sockets.
-struct Alarm {
-    at: Duration,
-    timer: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
-impl Default for Alarm {
-    fn default() -> Self {
-        Self { at: Duration::MAX, timer: Box::pin(std::future::pending()) }
-    }
-}
-
-impl Alarm {
-    /// What comes, or nothing: by that moment of the monotonic clock at the latest.
-    async fn until<T>(&mut self, until: Duration, what: impl Future<Output = T>) -> Option<T> {
-        let now = clock::monotonic();
-        if until < self.at || self.at <= now {
-            (self.at, self.timer) = (until, Box::pin(task::sleep(until.saturating_sub(now))));
-        }
-        let rings = async {
-            self.timer.as_mut().await;
-            (self.at, self.timer) = (Duration::MAX, Box::pin(std::future::pending()));
-            None
-        };
-        async { Some(what.await) }.or(rings).await
-    }
 }
 
 /// What comes after a batch.

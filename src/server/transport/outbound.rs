@@ -2,7 +2,9 @@
 
 use super::Door;
 use super::frame::{self, Frame, Purpose, Refused, Welcome};
+use crate::clock;
 use crate::engine::{Identity, ServerId};
+use crate::server::alarm::Alarm;
 use crate::server::inbox::{Event, Inbox};
 use crate::transport::{Connection, Transport};
 use async_channel::{Receiver, Sender, TrySendError};
@@ -10,7 +12,6 @@ use async_std::io;
 use async_std::io::{ReadExt, WriteExt};
 use async_std::task;
 use futures_lite::FutureExt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -171,25 +172,12 @@ impl Link {
         mut peer: Judged,
     ) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
-        // One timer for all frames: setting one wakes the thread that waits for sockets.
-        let mut tick = pin!(task::sleep(self.silence));
+        let (mut alarm, mut check_at) = (Alarm::default(), clock::monotonic() + self.silence);
         loop {
-            let next = async { Some(self.frames.recv().await) };
-            let over = async {
-                tick.as_mut().await;
-                None
-            };
-            let came = next.or(over).await;
-            match came {
+            match alarm.until(check_at, self.frames.recv()).await {
                 Some(Ok(frame)) => frame::put(&mut buffer, &frame),
                 Some(Err(_)) => return Ok(()),
-                None if !alive.swap(false, Ordering::Relaxed) => {
-                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
-                }
-                None => {
-                    tick.set(task::sleep(self.silence));
-                    frame::put(&mut buffer, &Frame::Ping);
-                }
+                None => {}
             }
             while buffer.len() < WRITE_BYTES
                 && let Ok(frame) = self.frames.try_recv()
@@ -199,8 +187,72 @@ impl Link {
             if !self.still_knows(&mut peer) {
                 return Err(io::Error::other("it belongs to another cluster"));
             }
+            let now = clock::monotonic();
+            if now >= check_at {
+                if !alive.swap(false, Ordering::Relaxed) {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
+                }
+                check_at = now + self.silence;
+                frame::put(&mut buffer, &Frame::Ping);
+            }
             io::timeout(self.silence * 2, stream.write_all(&buffer)).await?;
             buffer.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Configuration;
+    use crate::server::transport::frame::Me;
+    use crate::transport::LocalNetwork;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use std::time::Instant;
+
+    /// Takes everything, and sees to it that there is always something more to be taken. It gives up in the end.
+    struct Busy(Sender<Frame>, Instant);
+
+    impl io::Write for Busy {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            if self.1.elapsed() > Duration::from_secs(20) {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let _ = self.0.try_send(Frame::Ping);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_silent_peer_is_noticed_however_much_there_is_to_send() {
+        let configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
+        let (http, peer) = (String::new(), "a".to_string());
+        let me = Me { id: 1, identity: 10, digest: configuration.digest(), http, peer };
+        let (inbox, _arriving) = Inbox::new();
+        let (queue, frames) = async_channel::bounded(QUEUE);
+        queue.try_send(Frame::Ping).unwrap();
+        let link = Link {
+            id: 2,
+            address: "b".into(),
+            door: Door::new(me, 7, configuration),
+            inbox,
+            transport: Arc::new(LocalNetwork::new().host("a")),
+            silence: Duration::from_millis(20),
+            frames,
+            connected: Arc::default(),
+        };
+        let judged = Judged { generation: link.door.generation(), cluster: 7, identity: 20 };
+        let mut busy = Busy(queue, Instant::now());
+        let ended = task::block_on(link.write(&mut busy, &AtomicBool::new(true), judged));
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
