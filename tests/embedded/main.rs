@@ -5,6 +5,7 @@
 mod http;
 mod life;
 mod members;
+mod panic;
 mod slow;
 mod tally;
 mod tcp;
