@@ -200,6 +200,10 @@ pub enum Bug {
     ReleasedDroppedAtOnce,
     /// What waited for entries that a snapshot came instead of is said to have had no effect.
     InstallSaysNotApplied,
+    /// A leader takes itself for the only voter where one voter is a majority.
+    AloneByNumber,
+    /// A leader keeps its lease though it gives its vote up.
+    LeaseWithoutVote,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -256,6 +260,8 @@ impl Bug {
         Self::ChangeBeforeInitialize,
         Self::LeaseAfterTransfer,
         Self::InstallSaysNotApplied,
+        Self::AloneByNumber,
+        Self::LeaseWithoutVote,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

@@ -157,6 +157,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
+    /// Whether a majority was heard within T. Only voters count, the leader itself too: it may have given up its vote.
     pub(super) fn quorum_heard(&self, now: Now) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let t = self.options.election_timeout;
@@ -215,9 +216,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    /// Begins a round of heartbeats: every member will be sent something that carries its number.
+    /// Begins a round of heartbeats: every member will be sent something that carries its number. It is confirmed at once
+    /// where this leader is the only voter; that one voter is enough does not say that it is this one.
     pub(super) fn start_round(&mut self, now: Now) -> u64 {
-        let alone = self.quorum() == 1;
+        let planted = planted!(self.options, AloneByNumber) && self.quorum() == 1;
+        let alone = self.is_alone() || planted;
         let Some(leader) = self.leading() else { return 0 };
         leader.round += 1;
         leader.rounds.push_back((leader.round, now.monotonic));
@@ -231,14 +234,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         leader.round
     }
 
-    /// When this leader's lease ends, if it has one at all.
+    /// When this leader's lease ends, if it has one at all. One whose vote was taken away, or is being taken away by an
+    /// entry in its log, has none: others may be elected without it.
     pub(super) fn lease_end(&self) -> Option<Duration> {
         let RoleState::Leader(leader) = &self.role else { return None };
         #[cfg(feature = "planted-bugs")]
         if planted!(self.options, LeaseFromReceipt) && leader.confirmed.0 > 0 {
             return Some(leader.reply_at + self.options.election_timeout * 2);
         }
-        if leader.no_lease || leader.confirmed.0 == 0 || !self.serves_reads() {
+        let both = [self.configuration(), self.configurations.committed().1];
+        let votes = both.iter().all(|c| c.is_voter(self.id)) || planted!(self.options, LeaseWithoutVote);
+        if leader.no_lease || leader.confirmed.0 == 0 || !self.serves_reads() || !votes {
             return None;
         }
         Some(leader.confirmed.1 + self.options.lease())
