@@ -204,6 +204,8 @@ pub enum Bug {
     AloneByNumber,
     /// A leader keeps its lease though it gives its vote up.
     LeaseWithoutVote,
+    /// The only voter of a configuration that is not committed, or that followed another a moment ago, does not wait.
+    AloneUncommitted,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -262,6 +264,7 @@ impl Bug {
         Self::InstallSaysNotApplied,
         Self::AloneByNumber,
         Self::LeaseWithoutVote,
+        Self::AloneUncommitted,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

@@ -131,6 +131,7 @@ impl Lab {
                 }
             }
             "cluster" => {
+                (self.nodes, self.wire) = (BTreeMap::new(), Vec::new());
                 let leader = words.last().and_then(|w| w.strip_prefix("leader="));
                 for i in 1..words.len() - usize::from(leader.is_some()) {
                     self.nodes.insert(number(i), Node::new());
@@ -515,6 +516,7 @@ fn planted_bugs_are_seen() {
         (Bug::InstallSaysNotApplied, "install"),
         (Bug::AloneByNumber, "vote-given-up"),
         (Bug::LeaseWithoutVote, "vote-given-up"),
+        (Bug::AloneUncommitted, "last-voter"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -161,6 +161,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             (meta.term, meta.vote) = (storage.last_term(), 0);
         }
         let fresh = meta.term == 0 && !meta.lost;
+        let led = configurations.led_alone(id, &storage, &meta);
         meta.starts += 1;
         storage.set_meta(meta);
         let mut engine = Self {
@@ -182,7 +183,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             transfer_reply: None,
             met: BTreeMap::new(),
             clock,
-            heard: (!fresh).then_some(now.monotonic),
+            heard: (!fresh && !led).then_some(now.monotonic),
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
             pending: BTreeSet::new(),
@@ -209,7 +210,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         engine.set_commit(settled);
         // What a start finds is told to nobody as news.
         engine.outputs.clear();
-        let wait = if engine.is_alone() { Duration::ZERO } else { engine.election_delay() };
+        let wait = engine.standing_delay(now);
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
         // By what is committed: a demotion that is only in the log may yet be undone.
         let (_, committed) = engine.configurations.committed();
@@ -380,6 +381,20 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
     }
 
+    /// How long a new follower waits before it stands. A cluster of one has nobody to wait for: but a configuration that is
+    /// not committed may not be one, and who followed another within T waits until that one's lease has run out.
+    fn standing_delay(&mut self, now: Now) -> Duration {
+        if planted!(self.options, AloneUncommitted) && self.is_alone() {
+            return Duration::ZERO;
+        }
+        if !self.configurations.are_alone(self.id) {
+            return self.election_delay();
+        }
+        let t = self.options.election_timeout;
+        self.heard.map_or(Duration::ZERO, |heard| (heard + t).saturating_sub(now.monotonic))
+    }
+
+    /// Whether this server is the only voter of the configuration in force.
     fn is_alone(&self) -> bool {
         self.configuration().voters().eq([self.id])
     }
@@ -424,9 +439,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The one place where a server becomes a follower.
     fn become_follower(&mut self, now: Now, reason: &'static str) {
         let was = self.role();
-        // A cluster of one has nobody to wait for.
-        let delay = if self.is_alone() { Duration::ZERO } else { self.election_delay() };
-        let deadline = now.monotonic + delay;
+        let deadline = now.monotonic + self.standing_delay(now);
         let office = std::mem::replace(&mut self.role, RoleState::Follower(Follower::new(deadline)));
         self.leader = None;
         let mut waiting = self.reads.leave_office();
