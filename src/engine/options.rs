@@ -206,6 +206,8 @@ pub enum Bug {
     LeaseWithoutVote,
     /// The only voter of a configuration that is not committed, or that followed another a moment ago, does not wait.
     AloneUncommitted,
+    /// Entries that are fed, and a snapshot that is installed, leave the term where it was.
+    TermBehindLog,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -265,6 +267,7 @@ impl Bug {
         Self::AloneByNumber,
         Self::LeaseWithoutVote,
         Self::AloneUncommitted,
+        Self::TermBehindLog,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

@@ -317,6 +317,7 @@ impl Lab {
     }
 
     fn enter(&mut self, id: u64, index: u64, known: Configuration) {
+        let options = self.options.clone();
         let node = self.nodes.get_mut(&id).expect("a server");
         let mut storage = open(node, id);
         let meta = copycat_storage::Meta { cluster: known.cluster, ..storage.meta().clone() };
@@ -324,7 +325,7 @@ impl Lab {
         storage.set_configuration(encode(&(index, known)));
         let now = Now { monotonic: self.time, wall: 1000 };
         let none = Configuration::default();
-        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default, none);
+        let engine = Engine::new(id, options, id * 1000, now, storage, Store::default, none);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -517,6 +518,7 @@ fn planted_bugs_are_seen() {
         (Bug::AloneByNumber, "vote-given-up"),
         (Bug::LeaseWithoutVote, "vote-given-up"),
         (Bug::AloneUncommitted, "last-voter"),
+        (Bug::TermBehindLog, "fed-newer-term"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -181,6 +181,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let outcome = match self.agree(previous_index, previous_term) {
             Ok(()) => {
+                self.raise_term(now, entries.last().map_or(0, |e| e.term));
                 let stored = self.store(now, from, previous_index, entries)?;
                 // That this is how far a live leader is, only the leader tells.
                 if commit.min(stored) > self.commit {
@@ -209,7 +210,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Tells whoever feeds this member what is durable here.
     pub(super) fn acknowledge_feed(&mut self) {
-        let durable = self.durable_index();
+        // What a leader of its own term sent may not be committed, and then not be what the feeder has.
+        let durable = self.durable_index().min(self.commit);
         let (wants, start) = (self.wants(), self.storage.meta().starts);
         let RoleState::Follower(f) = &mut self.role else { return };
         let Some(from) = f.meal.from else { return };

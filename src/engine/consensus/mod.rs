@@ -247,6 +247,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// # Errors
     /// If the server must stop.
     pub fn poll(&mut self, now: Now) -> Result<bool, Fatal> {
+        // By whatever way entries come in: if not, a leader of an earlier term would be followed.
+        let behind = self.storage.last_term() > self.term();
+        assert!(!behind || planted!(self.options, TermBehindLog), "entries of a later term than {}", self.term());
         self.discard_state()?;
         self.pass_time(now);
         if matches!(self.role, RoleState::Leader(_)) {
@@ -417,6 +420,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         assert!(term > self.term(), "term {} -> {term}", self.term());
         self.set_vote(term, 0);
         self.become_follower(now, "a higher term was seen");
+    }
+
+    /// Entries of this term come in: as [`adopt_term`](Self::adopt_term), if it is a higher one.
+    fn raise_term(&mut self, now: Now, term: Term) {
+        if term > self.term() && !planted!(self.options, TermBehindLog) {
+            self.adopt_term(now, term);
+        }
     }
 
     fn set_vote(&mut self, term: Term, vote: ServerId) {
