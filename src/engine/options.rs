@@ -208,6 +208,8 @@ pub enum Bug {
     AloneUncommitted,
     /// Entries that are fed, and a snapshot that is installed, leave the term where it was.
     TermBehindLog,
+    /// A change that may lose the quorum counts members that have not yet answered this leader.
+    QuorumOfTheRemembered,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -268,6 +270,7 @@ impl Bug {
         Self::LeaseWithoutVote,
         Self::AloneUncommitted,
         Self::TermBehindLog,
+        Self::QuorumOfTheRemembered,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

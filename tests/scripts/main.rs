@@ -519,6 +519,7 @@ fn planted_bugs_are_seen() {
         (Bug::LeaseWithoutVote, "vote-given-up"),
         (Bug::AloneUncommitted, "last-voter"),
         (Bug::TermBehindLog, "fed-newer-term"),
+        (Bug::QuorumOfTheRemembered, "quorum-guard"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -35,6 +35,8 @@ struct Transfer {
 #[derive(Debug)]
 pub(super) struct Leader {
     pub(super) initialize: Index,
+    /// When it took office.
+    pub(super) since: Duration,
     pub(super) progress: BTreeMap<ServerId, Progress>,
     round: u64,
     /// When each of the latest rounds began.
@@ -104,6 +106,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let progress = others.iter().map(|&id| (id, Progress::new(last, now.monotonic))).collect();
         self.role = RoleState::Leader(Box::new(Leader {
             initialize: last + 1,
+            since: now.monotonic,
             progress,
             round: 0,
             rounds: VecDeque::new(),
@@ -478,7 +481,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         let heard = |v: &ServerId| leader.progress.get(v).is_some_and(|p| now.monotonic < p.heard + t);
         let closest = || {
-            let key = |v: &ServerId| leader.progress.get(v).map_or(0, Progress::counted);
+            let key = |v: &ServerId| leader.progress.get(v).map(|p| (p.answered.is_some(), p.counted()));
             voters.iter().copied().filter(heard).max_by_key(key)
         };
         let error = match target {
