@@ -210,6 +210,10 @@ pub enum Bug {
     TermBehindLog,
     /// A change that may lose the quorum counts members that have not yet answered this leader.
     QuorumOfTheRemembered,
+    /// A member says that it knows a configuration which it may yet forget with the power.
+    ReportsUndurable,
+    /// What is known of a member outlives its start.
+    KnownOutlivesStart,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -271,6 +275,8 @@ impl Bug {
         Self::AloneUncommitted,
         Self::TermBehindLog,
         Self::QuorumOfTheRemembered,
+        Self::ReportsUndurable,
+        Self::KnownOutlivesStart,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

@@ -10,7 +10,8 @@
 //! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
 //! `done 1` (and ends) · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show` · `cluster 1 2 3 leader=1` (what it takes to elect that one is not shown: all know that term 1's first entries
-//! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1`.
+//! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1` · `save 1` (its disk
+//! is copied) and `restore 1` (the copy is put back, of a server that is down).
 
 use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
@@ -29,11 +30,13 @@ struct Node {
     engine: Option<Engine<MemDisk, Store>>,
     work: Option<Work<MemDisk>>,
     flush: Option<FlushJob<MemDisk>>,
+    /// A copy of the disk, and how often it was put back.
+    copy: (Option<MemDisk>, u64),
 }
 
 impl Node {
     fn new() -> Self {
-        Self { disk: MemDisk::new(), engine: None, work: None, flush: None }
+        Self { disk: MemDisk::new(), engine: None, work: None, flush: None, copy: (None, 0) }
     }
 }
 
@@ -60,8 +63,9 @@ impl Lab {
         let initial = Configuration::bootstrap(self.nodes.keys().map(|&id| (id, format!("s{id}:1"))));
         let node = self.nodes.get_mut(&id).expect("a member");
         let storage = open(node, id);
+        let seed = id * 1000 + node.copy.1;
         let now = Now { monotonic: self.time, wall: 1000 };
-        let engine = Engine::new(id, self.options.clone(), id * 1000, now, storage, Store::default, initial);
+        let engine = Engine::new(id, self.options.clone(), seed, now, storage, Store::default, initial);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -256,6 +260,15 @@ impl Lab {
                         self.say(&text);
                     }
                 }
+            }
+            "save" => {
+                let node = self.nodes.get_mut(&number(1)).expect("a server");
+                node.copy.0 = Some(node.disk.fork());
+            }
+            "restore" => {
+                let node = self.nodes.get_mut(&number(1)).expect("a server");
+                node.disk = node.copy.0.take().expect("a copy");
+                node.copy.1 += 1;
             }
             "hang" => {
                 let (id, now) = (number(1), self.now());
@@ -520,6 +533,8 @@ fn planted_bugs_are_seen() {
         (Bug::AloneUncommitted, "last-voter"),
         (Bug::TermBehindLog, "fed-newer-term"),
         (Bug::QuorumOfTheRemembered, "quorum-guard"),
+        (Bug::ReportsUndurable, "demotion-forgotten"),
+        (Bug::KnownOutlivesStart, "older-copy"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

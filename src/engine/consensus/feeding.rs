@@ -147,9 +147,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let hint = self.agreement_hint(outcome);
         let commit = self.commit;
         let Some(Fed { progress: p, .. }) = self.feeding.fed.get_mut(&from) else { return };
-        if !p.is_of_last_start(start) {
-            return;
-        }
+        // What a reply of an earlier start says here, coming late, the next one puts right: a feed commits nothing.
+        p.is_of_last_start(start, 1, 0);
         p.wants = wants;
         match outcome {
             AppendOutcome::Matched(index) => drop(p.matched(index.min(commit))),
@@ -193,7 +192,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 Some(AppendOutcome::Rejected { previous_index, conflict_term, conflict_index })
             }
         };
-        let (commit, start, wants) = (self.commit, self.storage.meta().starts, self.wants());
+        let (commit, start, wants) = (self.commit, self.start, self.wants());
         let durable = self.durable_index();
         let RoleState::Follower(f) = &mut self.role else { return Ok(()) };
         f.verified = f.verified.max(commit);
@@ -212,7 +211,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     pub(super) fn acknowledge_feed(&mut self) {
         // What a leader of its own term sent may not be committed, and then not be what the feeder has.
         let durable = self.durable_index().min(self.commit);
-        let (wants, start) = (self.wants(), self.storage.meta().starts);
+        let (wants, start) = (self.wants(), self.start);
         let RoleState::Follower(f) = &mut self.role else { return };
         let Some(from) = f.meal.from else { return };
         let matched = f.verified.min(durable);

@@ -80,10 +80,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
             }
             Message::AppendReply { start, round, outcome, wants, lost, digest, configuration, .. } => {
-                if let Some(leader) = self.leading() {
-                    leader.digests.insert(from, digest);
-                }
-                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration);
+                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration, digest);
             }
             Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, configuration),
             // These have to do with no term.

@@ -260,14 +260,22 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         start: u64,
         (round, outcome, wants, lost): (u64, AppendOutcome, Index, bool),
         configuration: Index,
+        digest: (Index, u32),
     ) {
         let last = self.storage.last_index();
         let hint = self.agreement_hint(outcome);
         let reserve = self.configuration().type_of(from) == Some(MemberType::Reserve);
+        let anyway = planted!(self.options, KnownOutlivesStart);
         let Some(leader) = self.leading() else { return };
         let Some(p) = leader.progress.get_mut(&from) else { return };
-        if !p.is_of_last_start(start) {
+        if anyway {
+            p.start_anyway(start);
+        }
+        if !p.is_of_last_start(start, round, leader.round) {
             return;
+        }
+        if digest.0 > 0 {
+            leader.digests.insert(from, digest);
         }
         (p.heard, p.answered) = (now.monotonic, Some(now.monotonic));
         p.configuration = p.configuration.max(configuration);

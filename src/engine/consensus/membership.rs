@@ -219,6 +219,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let mut at: Vec<Index> = superseded.iter().skip(1).map(|&(index, _)| index).collect();
         at.push(index);
         self.storage.set_configuration(encode(&(index, committed.clone())));
+        self.configuration_written = Some((self.storage.write_sequence(), index));
         let cluster = committed.cluster;
         for (pair, index) in steps.windows(2).zip(at) {
             for (member, change) in MemberChange::between(&pair[0], &pair[1]) {
@@ -267,8 +268,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.reply(id, Err(Refusal::Lost));
         }
         // What was said of the log that was here is void, also where it comes late.
-        let starts = self.storage.meta().starts + 1;
-        self.storage.set_meta(copycat_storage::Meta { starts, ..self.storage.meta().clone() });
+        self.start = super::mix(self.start.wrapping_add(super::GOLDEN));
         let mut executor = super::Executor::new((self.make)());
         executor.listen(self.listening);
         #[cfg(feature = "planted-bugs")]
@@ -280,6 +280,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             f.forget_log();
         }
         Ok(())
+    }
+
+    /// The entry of the latest committed configuration that this server will not forget.
+    pub(super) fn known_configuration(&self) -> Index {
+        let planted = planted!(self.options, ReportsUndurable);
+        if planted { self.configurations.committed().0 } else { self.configuration_durable }
     }
 
     /// A leader tells a reserve member the committed configuration.

@@ -69,6 +69,16 @@ enum RoleState {
     Leader(Box<Leader>),
 }
 
+/// What SplitMix64 adds for each number.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// One server's part in the cluster: consensus, and the state machine on top.
 pub struct Engine<D: Disk, M: StateMachine> {
     id: ServerId,
@@ -100,6 +110,12 @@ pub struct Engine<D: Disk, M: StateMachine> {
     clock: LogClock,
     /// When a leader of any term was last heard; a restarted server acts as if it had just heard one.
     heard: Option<Duration>,
+    /// Which of this server's starts this is: a random number. What a leader knows of a member goes with it.
+    start: u64,
+    /// The entry of the latest committed configuration that is durable here, and of the one behind it that is being written,
+    /// with its write sequence.
+    configuration_durable: Index,
+    configuration_written: Option<(u64, Index)>,
     /// The write sequence of the last change of term or vote.
     term_sequence: u64,
     promises: Promises,
@@ -163,6 +179,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let fresh = meta.term == 0 && !meta.lost;
         let led = configurations.led_alone(id, &storage, &meta);
         meta.starts += 1;
+        // Of the seed alone it would be the same again where that is, and of the number of starts in a directory that was
+        // put back from a copy.
+        let start = mix(seed ^ meta.starts.rotate_right(16));
         storage.set_meta(meta);
         let mut engine = Self {
             id,
@@ -184,6 +203,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             met: BTreeMap::new(),
             clock,
             heard: (!fresh && !led).then_some(now.monotonic),
+            start,
+            configuration_durable: 0,
+            configuration_written: None,
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
             pending: BTreeSet::new(),
@@ -210,6 +232,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         engine.set_commit(settled);
         // What a start finds is told to nobody as news.
         engine.outputs.clear();
+        engine.configuration_durable = engine.configurations.committed().0;
         let wait = engine.standing_delay(now);
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
         // By what is committed: a demotion that is only in the log may yet be undone.
@@ -368,13 +391,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014).
     fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random = self.random.wrapping_add(GOLDEN);
+        mix(self.random)
     }
 
     /// A random time in \[T, 2T).
@@ -487,6 +506,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     fn persisted(&mut self, now: Now, persisted: Persisted<D>) -> Result<(), Fatal> {
         self.storage.persisted(persisted);
         self.flush_since = None;
+        if let Some((sequence, index)) = self.configuration_written
+            && sequence <= self.storage.durable_sequence()
+        {
+            (self.configuration_durable, self.configuration_written) = (index, None);
+        }
         #[cfg(feature = "planted-bugs")]
         {
             self.planted_durable.1 = self.planted_durable.0;
