@@ -214,6 +214,8 @@ pub enum Bug {
     ReportsUndurable,
     /// What is known of a member outlives its start.
     KnownOutlivesStart,
+    /// A server that has started answers from the first commit index that any leader told it.
+    ServesOldCommit,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -277,6 +279,7 @@ impl Bug {
         Self::QuorumOfTheRemembered,
         Self::ReportsUndurable,
         Self::KnownOutlivesStart,
+        Self::ServesOldCommit,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

@@ -535,6 +535,7 @@ fn planted_bugs_are_seen() {
         (Bug::QuorumOfTheRemembered, "quorum-guard"),
         (Bug::ReportsUndurable, "demotion-forgotten"),
         (Bug::KnownOutlivesStart, "older-copy"),
+        (Bug::ServesOldCommit, "old-commit"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -148,7 +148,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn learn_commit(&mut self, commit: Index) {
-        self.reads.learn(commit);
+        if planted!(self.options, ServesOldCommit) {
+            self.reads.learn(commit);
+        }
         if let RoleState::Follower(f) = &mut self.role {
             f.leader_commit = f.leader_commit.max(commit);
         }

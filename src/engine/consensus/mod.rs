@@ -294,6 +294,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.feed(now)?;
         self.compare_digest()?;
         self.tick_timers(now);
+        self.learn_readiness();
         self.serve_reads(now)?;
         self.acknowledge();
         Ok(more)
