@@ -216,6 +216,8 @@ pub enum Bug {
     KnownOutlivesStart,
     /// A server that has started answers from the first commit index that any leader told it.
     ServesOldCommit,
+    /// A passive member that asks to be fed is fed by what it once had.
+    FeedByOldMatch,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -280,6 +282,7 @@ impl Bug {
         Self::ReportsUndurable,
         Self::KnownOutlivesStart,
         Self::ServesOldCommit,
+        Self::FeedByOldMatch,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

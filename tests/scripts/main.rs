@@ -415,6 +415,7 @@ fn describe(message: &Message) -> String {
             let indexes: Vec<u64> = entries.iter().map(|e| e.index).collect();
             format!("Entries of snapshot {}: {indexes:?}", snapshot.index)
         }
+        Message::FeedRequest { index, .. } => format!("FeedRequest behind {index}"),
         Message::FeedReply { outcome, .. } => format!("FeedReply {}", describe_outcome(outcome)),
         Message::Configure { term, index, configuration } => {
             format!("Configure term {term} configuration {index}: {}", describe_members(configuration))
@@ -536,6 +537,7 @@ fn planted_bugs_are_seen() {
         (Bug::ReportsUndurable, "demotion-forgotten"),
         (Bug::KnownOutlivesStart, "older-copy"),
         (Bug::ServesOldCommit, "old-commit"),
+        (Bug::FeedByOldMatch, "feed-again"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -156,12 +156,21 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    pub(super) fn on_feed_request(&mut self, now: Now, from: ServerId) {
+    /// A member asks to be fed from behind what it says that it has: its log may have been lost or repaired since it was
+    /// fed last.
+    pub(super) fn on_feed_request(&mut self, now: Now, from: ServerId, start: u64, index: Index) {
+        if self.configuration().type_of(from) != Some(MemberType::Passive) {
+            return;
+        }
         let until = Some(now.monotonic + self.options.election_timeout * ASKED);
         let commit = self.commit;
         let new = || Fed { progress: Progress::new(commit, now.monotonic), until };
-        if self.configuration().type_of(from) == Some(MemberType::Passive) {
-            self.feeding.fed.entry(from).or_insert_with(new).until = until;
+        let planted = planted!(self.options, FeedByOldMatch);
+        let fed = self.feeding.fed.entry(from).or_insert_with(new);
+        fed.until = until;
+        if !planted {
+            fed.progress = Progress::new(index.min(commit), now.monotonic);
+            fed.progress.is_of_last_start(start, 1, 0);
         }
     }
 
@@ -239,7 +248,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                     f.meal.behind = Some((now.monotonic, commit));
                     let next = feeders[f.meal.asked % feeders.len()];
                     if !planted!(self.options, HungryForEver) {
-                        self.send(next, Message::FeedRequest);
+                        let (start, index) = (self.start, self.durable_index().min(commit));
+                        self.send(next, Message::FeedRequest { start, index });
                     }
                 }
             }

@@ -36,7 +36,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.on_feed(now, from, (previous_index, previous_term), entries, commit)?;
             }
             Message::FeedReply { start, outcome, wants } => self.on_feed_reply(from, start, outcome, wants),
-            Message::FeedRequest => self.on_feed_request(now, from),
+            Message::FeedRequest { start, index } => self.on_feed_request(now, from, start, index),
             Message::Offer { snapshot } => self.on_offer(now, from, snapshot),
             Message::Fetch { snapshot, want } => self.on_fetch(now, from, snapshot, want)?,
             Message::Piece { snapshot, offset, bytes } => self.on_piece(now, from, snapshot, offset, &bytes),
@@ -86,7 +86,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             // These have to do with no term.
             Message::Feed { .. }
             | Message::FeedReply { .. }
-            | Message::FeedRequest
+            | Message::FeedRequest { .. }
             | Message::Offer { .. }
             | Message::Fetch { .. }
             | Message::Piece { .. }
