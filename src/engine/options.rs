@@ -218,6 +218,8 @@ pub enum Bug {
     ServesOldCommit,
     /// A passive member that asks to be fed is fed by what it once had.
     FeedByOldMatch,
+    /// A server whose disk does not finish a flush stands for election.
+    HungDiskStands,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -283,6 +285,7 @@ impl Bug {
         Self::KnownOutlivesStart,
         Self::ServesOldCommit,
         Self::FeedByOldMatch,
+        Self::HungDiskStands,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

@@ -538,6 +538,7 @@ fn planted_bugs_are_seen() {
         (Bug::KnownOutlivesStart, "older-copy"),
         (Bug::ServesOldCommit, "old-commit"),
         (Bug::FeedByOldMatch, "feed-again"),
+        (Bug::HungDiskStands, "hung-disk"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -185,7 +185,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 return self.become_follower(now, "it slept for an election timeout");
             }
         }
-        if self.flush_since.is_some_and(|since| now.monotonic > since + self.options.flush_stall()) {
+        if self.has_hung_disk(now) {
             return self.become_follower(now, "its disk does not finish a flush");
         }
         let interval = self.options.heartbeat_interval;
