@@ -40,6 +40,8 @@ pub struct Options {
     pub apply_batch: u64,
     /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
     pub machine_thread: bool,
+    /// A member that lacks no more entries than this may become a voter: commits will not wait for it.
+    pub promotion_lag: u64,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
     pub sequential_lag: u64,
     /// When this many bytes of entries were applied since the last snapshot, the next one is taken.
@@ -79,6 +81,7 @@ impl Options {
             key_bytes: 64 * 1024 * 1024,
             apply_batch: 1024,
             machine_thread: false,
+            promotion_lag: 128,
             sequential_lag: 16 * 1024,
             snapshot_bytes: u64::from(copycat_storage::DEFAULT_SEGMENT) / 2,
             auto_replace: false,
@@ -220,6 +223,28 @@ pub enum Bug {
     FeedByOldMatch,
     /// A server whose disk does not finish a flush stands for election.
     HungDiskStands,
+    /// A vote is given though a leader was heard within T.
+    VoteWhileLed,
+    /// A restarted server does not wait T before it votes or stands.
+    StandsAtOnce,
+    /// A follower acknowledges its whole log, also what the leader has not proved to be its own.
+    MatchUnproved,
+    /// Sessions are ended without a round of heartbeats that began when they were overdue.
+    ExpireWithoutRound,
+    /// A member becomes a voter before it has caught up.
+    PromoteUnready,
+    /// A lock that is released is given to one of those in the queue, also if others could share it.
+    PromotesOnlyOne,
+    /// Nobody is looked at behind one that gives its place in a queue up.
+    GiveUpPromotesNobody,
+    /// A place in the queue of a lock is never given up.
+    WaitsForEver,
+    /// A lock is given to whoever comes, also if others wait.
+    LockOvertakes,
+    /// A leader that steps down leaves those without an answer who wait for their turn.
+    ForgetsWaiting,
+    /// A leader that steps down leaves those without an answer who wait for a round.
+    ReadsForgotten,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -288,6 +313,17 @@ impl Bug {
         Self::HungDiskStands,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
+        Self::VoteWhileLed,
+        Self::StandsAtOnce,
+        Self::MatchUnproved,
+        Self::ExpireWithoutRound,
+        Self::PromoteUnready,
+        Self::PromotesOnlyOne,
+        Self::GiveUpPromotesNobody,
+        Self::WaitsForEver,
+        Self::LockOvertakes,
+        Self::ForgetsWaiting,
+        Self::ReadsForgotten,
     ];
 }
 

@@ -41,6 +41,7 @@ impl World {
     pub(crate) fn act(&mut self, at: usize, input: Option<SimInput>) -> Result<(), String> {
         let now = self.servers[at].now(self.time);
         let drained = self.time > self.servers[at].paused_until + 600;
+        self.work += u64::from(input.is_some());
         let cue = Cue::of(&self.servers[at], input.as_ref());
         self.invariants.oracles.asked(at, input.as_ref(), self.time);
         let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };

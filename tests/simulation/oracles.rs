@@ -244,13 +244,17 @@ impl Oracles {
     }
 
     /// A leader's heartbeat leaves. Its round has begun in this very step.
-    pub(crate) fn sends(&mut self, server: &Server, message: &Message) {
+    pub(crate) fn sends(&mut self, server: &Server, message: &Message, time: u64) {
         let &Message::Append { term, round, .. } = message else { return };
         let rounds = self.rounds.entry(term).or_default();
         if round <= rounds.last {
             return;
         }
         rounds.last = round;
+        if server.engine().configuration().voters().eq([server.id]) {
+            // The only voter asks nobody.
+            rounds.confirmed.push((round, time));
+        }
         // The state may be out: then nothing is known, and everything excused.
         let Some(executor) = server.executor() else {
             rounds.overdue.insert(round, BTreeSet::from([SessionId::MAX]));

@@ -58,6 +58,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         match &self.role {
             RoleState::Leader(_) => self.quorum_heard(now),
+            _ if planted!(self.options, VoteWhileLed) => false,
             _ => self.heard.is_some_and(|at| now.monotonic < at + self.options.election_timeout),
         }
     }

@@ -249,7 +249,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (wants, digest) = (self.wants(), self.durable_digest());
         let (start, configuration) = (self.start, self.known_configuration());
         let RoleState::Follower(f) = &mut self.role else { return };
-        let matched = f.verified.min(durable);
+        let unproved = planted!(self.options, MatchUnproved);
+        let matched = if unproved { durable } else { f.verified.min(durable) };
         // A leader need not hear of each entry of a member that does not vote, but of what it was told itself.
         let configured = configuration > f.configuration_told;
         let news = f.round > f.round_told || lost != f.lost_told;

@@ -183,6 +183,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // put back from a copy.
         let start = mix(seed ^ meta.starts.rotate_right(16));
         storage.set_meta(meta);
+        let at_once = planted!(options, StandsAtOnce);
         let mut engine = Self {
             id,
             random: seed,
@@ -202,7 +203,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             transfer_reply: None,
             met: BTreeMap::new(),
             clock,
-            heard: (!fresh && !led).then_some(now.monotonic),
+            heard: (!fresh && !led && !at_once).then_some(now.monotonic),
             start,
             configuration_durable: 0,
             configuration_written: None,
@@ -473,8 +474,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let office = std::mem::replace(&mut self.role, RoleState::Follower(Follower::new(deadline)));
         self.leader = None;
         let mut waiting = self.reads.leave_office();
+        if planted!(self.options, ReadsForgotten) {
+            waiting.clear();
+        }
         if let RoleState::Leader(mut leader) = office {
-            waiting.extend(leader.sequencing.leave_office());
+            let early = leader.sequencing.leave_office();
+            if !planted!(self.options, ForgetsWaiting) {
+                waiting.extend(early);
+            }
             waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
             waiting.extend(leader.changes.iter().map(|&(id, _)| id));
             waiting.extend(std::mem::take(&mut self.deferred).into_iter().map(|(id, _)| id));
