@@ -418,6 +418,9 @@ impl<M: StateMachine> Driver<M> {
                 // Whatever was waited for may be in it.
                 self.waiters.wake_all();
             }
+            EngineEvent::NotTaken { peer, why } => {
+                warn!("server {}: a message of server {peer} was not taken: {why}", self.id);
+            }
             EngineEvent::Trouble { text } => warn!("server {}: {text}", self.id),
             EngineEvent::Removed { index } => {
                 self.leave(now, &format!("by configuration {index}"));
