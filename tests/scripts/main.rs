@@ -13,6 +13,8 @@
 //! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1` · `save 1` (its disk
 //! is copied) and `restore 1` (the copy is put back, of a server that is down).
 
+mod forged;
+
 use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
@@ -348,15 +350,7 @@ impl Lab {
     }
 
     fn put(&mut self, id: u64, (key, value): (&str, &str), session: u64, sequence: u64, name: Option<String>) {
-        let command = Command::Put {
-            key: key.into(),
-            value: value.into(),
-            content_type: "text/plain".into(),
-            ttl_ms: 0,
-            ephemeral: false,
-            condition: Condition::Always,
-        };
-        let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
+        let (operation, mode) = command(key, value);
         self.submit(id, Submit::Command { operation, mode, session, sequence, key: name });
     }
 
@@ -374,6 +368,19 @@ impl Lab {
     fn ids(&self) -> Vec<u64> {
         self.nodes.keys().copied().collect()
     }
+}
+
+/// A put as it is logged, and its compaction mode.
+fn command(key: &str, value: &str) -> (Vec<u8>, u8) {
+    let command = Command::Put {
+        key: key.into(),
+        value: value.into(),
+        content_type: "text/plain".into(),
+        ttl_ms: 0,
+        ephemeral: false,
+        condition: Condition::Always,
+    };
+    (encode_operation(&command), Store::mode(&command) as u8)
 }
 
 fn open(node: &Node, id: u64) -> Storage<MemDisk> {

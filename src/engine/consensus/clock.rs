@@ -44,7 +44,7 @@ impl LogClock {
             self.note(now.wall.max(1), now);
         }
         let elapsed = now.monotonic.saturating_sub(self.at);
-        self.micros += micros(elapsed);
+        self.micros = self.micros.saturating_add(micros(elapsed));
         self.at = self.at.max(now.monotonic);
         let since = now.monotonic.saturating_sub(self.slewed);
         if since >= SLEW_STEP {

@@ -52,7 +52,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     /// Whether a leader was heard within T; a leader hears itself while a quorum hears it.
-    fn hears_leader(&self, now: Now) -> bool {
+    pub(super) fn hears_leader(&self, now: Now) -> bool {
         if planted!(self.options, LeaseFromReceipt) {
             return false;
         }

@@ -22,6 +22,7 @@ mod follower;
 mod inbox;
 mod installing;
 mod io;
+mod judging;
 mod leader;
 mod loan;
 mod membership;
@@ -56,6 +57,7 @@ use feeding::Feeding;
 use follower::Follower;
 use inbox::Met;
 use installing::Installing;
+use judging::Voters;
 use leader::Leader;
 use loan::Loan;
 use promises::Promises;
@@ -123,6 +125,7 @@ pub struct Engine<D: Disk, M: StateMachine> {
     /// still waits: a copy elsewhere may yet be committed, until another entry is at its index. The third number says which
     /// of an entry's items is meant.
     pending: BTreeSet<(Index, Term, u32, RequestId)>,
+    voters: Voters,
     /// When everything that had arrived was last taken in.
     drained: Duration,
     reads: Reads,
@@ -210,6 +213,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
             pending: BTreeSet::new(),
+            voters: Voters::new(now.monotonic),
             drained: Duration::ZERO,
             reads: Reads::default(),
             flush_since: None,

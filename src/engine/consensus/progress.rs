@@ -98,9 +98,10 @@ impl Progress {
 
     /// Its log does not agree at `previous`; it may at `hint`. Returns false if that is old news.
     pub(super) fn rejected(&mut self, previous: Index, hint: Index) -> bool {
+        // Nothing behind `next` was ever sent.
         let stale = match self.mode {
-            Mode::Probe { .. } => previous + 1 != self.next,
-            Mode::Replicate => previous <= self.match_index,
+            Mode::Probe { .. } => previous != self.next - 1,
+            Mode::Replicate => previous <= self.match_index || previous >= self.next,
         };
         if stale {
             return false;
@@ -197,6 +198,8 @@ mod tests {
         let mut p = Progress::new(10, Duration::ZERO);
         p.matched(10);
         assert!(!p.rejected(9, 1));
+        assert!(!p.rejected(u64::MAX, 1), "that was never sent");
+        p.sent_entries(14);
         assert!(p.rejected(10 + 3, 1));
         assert_eq!(p.next, 11);
     }

@@ -199,12 +199,12 @@ impl<M: StateMachine> Driver<M> {
         let now = clock::now();
         let mut drained = true;
         if let Some(event) = first {
-            self.handle(now, event)?;
+            self.handle(event)?;
             let mut room = BATCH - 1;
             while room > 0
                 && let Some(event) = inbox.take()
             {
-                self.handle(now, event)?;
+                self.handle(event)?;
                 room -= 1;
             }
             drained = room > 0;
@@ -212,6 +212,7 @@ impl<M: StateMachine> Driver<M> {
         if drained {
             self.engine.step(now, Input::Drained)?;
         }
+        let now = clock::now();
         self.expire(now);
         if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
             self.retry_parked(now)?;
@@ -251,7 +252,10 @@ impl<M: StateMachine> Driver<M> {
         until
     }
 
-    fn handle(&mut self, now: Now, event: Event) -> Result<(), Stopped> {
+    fn handle(&mut self, event: Event) -> Result<(), Stopped> {
+        // Not that of the batch, which may take long: a leader's lease counts from when it sent a message, and what this
+        // server promises by hearing it from when it is taken in.
+        let now = clock::now();
         let input = match event {
             Event::Message { from, identity, cluster, message } => {
                 Ballot::of(&message, from, self.id).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
@@ -413,6 +417,9 @@ impl<M: StateMachine> Driver<M> {
                 info!("server {}: its state is that of a peer's snapshot of entry {index}", self.id);
                 // Whatever was waited for may be in it.
                 self.waiters.wake_all();
+            }
+            EngineEvent::NotTaken { peer, why } => {
+                warn!("server {}: a message of server {peer} was not taken: {why}", self.id);
             }
             EngineEvent::Trouble { text } => warn!("server {}: {text}", self.id),
             EngineEvent::Removed { index } => {
