@@ -149,7 +149,9 @@ impl Oracles {
         let Some(engine) = &servers[at].engine else { return Ok(()) };
         let (status, now) = (engine.status(), servers[at].now(time).monotonic);
         let alone = engine.committed_configuration().voters().eq([status.id]);
-        self.early(at, cue, &status, alone, now)?;
+        // A leader that loses its vote has no lease that anybody must wait for.
+        let led = cue.leads.filter(|&(leader, _)| engine.configuration().is_voter(leader));
+        self.early(at, &Cue { leads: led, ..*cue }, &status, alone, now)?;
         if status.role == Role::Leader {
             self.leads(&servers[at], time, cue);
         }
@@ -176,6 +178,10 @@ impl Oracles {
             && status.leader == Some(leader)
         {
             w.heard = Some(now);
+        }
+        if status.role == Role::Leader {
+            // Whoever led before has no lease any more.
+            w.heard = None;
         }
         let stood = status.role == Role::Candidate && w.role == Some(Role::Follower);
         let voted = status.vote != 0 && (status.term, status.vote) != (w.term, w.vote);
@@ -303,9 +309,9 @@ impl Oracles {
         Ok(())
     }
 
-    /// Everything that was asked of a server that lives on has been answered.
-    pub(crate) fn check_end(&self, servers: &[Server], time: u64) -> Result<(), String> {
-        let old = self.asked.iter().find(|&(&(at, _), &since)| servers[at].is_up() && since + PATIENCE < time);
+    /// Everything that was asked of these, which are up, has been answered.
+    pub(crate) fn check_end(&self, members: &BTreeSet<usize>, time: u64) -> Result<(), String> {
+        let old = self.asked.iter().find(|&(&(at, _), &since)| members.contains(&at) && since + PATIENCE < time);
         match old {
             Some((&(at, request), since)) => {
                 Err(format!("NEVER ANSWERED: request {request} at server {} since {since} µs", at + 1))

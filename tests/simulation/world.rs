@@ -400,7 +400,9 @@ impl World {
             self.next()?;
         }
         self.invariants.check_end(&self.stateful())?;
-        self.invariants.oracles.check_end(&self.servers, self.time)?;
+        let configuration = self.configuration();
+        let members = self.servers.iter().filter(|s| s.is_meant_by(&configuration)).map(|s| s.id as usize - 1);
+        self.invariants.oracles.check_end(&members.collect(), self.time)?;
         let commands = self.invariants.commands;
         self.counts.insert("commands committed", commands);
         self.counts.append(&mut self.actors.counts);
