@@ -251,6 +251,34 @@ fn who_was_away_follows_a_leader_that_it_does_not_know() {
     assert_eq!(lab.at(1).2, lab.at(5).2);
 }
 
+/// Nothing but the snapshot of a later term reaches a server that was away.
+#[test]
+fn a_snapshot_that_is_installed_raises_the_term() {
+    let mut lab = Lab::serving();
+    for order in ["crash 2", "transfer 3 1"] {
+        lab.order(order);
+        (0..4).for_each(|_| lab.beat());
+    }
+    for order in ["snapshot 1", "work 1", "done 1", "work 1", "done 1", "flush 1", "start 2"] {
+        lab.order(order);
+    }
+    assert_eq!((lab.at(1).1, lab.at(2).1), (2, 1));
+    let info = lab.running(1).storage().snapshot().expect("a snapshot");
+    let snapshot = SnapshotId { index: info.index, term: info.term, checksum: info.checksum };
+    lab.wire.push((1, 2, Message::Offer { snapshot }));
+    for _ in 0..8 {
+        lab.order("deliver 1 2");
+        lab.order("deliver 2 1");
+        lab.wire.retain(|(.., m)| !matches!(m, Message::Append { .. } | Message::Configure { .. }));
+        if let Some(work) = lab.running(2).work() {
+            let worked = work.run(usize::MAX, || true).expect("it is not interrupted");
+            lab.step(2, Some(Input::Worked(worked)));
+        }
+        lab.flush(2);
+    }
+    assert_eq!((lab.at(2).1, lab.at(2).2), (2, snapshot.index));
+}
+
 /// Messages of random kinds and numbers, from anybody, to everybody.
 #[test]
 fn random_messages_end_nobody() {

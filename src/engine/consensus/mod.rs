@@ -409,24 +409,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
     }
 
-    /// How long a new follower waits before it stands. A cluster of one has nobody to wait for: but a configuration that is
-    /// not committed may not be one, and who followed another within T waits until that one's lease has run out.
-    fn standing_delay(&mut self, now: Now) -> Duration {
-        if planted!(self.options, AloneUncommitted) && self.is_alone() {
-            return Duration::ZERO;
-        }
-        if !self.configurations.are_alone(self.id) {
-            return self.election_delay();
-        }
-        let t = self.options.election_timeout;
-        self.heard.map_or(Duration::ZERO, |heard| (heard + t).saturating_sub(now.monotonic))
-    }
-
-    /// Whether this server is the only voter of the configuration in force.
-    fn is_alone(&self) -> bool {
-        self.configuration().voters().eq([self.id])
-    }
-
     /// How many voters a commit needs.
     pub fn quorum(&self) -> usize {
         quorum::majority(self.configuration().voters().count())

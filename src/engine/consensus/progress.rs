@@ -221,5 +221,11 @@ mod tests {
         p.lost(20);
         assert!(p.rejected(12, 1), "it lost it again: begin anew");
         assert_eq!((p.counted(), p.match_index, p.next, p.lost_until), (0, 0, 1, Some(20)));
+        p.matched(20);
+        assert!(
+            p.is_of_last_start(11, 9, 9),
+            "another directory under the same number, for one that did not see it go"
+        );
+        assert_eq!((p.match_index, p.answered, p.round), (0, None, 0));
     }
 }
