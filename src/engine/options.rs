@@ -1,6 +1,6 @@
 //! The engine's settings and bounds.
 
-use super::sessions::Limits;
+use super::sessions::{DEFAULT_WINDOW_MS, Limits};
 use std::time::Duration;
 
 /// Timeouts and bounds of one engine. All members of a cluster should have the same.
@@ -36,6 +36,8 @@ pub struct Options {
     pub keys: usize,
     /// and their bytes; then commands with new keys are refused.
     pub key_bytes: u64,
+    /// How long a key is known, by log time. A leader writes it into the entry, so it may differ from server to server.
+    pub idempotency_window: Duration,
     /// Most entries applied in one call of `poll`, or lent at once.
     pub apply_batch: u64,
     /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
@@ -77,6 +79,7 @@ impl Options {
             session_limits: Limits { events: 16 * 1024, event_bytes: 8 * 1024 * 1024 },
             keys: 256 * 1024,
             key_bytes: 64 * 1024 * 1024,
+            idempotency_window: Duration::from_millis(DEFAULT_WINDOW_MS),
             apply_batch: 1024,
             machine_thread: false,
             sequential_lag: 16 * 1024,
@@ -200,6 +203,10 @@ pub enum Bug {
     ReleasedDroppedAtOnce,
     /// What waited for entries that a snapshot came instead of is said to have had no effect.
     InstallSaysNotApplied,
+    /// An idempotency key ends when an entry is applied that drops it, whatever the log time is by which it is judged.
+    KeysEndOnApplyOnly,
+    /// A command is logged at a time at which a timer is due that has not fired, and is judged by what should be over.
+    JudgedByOverdue,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -258,6 +265,8 @@ impl Bug {
         Self::InstallSaysNotApplied,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
+        Self::KeysEndOnApplyOnly,
+        Self::JudgedByOverdue,
     ];
 }
 
