@@ -60,6 +60,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// A client hands something in. `looked`: that its session is not known was confirmed.
     pub(super) fn submit(&mut self, now: Now, id: RequestId, submit: Submit, looked: bool) -> Result<(), Fatal> {
+        if submit.lacks_session() {
+            self.reply(id, Err(Refusal::Session(SessionError::NotFound)));
+            return Ok(());
+        }
         let Some(submit) = self.defer(id, submit) else { return Ok(()) };
         let time = self.key_time(now);
         if let Some(refusal) = self.refusal(&submit, time) {

@@ -47,6 +47,17 @@ impl Submit {
         Self::Command { operation, mode: mode as u8, session: 0, sequence: 0, key: None }
     }
 
+    /// Whether it is for a session and names none: 0 is no session.
+    #[must_use]
+    pub(crate) fn lacks_session(&self) -> bool {
+        match self {
+            Self::Command { session, sequence, .. } => *session == 0 && *sequence != 0,
+            Self::KeepAlive(item) => item.session == 0,
+            Self::Unregister { session } => *session == 0,
+            Self::Register { .. } => false,
+        }
+    }
+
     /// Whether it may be handed over again when it is not known what became of it: it will not be carried out twice.
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
