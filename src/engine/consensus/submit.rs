@@ -200,6 +200,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                         self.reply(id, Err(Refusal::Overloaded));
                     }
                     None => {
+                        // Servers of version 0.1.0 drop what has ended behind an entry only: it is the tick there.
+                        if self.state().sessions().keys.is_stale(&key, time) {
+                            let _ = self.append_own(now, Kind::Tick, CompactionMode::Release, Vec::new());
+                        }
                         let end = self.leader_time(now).saturating_add(self.window_ms());
                         if self.append_for(now, &[id], draft)? {
                             let logged = Logged { index: self.storage.last_index(), hash, end };

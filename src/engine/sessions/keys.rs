@@ -48,6 +48,11 @@ impl Keys {
         self.get(key, time).is_some()
     }
 
+    /// Whether an answer to it is there that has ended at this log time, and is not dropped yet.
+    pub(crate) fn is_stale(&self, key: &str, time: u64) -> bool {
+        self.by_key.get(key).is_some_and(|kept| kept.end <= time)
+    }
+
     /// Judges a key at this log time.
     pub(crate) fn admit(&self, key: &str, hash: u64, time: u64) -> Admission {
         match self.get(key, time) {
@@ -149,6 +154,7 @@ mod tests {
         let mut keys = Keys::default();
         keys.keep("a".into(), 1, 2000, answer(5));
         assert!(keys.has("a", 1999) && !keys.has("a", 2000));
+        assert!(!keys.is_stale("a", 1999) && keys.is_stale("a", 2000) && !keys.is_stale("b", 2000));
         assert!(matches!(keys.admit("a", 1, 1999), Admission::Repeat(_)));
         assert!(matches!(keys.admit("a", 1, 2000), Admission::New));
         assert!(matches!(keys.admit("a", 2, 2000), Admission::New), "another request may have the key");
