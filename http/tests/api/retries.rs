@@ -276,8 +276,11 @@ fn sessions_that_are_not_there() {
     }
 }
 
-/// Every request that may name a session, each with 0 in another place, and the field that the error names.
-fn of_no_session() -> Vec<(&'static str, String, Vec<(&'static str, &'static str)>, Value, &'static str)> {
+/// Method, path, headers, body, and the field that the error names.
+type Odd = (&'static str, String, Vec<(&'static str, &'static str)>, Value, &'static str);
+
+/// Every request that may name a session, each with 0 in another place.
+fn of_no_session() -> Vec<Odd> {
     let put = json!({"put": {"key": "c", "value": "x"}});
     let mut all = Vec::new();
     for (method, path, body) in commands(1) {
