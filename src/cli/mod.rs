@@ -54,6 +54,8 @@ enum Command {
     Lock(lock::Lock),
     #[command(hide = true)]
     Guarded(guarded::Guarded),
+    #[command(hide = true)]
+    LockSupervise(lock::Supervise),
     /// Looks at sessions, begins and ends them
     Session(sessions::Session),
     /// Looks at the cluster and changes its members
@@ -142,6 +144,7 @@ pub(crate) fn run() -> ExitCode {
         // Theirs are the exit codes of another command.
         Command::Lock(c) => return c.run().map_or_else(report, ExitCode::from),
         Command::Guarded(c) => return report(c.run()),
+        Command::LockSupervise(c) => c.run(),
         Command::Session(c) => c.run(),
         Command::Cluster(c) => c.run(),
         Command::Snapshot(c) => c.run(),

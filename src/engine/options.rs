@@ -1,6 +1,6 @@
 //! The engine's settings and bounds.
 
-use super::sessions::Limits;
+use super::sessions::{DEFAULT_WINDOW_MS, Limits};
 use std::time::Duration;
 
 /// Timeouts and bounds of one engine. All members of a cluster should have the same.
@@ -36,6 +36,8 @@ pub struct Options {
     pub keys: usize,
     /// and their bytes; then commands with new keys are refused.
     pub key_bytes: u64,
+    /// How long a key is known, by log time. A leader writes it into the entry, so it may differ from server to server.
+    pub idempotency_window: Duration,
     /// Most entries applied in one call of `poll`, or lent at once.
     pub apply_batch: u64,
     /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
@@ -79,6 +81,7 @@ impl Options {
             session_limits: Limits { events: 16 * 1024, event_bytes: 8 * 1024 * 1024 },
             keys: 256 * 1024,
             key_bytes: 64 * 1024 * 1024,
+            idempotency_window: Duration::from_millis(DEFAULT_WINDOW_MS),
             apply_batch: 1024,
             machine_thread: false,
             promotion_lag: 128,
@@ -245,6 +248,10 @@ pub enum Bug {
     ForgetsWaiting,
     /// A leader that steps down leaves those without an answer who wait for a round.
     ReadsForgotten,
+    /// An idempotency key ends when an entry is applied that drops it, whatever the log time is by which it is judged.
+    KeysEndOnApplyOnly,
+    /// A command is logged at a time at which a timer is due that has not fired, and is judged by what should be over.
+    JudgedByOverdue,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -324,6 +331,8 @@ impl Bug {
         Self::LockOvertakes,
         Self::ForgetsWaiting,
         Self::ReadsForgotten,
+        Self::KeysEndOnApplyOnly,
+        Self::JudgedByOverdue,
     ];
 }
 

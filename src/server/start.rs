@@ -124,6 +124,7 @@ fn engine<M: StateMachine>(
     let mut options = crate::engine::Options::with_election_timeout(settings.election_timeout);
     options.session_answers = settings.session_answers;
     options.session_limits.events = settings.session_events;
+    options.idempotency_window = settings.idempotency_window;
     options.auto_replace = settings.auto_replace;
     options.machine_thread = settings.machine_thread;
     options.snapshot_bytes = settings.snapshot_bytes.unwrap_or(u64::from(settings.segment_size) / 2);

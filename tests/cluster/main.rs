@@ -18,6 +18,7 @@ mod harness;
 mod hostile;
 mod hosts;
 mod load;
+mod lock_jobs;
 mod members;
 mod native;
 mod polls;

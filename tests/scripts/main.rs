@@ -1,10 +1,11 @@
 //! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
 //! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
 //!
-//! Orders: `limit sessions|answers|keys|events 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
+//! Orders: `limit sessions|answers|keys|events|window 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
 //! passes, everybody is polled) · `poll 1` · `deliver` (messages travel until none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
-//! put) · `keyed 1 name key value` (one with an idempotency key) · `watch 1 session prefix` ·
+//! put) · `keyed 1 name key value` (one with an idempotency key) ·
+//! `brief 1 key ttl-ms` (a put that ends) · `create 1 key` (a put if the key is not there) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
 //! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
@@ -133,6 +134,7 @@ impl Lab {
                     "answers" => self.options.session_answers = most,
                     "keys" => self.options.keys = most,
                     "events" => self.options.session_limits.events = number(2),
+                    "window" => self.options.idempotency_window = Duration::from_millis(number(2)),
                     other => panic!("unknown bound {other}"),
                 }
             }
@@ -179,6 +181,8 @@ impl Lab {
                 self.put(number(1), (words[4], words[5]), session, sequence, None);
             }
             "keyed" => self.put(number(1), (words[3], words[4]), 0, 0, Some(words[2].into())),
+            "brief" => self.command(number(1), &put(words[2], "", number(3), Condition::Always), (0, 0), None),
+            "create" => self.command(number(1), &put(words[2], "", 0, Condition::Absent), (0, 0), None),
             "watch" => {
                 let target = store::Target::Prefix(words[3].into());
                 let command = Command::Watch { target, values: false, limit: 10 };
@@ -350,8 +354,12 @@ impl Lab {
     }
 
     fn put(&mut self, id: u64, (key, value): (&str, &str), session: u64, sequence: u64, name: Option<String>) {
-        let (operation, mode) = command(key, value);
-        self.submit(id, Submit::Command { operation, mode, session, sequence, key: name });
+        self.command(id, &put(key, value, 0, Condition::Always), (session, sequence), name);
+    }
+
+    fn command(&mut self, id: u64, command: &Command, (session, sequence): (u64, u64), key: Option<String>) {
+        let (operation, mode) = (encode_operation(command), Store::mode(command) as u8);
+        self.submit(id, Submit::Command { operation, mode, session, sequence, key });
     }
 
     fn submit(&mut self, id: u64, submit: Submit) {
@@ -370,16 +378,14 @@ impl Lab {
     }
 }
 
+fn put(key: &str, value: &str, ttl_ms: u64, condition: Condition) -> Command {
+    let content_type = "text/plain".into();
+    Command::Put { key: key.into(), value: value.into(), content_type, ttl_ms, ephemeral: false, condition }
+}
+
 /// A put as it is logged, and its compaction mode.
 fn command(key: &str, value: &str) -> (Vec<u8>, u8) {
-    let command = Command::Put {
-        key: key.into(),
-        value: value.into(),
-        content_type: "text/plain".into(),
-        ttl_ms: 0,
-        ephemeral: false,
-        condition: Condition::Always,
-    };
+    let command = put(key, value, 0, Condition::Always);
     (encode_operation(&command), Store::mode(&command) as u8)
 }
 
@@ -546,6 +552,8 @@ fn planted_bugs_are_seen() {
         (Bug::ServesOldCommit, "old-commit"),
         (Bug::FeedByOldMatch, "feed-again"),
         (Bug::HungDiskStands, "hung-disk"),
+        (Bug::KeysEndOnApplyOnly, "windows"),
+        (Bug::JudgedByOverdue, "overdue"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -71,6 +71,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if items.is_empty() {
             return;
         }
+        self.end_what_is_over(now);
         // Without room for it, it is tried again.
         if let Ok(index) = self.append_own(now, Kind::Unregister, CompactionMode::Release, encode(&items))
             && let Some(leader) = self.leading()

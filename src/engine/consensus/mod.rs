@@ -544,6 +544,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let entry =
             Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
         self.storage.append(&entry)?;
+        self.clock.note_own(time);
         Ok(index)
     }
 
