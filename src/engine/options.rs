@@ -252,6 +252,9 @@ pub enum Bug {
     KeysEndOnApplyOnly,
     /// A command is logged at a time at which a timer is due that has not fired, and is judged by what should be over.
     JudgedByOverdue,
+    /// A start that finds no log where there was one deletes the snapshot and begins afresh. (Whoever opens the storage
+    /// plants it: `Storage::open_discarding_snapshot`.)
+    StartDiscardsSnapshot,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -333,6 +336,7 @@ impl Bug {
         Self::ReadsForgotten,
         Self::KeysEndOnApplyOnly,
         Self::JudgedByOverdue,
+        Self::StartDiscardsSnapshot,
     ];
 }
 
