@@ -285,18 +285,18 @@ fn random_messages_end_nobody() {
     let mut random = 7_u64;
     let mut draw = move |most: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) % most
+        usize::try_from((random >> 33) % most).expect("a small number")
     };
     for _ in 0..20 {
         let mut lab = Lab::serving();
         for _ in 0..1000 {
-            let to = 1 + draw(3);
-            let from = [1, 2, 3, 77][draw(4) as usize];
+            let to = 1 + draw(3) as u64;
+            let from = [1, 2, 3, 77][draw(4)];
             let identity = if draw(8) == 0 { 5 } else { from * 11 };
             let (term, last) = (lab.at(to).1, lab.at(to).2);
             let mut number = || {
                 let near = [0, 1, term, term + 1, last, last + 1, last + 2, MOST];
-                near[draw(8) as usize]
+                near[draw(8)]
             };
             let (a, b, c, d) = (number(), number(), number(), number());
             let snapshot = SnapshotId { index: a, term: b, checksum: 1 };
@@ -312,7 +312,7 @@ fn random_messages_end_nobody() {
                 2 => Message::Vote { term: a, last_index: b, last_term: c, transfer: d % 2 == 0 },
                 3 => Message::VoteReply { term: a, granted: b % 2 == 0 },
                 4..=6 => {
-                    let entries = (0..draw(3)).map(|i| entry(b.wrapping_add(1 + i), c)).collect();
+                    let entries = (0..draw(3)).map(|i| entry(b.wrapping_add(1 + i as u64), c)).collect();
                     append(a, (b, c), entries, d)
                 }
                 7 | 8 => {
@@ -321,7 +321,7 @@ fn random_messages_end_nobody() {
                 }
                 9 => Message::TimeoutNow { term: a },
                 10 => {
-                    let entries = (0..draw(3)).map(|i| entry(b.wrapping_add(1 + i), c)).collect();
+                    let entries = (0..draw(3)).map(|i| entry(b.wrapping_add(1 + i as u64), c)).collect();
                     Message::Feed { previous_index: b, previous_term: c, entries, commit: d }
                 }
                 11 => Message::FeedReply { start, outcome, wants: d },
@@ -332,8 +332,8 @@ fn random_messages_end_nobody() {
             };
             lab.forge((from, identity), to, message);
             if draw(4) == 0 {
-                lab.time += Duration::from_millis(draw(200));
-                let other = 1 + draw(3);
+                lab.time += Duration::from_millis(draw(200) as u64);
+                let other = 1 + draw(3) as u64;
                 lab.step(other, None::<Input<MemDisk>>);
                 lab.flush(other);
                 lab.order("deliver");
