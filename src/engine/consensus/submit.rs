@@ -137,9 +137,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     ///
     /// Timers that entries have set which are not applied here are not known; there is a tick if they may be due for long.
     pub(super) fn end_what_is_over(&mut self, now: Now) {
-        let planted = planted!(self.options, JudgedByOverdue) || planted!(self.options, TimeOnCommandsOnly);
+        if planted!(self.options, JudgedByOverdue) {
+            return;
+        }
         let (logged, time) = (self.clock.logged(), self.leader_time(now));
-        if planted || time <= logged {
+        if time <= logged || planted!(self.options, TimeOnCommandsOnly) {
             return;
         }
         let known = self.executor().is_some_and(|executor| executor.is_due(logged, time));
