@@ -149,7 +149,7 @@ impl World {
     /// What a message promises must be true and durable when it leaves, and the power may fail right behind it.
     fn promises(&mut self, from: usize, to: ServerId, message: &Message) {
         let closely = self.rng.chance(1, 30);
-        if !self.invariants.promises(&self.servers[from], to, message, closely, self.time) {
+        if !self.invariants.promises(&self.servers[from], to, message, closely) {
             return;
         }
         self.invariants.acknowledges(&self.servers[from], message);

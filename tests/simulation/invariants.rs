@@ -133,8 +133,8 @@ impl Invariants {
 
     /// Looks at what a message promises; `closely`: also at what the worst power cut would leave of that. Returns whether
     /// it promises anything.
-    pub(crate) fn promises(&mut self, server: &Server, to: u64, message: &Message, closely: bool, time: u64) -> bool {
-        self.oracles.sends(server, message, time);
+    pub(crate) fn promises(&mut self, server: &Server, to: u64, message: &Message, closely: bool) -> bool {
+        self.oracles.sends(server, message);
         let at = server.id as usize - 1;
         match *message {
             Message::VoteReply { term, granted: true } => {

@@ -65,6 +65,8 @@ struct Rounds {
     replies: BTreeMap<ServerId, u64>,
     /// Each round that a majority had answered, and when (simulated time).
     confirmed: Vec<(u64, u64)>,
+    /// Moments at which the leader was the only voter: it asks nobody.
+    alone: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -232,8 +234,11 @@ impl Oracles {
         self.logs.entry(term).or_insert_with(|| {
             (1..=storage.last_index()).map(|index| storage.term(index).unwrap_or(0)).collect()
         });
-        let Some((from, _, round)) = cue.reply.filter(|&(_, of, _)| of == term) else { return };
         let rounds = self.rounds.entry(term).or_default();
+        if engine.configuration().voters().eq([server.id]) {
+            rounds.alone.insert(time);
+        }
+        let Some((from, _, round)) = cue.reply.filter(|&(_, of, _)| of == term) else { return };
         let seen = rounds.replies.entry(from).or_default();
         *seen = round.max(*seen);
         let voters: Vec<ServerId> = engine.configuration().voters().collect();
@@ -250,17 +255,13 @@ impl Oracles {
     }
 
     /// A leader's heartbeat leaves. Its round has begun in this very step.
-    pub(crate) fn sends(&mut self, server: &Server, message: &Message, time: u64) {
+    pub(crate) fn sends(&mut self, server: &Server, message: &Message) {
         let &Message::Append { term, round, .. } = message else { return };
         let rounds = self.rounds.entry(term).or_default();
         if round <= rounds.last {
             return;
         }
         rounds.last = round;
-        if server.engine().configuration().voters().eq([server.id]) {
-            // The only voter asks nobody.
-            rounds.confirmed.push((round, time));
-        }
         // The state may be out: then nothing is known, and everything excused.
         let Some(executor) = server.executor() else {
             rounds.overdue.insert(round, BTreeSet::from([SessionId::MAX]));
@@ -279,8 +280,7 @@ impl Oracles {
     /// a round that began when it was.
     pub(crate) fn ended(&self, session: SessionId, term: Term, appended: u64) -> Result<(), String> {
         let Some(rounds) = self.rounds.get(&term) else { return Ok(()) };
-        if rounds.replies.is_empty() {
-            // The only voter confirms its rounds itself.
+        if rounds.alone.contains(&appended) {
             return Ok(());
         }
         let confirmed = rounds.confirmed.iter().rev().find(|&&(_, at)| at <= appended).map_or(0, |&(round, _)| round);
@@ -288,7 +288,7 @@ impl Oracles {
         if rounds.overdue.range(..=confirmed).any(|(_, set)| due(set)) {
             return Ok(());
         }
-        Err(format!("ENDED WITHOUT A ROUND: session {session} in term {term}, confirmed through round {confirmed}"))
+        Err(format!("ENDED WITHOUT A ROUND: session {session} in term {term}, confirmed through round {confirmed}, overdue {:?}", rounds.overdue))
     }
 
     /// "Matched through i" must be true: up to there, the log is that of the term's leader.

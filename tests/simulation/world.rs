@@ -365,9 +365,12 @@ impl World {
             if self.time > end || self.work > most {
                 let states: Vec<_> =
                     self.servers.iter().map(|s| s.engine.as_ref().map(copycat::engine::Engine::status)).collect();
+                let places: Vec<_> = self.servers.iter().map(|s| s.place).collect();
                 return Err(format!(
-                    "NO PROGRESS: {} of {goal} acknowledged after everything healed; {states:#?}",
-                    self.workload.acknowledged
+                    "NO PROGRESS: {} of {goal} acknowledged after everything healed, {} committed; {places:?} {:?} {states:#?}",
+                    self.workload.acknowledged,
+                    self.invariants.committed(),
+                    self.configuration()
                 ));
             }
             if self.workload.acknowledged >= goal {

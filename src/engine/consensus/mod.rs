@@ -502,6 +502,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.flush_since = None;
         if let Some((sequence, index)) = self.configuration_written
             && sequence <= self.storage.durable_sequence()
+            && self.storage.is_configuration_durable()
         {
             (self.configuration_durable, self.configuration_written) = (index, None);
         }
