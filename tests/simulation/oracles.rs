@@ -193,10 +193,12 @@ impl Oracles {
         let early = after.is_some_and(|after| now < after + t);
         // A leader that votes for another gives its lease up by that.
         let broken = (stood || voted && w.role != Some(Role::Leader)) && early && !cue.transfer;
-        let what = if voted { "VOTED EARLY" } else { "STOOD EARLY" };
-        let report = format!("{what}: server {} for {} in term {}: {w:?}, now {now:?}", at + 1, status.vote, status.term);
+        let report = broken.then(|| {
+            let what = if voted { "VOTED EARLY" } else { "STOOD EARLY" };
+            format!("{what}: server {} for {} in term {}: {w:?}, now {now:?}", at + 1, status.vote, status.term)
+        });
         (w.term, w.vote, w.role) = (status.term, status.vote, Some(status.role));
-        if broken { Err(report) } else { Ok(()) }
+        report.map_or(Ok(()), Err)
     }
 
     /// No server leads a higher term while another's lease is ahead on its own clock.
