@@ -200,6 +200,9 @@ pub enum Bug {
     ReleasedDroppedAtOnce,
     /// What waited for entries that a snapshot came instead of is said to have had no effect.
     InstallSaysNotApplied,
+    /// A start that finds no log where there was one deletes the snapshot and begins afresh. (Whoever opens the storage
+    /// plants it: `Storage::open_discarding_snapshot`.)
+    StartDiscardsSnapshot,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -258,6 +261,7 @@ impl Bug {
         Self::InstallSaysNotApplied,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
+        Self::StartDiscardsSnapshot,
     ];
 }
 

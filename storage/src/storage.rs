@@ -17,6 +17,7 @@ use crate::log::{self, Log, Make, SegmentInfo};
 use crate::meta::{Meta, MetaFiles, Record};
 use crate::snapshot::{self, Snapshots};
 
+pub use files::stored_configuration;
 pub(crate) use files::{choose_meta, floor, is_leftover, look, missing_log, names, read_snapshot};
 pub(crate) use repair::{is_kept, is_set_aside, stem_of_set_aside};
 

@@ -109,7 +109,13 @@ impl Server {
         let salt = (self.seed >> 32) as u32 ^ self.life as u32;
         let seed = Seed { identity, salt, now_ms: self.now(time).wall };
         let options = copycat_storage::Options { segment_size: self.segment };
-        let mut storage = Storage::open(self.disk.clone(), options, seed).map_err(|e: OpenError| e.to_string())?;
+        let told = |e: OpenError| e.to_string();
+        let mut storage = if self.log_gone {
+            // As the operator does, or a start that finds peers with a leader.
+            Storage::open_damaged(self.disk.clone(), options, seed, None).map_err(told)?.0
+        } else {
+            Storage::open(self.disk.clone(), options, seed).map_err(told)?
+        };
         let mut initial = initial.clone();
         if let Some((index, known)) = &self.joined {
             // As a server does that is let in, before its engine starts; and again if that was lost with the power.

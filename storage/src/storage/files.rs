@@ -34,6 +34,13 @@ pub(crate) fn look<D: Disk>(disk: &D, identity: u64) -> Result<Found<D::File>, O
     Ok(Found { names, survey, record, fresh, configuration, cache, snapshot, plan })
 }
 
+/// The configuration in a directory, without opening it: who the other members are, for a server whose log is damaged.
+/// `None` where there is none that can be read.
+pub fn stored_configuration<D: Disk>(disk: &D) -> Option<Vec<u8>> {
+    let names = disk.list().ok()?;
+    configuration::read(disk, &names).ok().filter(|data| !data.is_empty())
+}
+
 /// The log that was begun in a directory and is not there, whatever else is. A power cut never takes all of it: its first
 /// segment is durable before the meta record says that there is one, and a later one before an earlier is deleted.
 pub(crate) fn missing_log<F: DiskFile>(
