@@ -10,8 +10,10 @@ use std::path::PathBuf;
 const IN_USE: u8 = 6;
 
 #[derive(Args)]
-#[command(after_help = "Exit codes: 0 sound, 1 not sound or not to be read, 2 wrong usage, 6 in use by a server: stop it, or \
-check a copy of the directory.\n\nExample:\n  copycat check ./copycat-data/server-1")]
+#[command(
+    after_help = "Exit codes: 0 sound, 1 not sound or not to be read, 2 wrong usage, 6 in use by a server: stop it, or \
+check a copy of the directory.\n\nExample:\n  copycat check ./copycat-data/server-1"
+)]
 pub(super) struct Check {
     /// The data directory of one server
     #[arg(value_name = "DIR")]
@@ -79,7 +81,6 @@ fn start(report: &Report) -> String {
     let stored = report.configuration.as_deref().filter(|bytes| !bytes.is_empty());
     let stored = stored.and_then(|bytes| decode::<(Index, Configuration)>(bytes).ok());
     let own = report.meta.as_ref().map_or(0, |meta| meta.server);
-    // As a member that knows of no other, one whose configuration is not there is not told to look for one.
-    let others = stored.is_some_and(|(_, configuration)| configuration.members.keys().any(|&id| id != own));
+    let others = stored.map(|(_, configuration)| configuration.members.keys().any(|&id| id != own));
     format!("{does}. What helps: {}", copycat::server::remedy(others))
 }

@@ -30,16 +30,23 @@ pub(super) fn random() -> Result<u64, ServerError> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// What helps a server whose log is damaged or missing. `others`: there are other members.
+/// What helps a server whose log is damaged or missing. `others`: whether there are other members, if that is known.
 #[doc(hidden)]
 #[must_use]
-pub fn remedy(others: bool) -> &'static str {
-    if others {
-        "start the other servers first: while they have a leader, a start here gets the log back from them; or bring back \
-         what was here (is the right disk mounted?)"
-    } else {
-        "no other server has its data: bring back what was here (is the right disk mounted?), or restore a backup into \
-         another directory"
+pub fn remedy(others: Option<bool>) -> &'static str {
+    match others {
+        Some(true) => {
+            "start the other servers first: while they have a leader, a start here gets the log back from them; or bring \
+             back what was here (is the right disk mounted?)"
+        }
+        Some(false) => {
+            "no other server has its data: bring back what was here (is the right disk mounted?), or restore a backup \
+             into another directory"
+        }
+        None => {
+            "bring back what was here (is the right disk mounted?); or, if it has peers, start it while they have a \
+             leader: then it gets the log back from them"
+        }
     }
 }
 
@@ -138,7 +145,7 @@ fn repair(settings: &Settings, disk: AnyDisk, damage: &Corrupt) -> Result<Storag
     let me = Me { id, identity: 0, digest, http, peer };
     let peers = peers(settings, &disk);
     if peers.is_empty() {
-        return Err(ServerError::new(format!("{directory}: {damage}; nothing was changed; {}", remedy(false))));
+        return Err(ServerError::new(format!("{directory}: {damage}; nothing was changed; {}", remedy(Some(false)))));
     }
     tracing::warn!("server {id}: {directory}: {damage}; asking the peers whether they go on without this server");
     let begun = Instant::now();
@@ -146,7 +153,7 @@ fn repair(settings: &Settings, disk: AnyDisk, damage: &Corrupt) -> Result<Storag
         if begun.elapsed() >= REPAIR_PATIENCE {
             return Err(ServerError::new(format!(
                 "{directory}: {damage}; no peer knows a leader, so nothing was changed; {}",
-                remedy(true)
+                remedy(Some(true))
             )));
         }
         thread::sleep(Duration::from_millis(500));

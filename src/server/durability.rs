@@ -52,7 +52,9 @@ pub(super) fn after_power_loss(meta: &mut Meta, alone: bool, last_index: u64) ->
     let why = "the power failed while it ran with a durability below always and was not at rest, so that the last writes \
                that it acknowledged may be gone";
     if alone {
-        return format!("{why}; there is no other server to ask: it goes on with what it has, through entry {last_index}");
+        return format!(
+            "{why}; there is no other server to ask: it goes on with what it has, through entry {last_index}"
+        );
     }
     meta.lost = true;
     format!("{why}: it counts as one that lost its log, and is not ready, until it has caught up with a leader")

@@ -9,9 +9,7 @@ use crate::log::Part;
 use crate::log::{self, Floor};
 use crate::meta::{self, Found, Meta, Record};
 use crate::snapshot::{Incoming, SnapshotFile, SnapshotInfo, corrupt};
-use crate::storage::{
-    choose_meta, floor, is_kept, is_leftover, is_set_aside, look, missing_log, names, read_snapshot,
-};
+use crate::storage::{choose_meta, floor, is_kept, is_leftover, is_set_aside, look, missing_log, names, read_snapshot};
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default)]

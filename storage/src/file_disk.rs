@@ -78,7 +78,9 @@ impl FileDisk {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let directory = File::open(path).map_err(io)?;
-        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, _lock: Some(lock), writable: true }) })
+        Ok(FileDisk {
+            shared: Arc::new(Shared { path: path.to_owned(), directory, _lock: Some(lock), writable: true }),
+        })
     }
 
     /// Opens `dir` for reading only: writes nothing, and every operation that would change something fails. For an

@@ -124,7 +124,8 @@ impl<D: Disk> FlushJob<D> {
         }
         // The configuration after the log: it never speaks of an entry that is not durable. It says what the log says, so
         // a disk that has no room for it is no reason to end.
-        let configuration = self.configuration.as_deref().map(|data| configuration::save(&self.disk, data)).transpose()?;
+        let configuration =
+            self.configuration.as_deref().map(|data| configuration::save(&self.disk, data)).transpose()?;
         // Deletions last: only now is everything durable that takes the deleted files' place.
         if !self.log.remove.is_empty() {
             for name in &self.log.remove {

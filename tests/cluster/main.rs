@@ -11,6 +11,7 @@ mod cli;
 mod cli_sessions;
 mod compaction;
 mod dev;
+mod disks;
 mod errors;
 mod examples;
 mod failover;

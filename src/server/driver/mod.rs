@@ -385,7 +385,9 @@ impl<M: StateMachine> Driver<M> {
         let due = now.monotonic + SAVE_AGAIN;
         self.state.save_at = match (storage.unsaved(), self.state.save_at) {
             (Some(why), None) => {
-                warn!("server {id}: the file of the configuration cannot be written ({why}); it goes on, and tries again");
+                warn!(
+                    "server {id}: the file of the configuration cannot be written ({why}); it goes on, and tries again"
+                );
                 Some(due)
             }
             (Some(_), Some(at)) if now.monotonic >= at => {

@@ -103,7 +103,11 @@ fn set_aside<D: Disk>(disk: &D, seed: Seed, damage: &Corrupt) -> Result<(), Open
     // Highest first, each durably: what a cut leaves is a log with its top cut off, never one with a gap.
     gone.sort();
     for name in gone.into_iter().rev() {
-        if is_leftover(name) { remove(disk, name)? } else { keep(disk, name)? }
+        if is_leftover(name) {
+            remove(disk, name)?
+        } else {
+            keep(disk, name)?
+        }
         sync(disk)?;
     }
     Ok(())
@@ -119,9 +123,8 @@ fn keep<D: Disk>(disk: &D, name: &str) -> Result<(), OpenError> {
 /// Files of the log that was given up, put back while its repair is not complete: they are kept as the others are. Takes
 /// them out of `dead`, which is what the open deletes.
 pub(crate) fn keep_returned<D: Disk>(disk: &D, dead: &mut Vec<String>, ids_before: u32) -> Result<(), OpenError> {
-    let (returned, rest) = std::mem::take(dead)
-        .into_iter()
-        .partition(|name| log::parse(name).is_some_and(|(id, _)| id <= ids_before));
+    let (returned, rest) =
+        std::mem::take(dead).into_iter().partition(|name| log::parse(name).is_some_and(|(id, _)| id <= ids_before));
     *dead = rest;
     let returned: Vec<String> = returned;
     for name in &returned {
