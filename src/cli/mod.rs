@@ -28,7 +28,7 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "copycat", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 failed without effect, 2 wrong usage, 3 no such key or session, \
-4 the condition does not hold, 5 the outcome is unknown. Those of lock stand in its own help.")]
+4 the condition does not hold, 5 the outcome is unknown, 6 the directory is in use. Those of lock stand in its own help.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -243,9 +243,9 @@ fn a_damaged_configuration_is_made_anew() {
     for damage in 0..2 {
         let mut bytes = fs::read(&path).unwrap();
         if damage == 0 {
-            bytes[30] ^= 1
+            bytes[30] ^= 1;
         } else {
-            bytes.truncate(3)
+            bytes.truncate(3);
         }
         fs::write(&path, &bytes).unwrap();
         let check = copycat(&["check", &one.data().display().to_string()]);

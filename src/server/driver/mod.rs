@@ -385,9 +385,10 @@ impl<M: StateMachine> Driver<M> {
         let due = now.monotonic + SAVE_AGAIN;
         self.state.save_at = match (storage.unsaved(), self.state.save_at) {
             (Some(why), None) => {
-                warn!(
-                    "server {id}: the file of the configuration cannot be written ({why}); it goes on, and tries again"
-                );
+                let text =
+                    format!("the file of the configuration cannot be written ({why}); it goes on, and tries again");
+                warn!("server {id}: {text}");
+                self.feeds.note(id, storage.meta().term, &EngineEvent::Trouble { text });
                 Some(due)
             }
             (Some(_), Some(at)) if now.monotonic >= at => {

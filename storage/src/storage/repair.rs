@@ -104,9 +104,9 @@ fn set_aside<D: Disk>(disk: &D, seed: Seed, damage: &Corrupt) -> Result<(), Open
     gone.sort();
     for name in gone.into_iter().rev() {
         if is_leftover(name) {
-            remove(disk, name)?
+            remove(disk, name)?;
         } else {
-            keep(disk, name)?
+            keep(disk, name)?;
         }
         sync(disk)?;
     }
