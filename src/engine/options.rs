@@ -200,6 +200,8 @@ pub enum Bug {
     ReleasedDroppedAtOnce,
     /// What waited for entries that a snapshot came instead of is said to have had no effect.
     InstallSaysNotApplied,
+    /// What is no operation of the machine's is logged all the same.
+    MalformedApplied,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -256,6 +258,7 @@ impl Bug {
         Self::ChangeBeforeInitialize,
         Self::LeaseAfterTransfer,
         Self::InstallSaysNotApplied,
+        Self::MalformedApplied,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

@@ -1,6 +1,7 @@
 //! How the operations of a state machine become bytes: in the log, on the wire, in snapshots.
 
 use super::StateMachine;
+use crate::engine::limited;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Writes a machine's commands, queries, outputs, answers and events, and reads them back.
@@ -16,10 +17,14 @@ pub trait Codec: Send + 'static {
     fn encode<T: Serialize>(value: &T) -> Vec<u8>;
 
     /// The value in these bytes, which hold it and nothing else; `None` if they are another's.
+    ///
+    /// The bytes may be anybody's. A codec must not take memory for more than is there, nor follow a nesting as deep as the
+    /// bytes go: a server would end by it, and so would each server that has the entry in its log. What [`Bincode`] and
+    /// [`Json`] read is bounded in both respects, whatever the type.
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T>;
 }
 
-/// Bincode 2: short and fast, and strict. Nothing but the values is written, so types that it wrote can be read by the same
+/// Bincode 2: short and fast, and strict. Values nest at most 192 deep. Nothing but the values is written, so types that it wrote can be read by the same
 /// types only, but for new variants behind the others. Serde's `untagged`, `flatten`, `skip_serializing_if` and `default` do
 /// not work with it.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +38,12 @@ impl Codec for Bincode {
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-        let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).ok()?;
-        (read == bytes.len()).then_some(value)
+        limited::whole(bytes).ok()
     }
 }
 
 /// JSON: longer and slower, but fields and variants are written with their names, so types may grow in more ways, and the log
-/// is readable. Maps have texts as keys, and numbers are finite.
+/// is readable. Maps have texts as keys, numbers are finite, and values nest at most 128 deep.
 #[derive(Clone, Copy, Debug)]
 pub struct Json;
 
@@ -77,6 +81,18 @@ pub fn decode_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Output> {
 #[must_use]
 pub fn decode_query_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Answer> {
     M::Codec::decode(bytes)
+}
+
+/// Whether the bytes are a command of this machine's.
+#[must_use]
+pub fn is_command<M: StateMachine>(command: &[u8]) -> bool {
+    M::Codec::decode::<M::Command>(command).is_some()
+}
+
+/// Whether the bytes are a query of this machine's.
+#[must_use]
+pub fn is_query<M: StateMachine>(query: &[u8]) -> bool {
+    M::Codec::decode::<M::Query>(query).is_some()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Driver, PATIENCE, RETRY, Stopped};
 use crate::clock;
-use crate::engine::machine::{Outcome, StateMachine};
+use crate::engine::machine::StateMachine;
 use crate::engine::{Consistency, Input, Now, Query, RequestId, Response, Role, ServerId};
 use crate::server::requests::{Origin, Pending, Place, Refusal, Reply, Request};
 use crate::server::transport::frame::{Frame, WireRefusal, WireResponse};
@@ -170,7 +170,6 @@ impl<M: StateMachine> Driver<M> {
                 self.hand_over(now, id)?;
                 return Ok(true);
             }
-            Ok(Response { output: Outcome::Malformed, .. }) => R::Malformed,
             Ok(response) => {
                 let reply = self.reply(response);
                 self.finish(id, Ok(reply));

@@ -9,7 +9,7 @@ mod push;
 
 use super::port::Port;
 use super::requests::{Refusal, Reply, ReplyTo, Request};
-use crate::engine::machine::{Ask, StateMachine};
+use crate::engine::machine::{Ask, StateMachine, is_command, is_query};
 use crate::engine::sessions::{KeepAlive, Submit};
 use crate::engine::{ServerId, SessionId};
 use crate::wire::{self, Cluster, ToClient, ToServer, Welcome};
@@ -211,6 +211,13 @@ impl<M: StateMachine> Client<'_, M> {
 
     fn way(&self, request: wire::Request) -> Way {
         match understood(self.port.id(), request) {
+            // Looked at before it costs anybody else anything; whoever logs or answers it looks again.
+            Ok(Request::Submit(Submit::Command { operation, .. })) if !is_command::<M>(&operation) => {
+                Way::Back(Err(Refusal::Malformed))
+            }
+            Ok(Request::Query { ask: Ask::OfSession { operation, .. }, .. }) if !is_query::<M>(&operation) => {
+                Way::Back(Err(Refusal::Malformed))
+            }
             Ok(Request::Query { consistency, index, ask }) => match self.port.query_at_once(consistency, index, &ask) {
                 Some(reply) => Way::Back(Ok(reply)),
                 None => Way::Driver(Request::Query { consistency, index, ask }),
