@@ -45,6 +45,7 @@
 //! ```
 
 pub mod backup;
+mod budget;
 pub mod client;
 mod clock;
 pub mod engine;

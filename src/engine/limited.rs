@@ -14,8 +14,8 @@ use serde::de::{
 };
 use std::fmt::Display;
 
-/// How deep values may lie within each other: each enum, option, list, map, tuple and struct counts. JSON over HTTP goes
-/// 128 deep.
+/// How deep values may lie within each other: each enum, option, list, map, tuple and struct counts. HTTP takes JSON of at
+/// most 64 levels, and a level of JSON is one or two here.
 pub(crate) const DEPTH: usize = 192;
 /// Most items without any bytes (units, say) in one list: a count costs nothing to claim, and each item costs time.
 const EMPTY_ITEMS: usize = 64 * 1024;

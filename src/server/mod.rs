@@ -13,6 +13,7 @@ mod builder;
 mod chores;
 mod cluster;
 mod convert;
+mod descriptors;
 mod disks;
 mod driver;
 mod durability;

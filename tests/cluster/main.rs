@@ -14,6 +14,8 @@ mod dev;
 mod errors;
 mod examples;
 mod failover;
+mod frames;
+mod handmade;
 mod harness;
 mod hostile;
 mod hosts;

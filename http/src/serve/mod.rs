@@ -18,6 +18,7 @@ use futures_lite::FutureExt;
 use refusal::{Refusal, Refusals};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
@@ -47,6 +48,7 @@ pub async fn serve(
     let connections = Arc::new(Connections::new(&config));
     let refusals = Refusals::new(backend.id());
     let (limit, per_address, drain) = (config.connections, config.connections_per_address, config.drain);
+    let descriptors = config.descriptors;
     let api = Api::new(backend.clone(), config, local);
     let counting = {
         let history = api.history.clone();
@@ -67,7 +69,8 @@ pub async fn serve(
         })
     };
     while let Some((stream, address)) = next(&listener, &stop).await {
-        if connections.len() >= limit {
+        let scarce = u64::try_from(stream.as_raw_fd()).is_ok_and(|descriptor| descriptor >= descriptors);
+        if scarce || connections.len() >= limit {
             refusals.refuse(stream, Refusal::Server);
             continue;
         }
@@ -94,12 +97,16 @@ pub async fn serve(
 /// The next connection; `None` once the server is to stop.
 async fn next(listener: &TcpListener, stop: &Receiver<()>) -> Option<(TcpStream, IpAddr)> {
     let [longest, mut wait] = BACK_OFF;
+    let mut said = false;
     loop {
         match unless(stop, listener.accept()).await? {
             Ok((stream, address)) => return Some((stream, address.ip())),
             Err(e) if is_the_clients(&e) => debug!("a client gave up before it was accepted: {e}"),
             Err(e) => {
-                warn!("cannot accept a connection: {e}");
+                if !said {
+                    warn!("cannot accept connections: {e}; trying again");
+                    said = true;
+                }
                 unless(stop, task::sleep(wait)).await?;
                 wait = (wait * 2).min(longest);
             }

@@ -96,9 +96,18 @@ impl<M: StateMachine> Driver<M> {
         self.finish(id, Err(if uncertain { Refusal::LeaderLost } else { Refusal::NoLeader }));
     }
 
-    pub(super) fn forward_reply(&mut self, now: Now, id: RequestId, result: Result<WireResponse, WireRefusal>) {
+    pub(super) fn forward_reply(
+        &mut self,
+        now: Now,
+        served_by: ServerId,
+        id: RequestId,
+        result: Result<WireResponse, WireRefusal>,
+    ) {
         let Some(pending) = self.requests.get_mut(id) else { return };
-        let Place::Leader(served_by) = pending.place else { return };
+        // Answered by whoever has it, and nobody else.
+        if pending.place != Place::Leader(served_by) {
+            return;
+        }
         match result {
             Ok(WireResponse { index, term, event_index, output, consistency }) => {
                 self.finish(id, Ok(Reply { index, term, event_index, output, consistency, served_by }));
