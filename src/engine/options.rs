@@ -202,6 +202,26 @@ pub enum Bug {
     InstallSaysNotApplied,
     /// What is no operation of the machine's is logged all the same.
     MalformedApplied,
+    /// A leader takes itself for the only voter where one voter is a majority.
+    AloneByNumber,
+    /// A leader keeps its lease though it gives its vote up.
+    LeaseWithoutVote,
+    /// The only voter of a configuration that is not committed, or that followed another a moment ago, does not wait.
+    AloneUncommitted,
+    /// Entries that are fed, and a snapshot that is installed, leave the term where it was.
+    TermBehindLog,
+    /// A change that may lose the quorum counts members that have not yet answered this leader.
+    QuorumOfTheRemembered,
+    /// A member says that it knows a configuration which it may yet forget with the power.
+    ReportsUndurable,
+    /// What is known of a member outlives its start.
+    KnownOutlivesStart,
+    /// A server that has started answers from the first commit index that any leader told it.
+    ServesOldCommit,
+    /// A passive member that asks to be fed is fed by what it once had.
+    FeedByOldMatch,
+    /// A server whose disk does not finish a flush stands for election.
+    HungDiskStands,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -259,6 +279,16 @@ impl Bug {
         Self::LeaseAfterTransfer,
         Self::InstallSaysNotApplied,
         Self::MalformedApplied,
+        Self::AloneByNumber,
+        Self::LeaseWithoutVote,
+        Self::AloneUncommitted,
+        Self::TermBehindLog,
+        Self::QuorumOfTheRemembered,
+        Self::ReportsUndurable,
+        Self::KnownOutlivesStart,
+        Self::ServesOldCommit,
+        Self::FeedByOldMatch,
+        Self::HungDiskStands,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
     ];

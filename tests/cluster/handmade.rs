@@ -137,7 +137,7 @@ impl Peer {
 
     pub fn hello(&self, cluster: u128) -> Vec<u8> {
         let magic = u32::from_le_bytes(*b"CCAT").into();
-        let head = numbers(&[magic, 3, cluster, 0, self.from, self.identity]);
+        let head = numbers(&[magic, 4, cluster, 0, self.from, self.identity]);
         [head, self.purpose.clone(), text(self.http.as_bytes()), text(self.peer.as_bytes())].concat()
     }
 
@@ -146,9 +146,4 @@ impl Peer {
         stream.write_all(&frame(&self.hello(cluster))).unwrap();
         stream
     }
-}
-
-/// A put of a small value.
-pub fn put(key: &[u8], value: &[u8]) -> Vec<u8> {
-    [number(0), text(key), text(value), text(b""), numbers(&[0, 0, 0])].concat()
 }

@@ -22,6 +22,7 @@ mod hosts;
 mod load;
 mod members;
 mod native;
+mod owner;
 mod polls;
 mod program;
 mod sessions;

@@ -10,7 +10,9 @@
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
 //! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
 //! `done 1` (and ends) · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
-//! `show`.
+//! `show` · `cluster 1 2 3 leader=1` (what it takes to elect that one is not shown: all know that term 1's first entries
+//! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1` · `save 1` (its disk
+//! is copied) and `restore 1` (the copy is put back, of a server that is down).
 
 use copycat::engine::machine::{
     Ask, CompactionMode, Outcome, StateMachine, decode_output, decode_query_output, encode_operation,
@@ -21,7 +23,7 @@ use copycat::engine::{
     Output, Query, Work, decode, encode,
 };
 use copycat::store::{self, Command, Condition, Store};
-use copycat_storage::{MemDisk, Seed, Storage};
+use copycat_storage::{FlushJob, MemDisk, Seed, Storage};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -30,11 +32,14 @@ struct Node {
     disk: MemDisk,
     engine: Option<Engine<MemDisk, Store>>,
     work: Option<Work<MemDisk>>,
+    flush: Option<FlushJob<MemDisk>>,
+    /// A copy of the disk, and how often it was put back.
+    copy: (Option<MemDisk>, u64),
 }
 
 impl Node {
     fn new() -> Self {
-        Self { disk: MemDisk::new(), engine: None, work: None }
+        Self { disk: MemDisk::new(), engine: None, work: None, flush: None, copy: (None, 0) }
     }
 }
 
@@ -61,8 +66,9 @@ impl Lab {
         let initial = Configuration::bootstrap(self.nodes.keys().map(|&id| (id, format!("s{id}:1"))));
         let node = self.nodes.get_mut(&id).expect("a member");
         let storage = open(node, id);
+        let seed = id * 1000 + node.copy.1;
         let now = Now { monotonic: self.time, wall: 1000 };
-        let engine = Engine::new(id, self.options.clone(), id * 1000, now, storage, Store::default, initial);
+        let engine = Engine::new(id, self.options.clone(), seed, now, storage, Store::default, initial);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -132,8 +138,13 @@ impl Lab {
                 }
             }
             "cluster" => {
-                for i in 1..words.len() {
+                (self.nodes, self.wire) = (BTreeMap::new(), Vec::new());
+                let leader = words.last().and_then(|w| w.strip_prefix("leader="));
+                for i in 1..words.len() - usize::from(leader.is_some()) {
                     self.nodes.insert(number(i), Node::new());
+                }
+                if let Some(leader) = leader {
+                    return self.elect(leader.parse().expect("a number"));
                 }
                 for id in self.ids() {
                     self.start(id);
@@ -238,7 +249,7 @@ impl Lab {
             }
             "crash" => {
                 let node = self.nodes.get_mut(&number(1)).expect("a member");
-                (node.engine, node.work) = (None, None);
+                (node.engine, node.work, node.flush) = (None, None, None);
                 node.disk.crash(&mut || 0);
             }
             "join" => {
@@ -270,6 +281,25 @@ impl Lab {
                     }
                 }
             }
+            "save" => {
+                let node = self.nodes.get_mut(&number(1)).expect("a server");
+                node.copy.0 = Some(node.disk.fork());
+            }
+            "restore" => {
+                let node = self.nodes.get_mut(&number(1)).expect("a server");
+                node.disk = node.copy.0.take().expect("a copy");
+                node.copy.1 += 1;
+            }
+            "hang" => {
+                let (id, now) = (number(1), self.now());
+                let job = self.running(id).flush(now).expect("there is something to flush");
+                self.nodes.get_mut(&id).expect("a server").flush = Some(job);
+            }
+            "unhang" => {
+                let job = self.nodes.get_mut(&number(1)).and_then(|n| n.flush.take()).expect("a flush hangs");
+                let persisted = job.run().expect("the disk works");
+                self.step(number(1), Some(Input::Persisted(persisted)));
+            }
             "start" => self.start(number(1)),
             "show" => {
                 for id in self.ids() {
@@ -290,11 +320,37 @@ impl Lab {
         }
     }
 
+    /// Has that one elected, and everybody know so much of the log as there is then.
+    fn elect(&mut self, leader: u64) {
+        let shown = self.trace.len();
+        self.start(leader);
+        self.time = self.running(leader).deadline();
+        // Those that start only now have no reason to stand.
+        for id in self.ids().into_iter().filter(|&id| id != leader) {
+            self.start(id);
+        }
+        self.step(leader, None);
+        for beat in 0..3 {
+            for _ in 0..8 {
+                self.deliver(None);
+                self.ids().into_iter().for_each(|id| self.flush(id));
+            }
+            if beat < 2 {
+                self.time += Duration::from_millis(100);
+                self.step(leader, None);
+            }
+        }
+        assert_eq!(self.running(leader).role(), copycat::engine::Role::Leader);
+        assert!(self.wire.is_empty(), "something is still on its way: {:?}", self.wire);
+        self.trace.truncate(shown);
+    }
+
     fn running(&mut self, id: u64) -> &mut Engine<MemDisk, Store> {
         self.nodes.get_mut(&id).and_then(|n| n.engine.as_mut()).expect("it runs")
     }
 
     fn enter(&mut self, id: u64, index: u64, known: Configuration) {
+        let options = self.options.clone();
         let node = self.nodes.get_mut(&id).expect("a server");
         let mut storage = open(node, id);
         let meta = copycat_storage::Meta { cluster: known.cluster, ..storage.meta().clone() };
@@ -302,7 +358,7 @@ impl Lab {
         storage.set_configuration(encode(&(index, known)));
         let now = Now { monotonic: self.time, wall: 1000 };
         let none = Configuration::default();
-        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default, none);
+        let engine = Engine::new(id, options, id * 1000, now, storage, Store::default, none);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -384,6 +440,7 @@ fn describe(message: &Message) -> String {
             let indexes: Vec<u64> = entries.iter().map(|e| e.index).collect();
             format!("Entries of snapshot {}: {indexes:?}", snapshot.index)
         }
+        Message::FeedRequest { index, .. } => format!("FeedRequest behind {index}"),
         Message::FeedReply { outcome, .. } => format!("FeedReply {}", describe_outcome(outcome)),
         Message::Configure { term, index, configuration } => {
             format!("Configure term {term} configuration {index}: {}", describe_members(configuration))
@@ -498,6 +555,16 @@ fn planted_bugs_are_seen() {
         (Bug::LeaseAfterTransfer, "transfer"),
         (Bug::InstallSaysNotApplied, "install"),
         (Bug::MalformedApplied, "malformed"),
+        (Bug::AloneByNumber, "vote-given-up"),
+        (Bug::LeaseWithoutVote, "vote-given-up"),
+        (Bug::AloneUncommitted, "last-voter"),
+        (Bug::TermBehindLog, "fed-newer-term"),
+        (Bug::QuorumOfTheRemembered, "quorum-guard"),
+        (Bug::ReportsUndurable, "demotion-forgotten"),
+        (Bug::KnownOutlivesStart, "older-copy"),
+        (Bug::ServesOldCommit, "old-commit"),
+        (Bug::FeedByOldMatch, "feed-again"),
+        (Bug::HungDiskStands, "hung-disk"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

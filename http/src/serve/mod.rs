@@ -26,6 +26,8 @@ use watch::Connections;
 
 /// The longest and the shortest wait after the system could not give us a connection (no more file descriptors).
 const BACK_OFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(10)];
+/// How many of the descriptors that are kept for other things may be those of connections that are told so.
+const REFUSED_ABOVE: u64 = 8;
 /// What the history of requests is counted by.
 const SECOND: Duration = Duration::from_secs(1);
 /// How often a stopping server looks whether its connections have ended.
@@ -69,8 +71,11 @@ pub async fn serve(
         })
     };
     while let Some((stream, address)) = next(&listener, &stop).await {
-        let scarce = u64::try_from(stream.as_raw_fd()).is_ok_and(|descriptor| descriptor >= descriptors);
-        if scarce || connections.len() >= limit {
+        let above = u64::try_from(stream.as_raw_fd()).unwrap_or(u64::MAX).checked_sub(descriptors);
+        if above.is_some_and(|above| above >= REFUSED_ABOVE) {
+            continue;
+        }
+        if above.is_some() || connections.len() >= limit {
             refusals.refuse(stream, Refusal::Server);
             continue;
         }

@@ -2,6 +2,7 @@
 
 use crate::engine::types::{Identity, Index, ServerId};
 use bincode::{Decode, Encode};
+use copycat_storage::{Disk, Meta, Storage};
 use std::collections::BTreeMap;
 
 /// What a member is for.
@@ -218,6 +219,20 @@ impl Configurations {
     /// The latest one that is known to be committed, and its entry.
     pub(super) fn committed(&self) -> (Index, &Configuration) {
         (self.stack[0].0, &self.stack[0].1)
+    }
+
+    /// Whether this server is the only voter of the committed configuration, and of those that may follow it.
+    pub(super) fn are_alone(&self, id: ServerId) -> bool {
+        self.stack.iter().all(|(_, c)| c.voters().eq([id]))
+    }
+
+    /// Whether this server, which starts, certainly led the last term itself, so that nobody it followed can have a lease:
+    /// the last entry is of the term in which it voted for itself, and when that term began nobody could be elected
+    /// without its vote. (Its vote alone would not do: who stood in a term may have followed another in it.)
+    pub(super) fn led_alone<D: Disk>(&self, id: ServerId, storage: &Storage<D>, meta: &Meta) -> bool {
+        let began = storage.term_start(storage.last_index());
+        let led = meta.vote == id && meta.term == storage.last_term() && !meta.lost;
+        led && self.are_alone(id) && self.committed().0 < began
     }
 
     /// The log holds this one. One at or below what is known is old: a server that joined is told the newest

@@ -35,6 +35,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         (votes(self.configuration()) || votes(self.configurations.committed().1)) && self.may_vote()
     }
 
+    /// Whether a flush has been out for so long that a leader would give its office up.
+    pub(super) fn has_hung_disk(&self, now: Now) -> bool {
+        self.flush_since.is_some_and(|since| now.monotonic > since + self.options.flush_stall())
+    }
+
+    /// Whether this server should be elected now: with a disk that hangs it could lead others, but keep nothing.
+    fn is_fit(&self, now: Now) -> bool {
+        self.may_stand() && (!self.has_hung_disk(now) || planted!(self.options, HungDiskStands))
+    }
+
     /// Whether this server may vote. Who asks has a configuration in which this server votes, or would not ask; the own one
     /// may be older, and nobody might win if it refused then (Raft dissertation, 4.1).
     fn may_vote(&self) -> bool {
@@ -58,10 +68,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn start_poll(&mut self, now: Now, reason: &'static str) {
-        if !self.may_stand() {
+        if !self.is_fit(now) {
             let deadline = now.monotonic + self.election_delay();
-            if let RoleState::Follower(f) = &mut self.role {
-                f.deadline = deadline;
+            match &mut self.role {
+                RoleState::Follower(f) => f.deadline = deadline,
+                RoleState::Candidate(_) => self.become_follower(now, "it is not fit to lead"),
+                RoleState::Leader(_) => {}
             }
             return;
         }
@@ -173,14 +185,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             && c.phase == Phase::Vote
         {
             c.granted.insert(from);
-            if c.granted.len() >= majority {
+            if c.granted.len() >= majority && self.is_fit(now) {
                 self.become_leader(now);
             }
         }
     }
 
     pub(super) fn on_timeout_now(&mut self, now: Now, from: ServerId) {
-        if self.leader == Some(from) && self.may_stand() {
+        if self.leader == Some(from) && self.is_fit(now) {
             self.start_vote(now, true);
         }
     }

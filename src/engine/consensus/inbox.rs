@@ -36,7 +36,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.on_feed(now, from, (previous_index, previous_term), entries, commit)?;
             }
             Message::FeedReply { start, outcome, wants } => self.on_feed_reply(from, start, outcome, wants),
-            Message::FeedRequest => self.on_feed_request(now, from),
+            Message::FeedRequest { start, index } => self.on_feed_request(now, from, start, index),
             Message::Offer { snapshot } => self.on_offer(now, from, snapshot),
             Message::Fetch { snapshot, want } => self.on_fetch(now, from, snapshot, want)?,
             Message::Piece { snapshot, offset, bytes } => self.on_piece(now, from, snapshot, offset, &bytes),
@@ -80,16 +80,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
             }
             Message::AppendReply { start, round, outcome, wants, lost, digest, configuration, .. } => {
-                if let Some(leader) = self.leading() {
-                    leader.digests.insert(from, digest);
-                }
-                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration);
+                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration, digest);
             }
             Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, configuration),
             // These have to do with no term.
             Message::Feed { .. }
             | Message::FeedReply { .. }
-            | Message::FeedRequest
+            | Message::FeedRequest { .. }
             | Message::Offer { .. }
             | Message::Fetch { .. }
             | Message::Piece { .. }

@@ -318,6 +318,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.installing.staged = Some(staged);
             return Ok(());
         }
+        self.raise_term(now, info.term);
         if let Err(refused) = self.storage.install(staged) {
             if matches!(refused.reason, InstallError::Busy) {
                 self.installing.staged = Some(refused.staged);

@@ -206,6 +206,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
+    /// On a leader, the moment of its monotonic clock at which its lease ends; `None`: it has none.
+    pub fn lease_until(&self) -> Option<Duration> {
+        self.lease_end()
+    }
+
     /// On a leader, what it knows of a member.
     pub fn member_progress(&self, id: ServerId) -> Option<MemberProgress> {
         match &self.role {

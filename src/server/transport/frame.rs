@@ -15,7 +15,7 @@ use async_std::io::{self, WriteExt};
 use bincode::{Decode, Encode};
 
 /// The version of everything below. Servers of different versions refuse each other.
-pub(crate) const WIRE_VERSION: u16 = 3;
+pub(crate) const WIRE_VERSION: u16 = 4;
 const MAGIC: u32 = u32::from_le_bytes(*b"CCAT");
 /// The longest frame: well above one append of the largest entries.
 const FRAME_LIMIT: u32 = 32 * 1024 * 1024;

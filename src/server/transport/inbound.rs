@@ -8,7 +8,7 @@ use crate::clock;
 use crate::engine::machine::{Outcome, StateMachine};
 use crate::engine::{Change, MemberType, decode};
 use crate::server::alarm::Alarm;
-use crate::server::descriptors::Accepting;
+use crate::server::descriptors::{Accepting, Descriptors};
 use crate::server::inbox::{Event, Inbox};
 use crate::server::native::Clients;
 use crate::server::requests::{Refusal, Reply, ReplyTo, Request};
@@ -57,7 +57,7 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 /// Accepts connections until the server has `ended`, which closes that channel; then the connections end, too.
 pub(crate) async fn listen<M: StateMachine>(listener: Box<dyn Listener>, hall: Hall<M>, ended: Receiver<()>) {
     let hall = std::sync::Arc::new(hall);
-    let mut accepting = Accepting::default();
+    let (mut accepting, descriptors) = (Accepting::default(), Descriptors::of_process());
     loop {
         let accepted = async { Some(listener.accept().await) };
         let over = async {
@@ -74,7 +74,7 @@ pub(crate) async fn listen<M: StateMachine>(listener: Box<dyn Listener>, hall: H
             }
         };
         accepting.went_well(listener.address());
-        let (hall, ended, place) = (hall.clone(), ended.clone(), hall.places.greet());
+        let (hall, ended, place) = (hall.clone(), ended.clone(), hall.places.greet(!descriptors.has_room()));
         task::spawn(async move {
             let over = async {
                 let _ = ended.recv().await;
@@ -84,6 +84,8 @@ pub(crate) async fn listen<M: StateMachine>(listener: Box<dyn Listener>, hall: H
                 debug!("a connection ended: {e}");
             }
         });
+        // Who lost a place leaves before the next one is let in.
+        task::yield_now().await;
     }
 }
 

@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Connections that have not greeted yet,
+/// Connections that have not greeted yet, and so many where descriptors are scarce,
 const GREETING: usize = 256;
+const GREETING_SCARCE: usize = 8;
 /// and those of servers that are no members here.
 const STRANGERS: usize = 8;
 
@@ -53,9 +54,15 @@ impl Places {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For a connection that has just been made.
-    pub(crate) fn greet(&self) -> Place {
-        self.take(Kind::Greeting)
+    /// For a connection that has just been made. `scarce`: there are no descriptors for clients.
+    pub(crate) fn greet(&self, scarce: bool) -> Place {
+        let place = self.take(Kind::Greeting);
+        let mut state = self.lock();
+        while scarce && state.greeting.len() > GREETING_SCARCE {
+            state.greeting.pop_front();
+        }
+        drop(state);
+        place
     }
 
     fn take(&self, kind: Kind) -> Place {
@@ -135,15 +142,20 @@ mod tests {
     #[test]
     fn a_member_has_one_place_whatever_strangers_do() {
         let places = Places::default();
-        let first = places.greet().of_member(2);
-        let strangers: Vec<Place> = (0..300).map(|_| places.greet().of_stranger()).collect();
-        let waiting: Vec<Place> = (0..300).map(|_| places.greet()).collect();
+        let first = places.greet(false).of_member(2);
+        let strangers: Vec<Place> = (0..300).map(|_| places.greet(false).of_stranger()).collect();
+        let waiting: Vec<Place> = (0..300).map(|_| places.greet(false)).collect();
         assert!(is_held(&first));
         let held = |all: &[Place]| all.iter().filter(|place| is_held(place)).count();
         assert_eq!((held(&strangers), held(&waiting)), (STRANGERS, GREETING));
         assert!(is_held(&strangers[299]) && is_held(&waiting[299]), "the latest are served");
-        let (second, other) = (places.greet().of_member(2), places.greet().of_member(3));
+        let (second, other) = (places.greet(false).of_member(2), places.greet(false).of_member(3));
         assert!(!is_held(&first) && is_held(&second) && is_held(&other));
+        let held_when_scarce = {
+            let _latest = places.greet(true);
+            waiting.iter().filter(|place| is_held(place)).count()
+        };
+        assert_eq!(held_when_scarce, GREETING_SCARCE - 1);
         drop(first);
         assert!(is_held(&second), "it is another's by now");
         drop((second, other, strangers, waiting));
@@ -153,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_there_comes_before_the_end() {
-        let place = Places::default().greet();
+        let place = Places::default().greet(false);
         assert_eq!(task::block_on(place.keep(async { ready(Ok(7)).await })).expect("it is held"), 7);
     }
 }
