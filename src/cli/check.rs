@@ -2,8 +2,13 @@
 
 use super::{Failure, Format};
 use clap::Args;
-use copycat_storage::FileDisk;
+use copycat::engine::machine::unreadable;
+use copycat::store::Store;
+use copycat_storage::{FileDisk, each_entry};
 use std::path::PathBuf;
+
+/// Most entries that are named one by one.
+const SHOWN: usize = 100;
 
 #[derive(Args)]
 #[command(after_help = "Example:\n  copycat check ./copycat-data/server-1")]
@@ -21,14 +26,19 @@ impl Check {
         let disk = FileDisk::open_read_only(&self.directory)
             .map_err(|e| Failure::new(format!("{}: {e}", self.directory.display())))?;
         let report = copycat_storage::check(&disk);
+        let warnings = skipped(&disk);
         match self.output {
-            Format::Text => println!("{report}"),
+            Format::Text => {
+                warnings.iter().for_each(|warning| println!("warning: {warning}"));
+                println!("{report}");
+            }
             Format::Json => println!(
                 "{}",
                 serde_json::json!({
                     "sound": report.is_sound(),
                     "problems": report.problems,
                     "notes": report.notes,
+                    "warnings": warnings,
                     "entries": report.entries,
                     "first_index": report.first,
                     "last_index": report.last,
@@ -49,4 +59,21 @@ impl Check {
         let first = report.problems.first().map_or("?", String::as_str);
         Err(Failure::new(format!("{}: {} found, the first: {first}", self.directory.display(), report.problems.len())))
     }
+}
+
+/// The entries that no server can read: not damage, but nobody meant them.
+fn skipped(disk: &FileDisk) -> Vec<String> {
+    let (mut first, mut more) = (Vec::new(), 0_u64);
+    each_entry(disk, |entry| {
+        let Some(reason) = unreadable::<Store>(&entry) else { return };
+        if first.len() < SHOWN {
+            first.push(format!("entry {} cannot be read, and has no effect on any server: {reason}", entry.index));
+        } else {
+            more += 1;
+        }
+    });
+    if more > 0 {
+        first.push(format!("{more} more entries cannot be read"));
+    }
+    first
 }

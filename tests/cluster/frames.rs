@@ -5,6 +5,7 @@ use crate::handmade::{
     Client, HUGE, Peer, command_request, connect, frame, number, numbers, query_request, receive, text,
 };
 use crate::harness::{Cluster, PATIENCE, Server, ask, copycat, get, json, turn, wait_for};
+use copycat_storage::{Entry, FileDisk, Meta, Options, Seed, Storage};
 use copycat_testkit::http;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -237,4 +238,45 @@ fn no_frame_ends_a_server_or_takes_what_is_anothers() {
         case(&mut cluster);
         all_is_well(name, &mut cluster, &mut kept);
     }
+}
+
+/// Logs that a version wrote which did not look, or that were forged: they are opened, served and checked.
+#[test]
+fn a_log_with_entries_that_nobody_can_read_is_served() {
+    let _turn = turn();
+    let deep = number(5).into_iter().chain([0, 0]).collect::<Vec<u8>>().repeat(500_000);
+    let keyed = [text(b"a key"), text(&deep)].concat();
+    let poison: [(u8, Vec<u8>); 6] = [
+        (3, [&[1], HUGE].concat()),
+        (3, deep),
+        (8, keyed),
+        (5, HUGE.to_vec()),
+        (6, HUGE.to_vec()),
+        (7, b"\xff\xff".to_vec()),
+    ];
+    let mut cluster = Cluster::start_on(|id, data, _| {
+        let seed = Seed { identity: id * 1000 + 7, salt: 7, now_ms: 1000 };
+        let mut storage = Storage::open(FileDisk::open(data).unwrap(), Options::default(), seed).unwrap();
+        storage.set_meta(Meta { server: id, term: 1, ..storage.meta().clone() });
+        let first = (1, Vec::new());
+        for (index, (kind, data)) in (1..).zip(std::iter::once(&first).chain(&poison)) {
+            let (term, time, session, sequence, mode, data) = (1, 1000, 0, 0, 8, data.clone());
+            storage.append(&Entry { index, term, time, session, sequence, kind: *kind, mode, data }).unwrap();
+        }
+        let job = storage.flush().unwrap();
+        storage.persisted(job.run().unwrap());
+    });
+    let mut kept = Kept(0);
+    kept.put(cluster.servers[0].http);
+    all_is_well("poison", &mut cluster, &mut kept);
+    let digests: Vec<_> =
+        cluster.addresses().iter().map(|&at| json(&get(at, "/v1/server"))["digest"].clone()).collect();
+    println!("{digests:?}");
+    cluster.servers[0].stop();
+    let said = copycat(&["check", &cluster.servers[0].data.display().to_string()]);
+    assert!(said.status.success(), "{} {}", said.out, said.err);
+    for index in 2..=7 {
+        assert!(said.out.contains(&format!("warning: entry {index} cannot be read")), "{}", said.out);
+    }
+    assert!(!said.out.contains("entry 8 ") && said.out.contains("nested more than"), "{}", said.out);
 }

@@ -10,6 +10,7 @@ mod snapshot;
 
 pub use codec::{
     Bincode, Codec, Json, decode_operation, decode_output, decode_query_output, encode_operation, is_command, is_query,
+    unreadable,
 };
 pub use commit::{Commit, CompactionMode, Context, Held, Timer, TimerId, Topic};
 pub use executor::{Applied, ApplyError, Ask, Executor};
