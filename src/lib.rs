@@ -50,6 +50,8 @@ pub mod client;
 mod clock;
 pub mod engine;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod scenarios;
 pub mod server;
 pub mod store;

@@ -19,6 +19,8 @@ mod driver;
 mod durability;
 mod feed;
 mod flusher;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod inbox;
 mod lag;
 mod listeners;

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Where clients and peers reach a server, without the link in front of it.
-fn port(server: &Server) -> SocketAddr {
+pub fn port(server: &Server) -> SocketAddr {
     let at = server.arguments().iter().position(|argument| argument == "--peer").unwrap();
     server.arguments()[at + 1].parse().unwrap()
 }
@@ -269,9 +269,6 @@ fn a_log_with_entries_that_nobody_can_read_is_served() {
     let mut kept = Kept(0);
     kept.put(cluster.servers[0].http);
     all_is_well("poison", &mut cluster, &mut kept);
-    let digests: Vec<_> =
-        cluster.addresses().iter().map(|&at| json(&get(at, "/v1/server"))["digest"].clone()).collect();
-    println!("{digests:?}");
     cluster.servers[0].stop();
     let said = copycat(&["check", &cluster.servers[0].data.display().to_string()]);
     assert!(said.status.success(), "{} {}", said.out, said.err);

@@ -15,6 +15,7 @@ mod errors;
 mod examples;
 mod failover;
 mod frames;
+mod fuzz;
 mod handmade;
 mod harness;
 mod hostile;
