@@ -75,6 +75,9 @@ pub(super) struct Tuning {
     /// Most events that a session may leave unacknowledged; then it is ended
     #[arg(long, env = "COPYCAT_SESSION_EVENTS", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
     session_events: u64,
+    /// How long a repeat of a request is known by its Idempotency-Key; that of the leader counts
+    #[arg(long, env = "COPYCAT_IDEMPOTENCY_WINDOW", default_value = "10m", value_parser = idempotency_window)]
+    idempotency_window: Duration,
     #[command(flatten)]
     requests: limits::Requests,
     /// Listen on addresses that other machines reach, without encryption or passwords
@@ -149,6 +152,11 @@ fn longest_wait(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|t| if t <= Duration::from_secs(300) { Ok(t) } else { Err("give at most 5m".into()) })
 }
 
+fn idempotency_window(text: &str) -> Result<Duration, String> {
+    let sane = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    duration(text).and_then(|t| if sane.contains(&t) { Ok(t) } else { Err("give 1s to 24h".into()) })
+}
+
 fn election_timeout(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|t| {
         let sane = Duration::from_millis(50)..=Duration::from_secs(60);
@@ -177,6 +185,7 @@ impl Tuning {
             .segment_size(self.segment_size)
             .session_answers(usize::try_from(self.session_answers).unwrap_or(usize::MAX))
             .session_events(self.session_events)
+            .idempotency_window(self.idempotency_window)
             .auto_replace(self.auto_replace)
             .http_limits(limits);
         Ok(match self.snapshot_bytes {

@@ -1,6 +1,6 @@
 //! The engine's settings and bounds.
 
-use super::sessions::Limits;
+use super::sessions::{DEFAULT_WINDOW_MS, Limits};
 use std::time::Duration;
 
 /// Timeouts and bounds of one engine. All members of a cluster should have the same.
@@ -36,10 +36,14 @@ pub struct Options {
     pub keys: usize,
     /// and their bytes; then commands with new keys are refused.
     pub key_bytes: u64,
+    /// How long a key is known, by log time. A leader writes it into the entry, so it may differ from server to server.
+    pub idempotency_window: Duration,
     /// Most entries applied in one call of `poll`, or lent at once.
     pub apply_batch: u64,
     /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
     pub machine_thread: bool,
+    /// A member that lacks no more entries than this may become a voter: commits will not wait for it.
+    pub promotion_lag: u64,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
     pub sequential_lag: u64,
     /// When this many bytes of entries were applied since the last snapshot, the next one is taken.
@@ -77,8 +81,10 @@ impl Options {
             session_limits: Limits { events: 16 * 1024, event_bytes: 8 * 1024 * 1024 },
             keys: 256 * 1024,
             key_bytes: 64 * 1024 * 1024,
+            idempotency_window: Duration::from_millis(DEFAULT_WINDOW_MS),
             apply_batch: 1024,
             machine_thread: false,
+            promotion_lag: 128,
             sequential_lag: 16 * 1024,
             snapshot_bytes: u64::from(copycat_storage::DEFAULT_SEGMENT) / 2,
             auto_replace: false,
@@ -222,6 +228,35 @@ pub enum Bug {
     FeedByOldMatch,
     /// A server whose disk does not finish a flush stands for election.
     HungDiskStands,
+    /// A vote is given though a leader was heard within T.
+    VoteWhileLed,
+    /// A restarted server does not wait T before it votes or stands.
+    StandsAtOnce,
+    /// A follower acknowledges its whole log, also what the leader has not proved to be its own.
+    MatchUnproved,
+    /// Sessions are ended without a round of heartbeats that began when they were overdue.
+    ExpireWithoutRound,
+    /// A member becomes a voter before it has caught up.
+    PromoteUnready,
+    /// A lock that is released is given to one of those in the queue, also if others could share it.
+    PromotesOnlyOne,
+    /// Nobody is looked at behind one that gives its place in a queue up.
+    GiveUpPromotesNobody,
+    /// A place in the queue of a lock is never given up.
+    WaitsForEver,
+    /// A lock is given to whoever comes, also if others wait.
+    LockOvertakes,
+    /// A leader that steps down leaves those without an answer who wait for their turn.
+    ForgetsWaiting,
+    /// A leader that steps down leaves those without an answer who wait for a round.
+    ReadsForgotten,
+    /// An idempotency key ends when an entry is applied that drops it, whatever the log time is by which it is judged.
+    KeysEndOnApplyOnly,
+    /// A command is logged at a time at which a timer is due that has not fired, and is judged by what should be over.
+    JudgedByOverdue,
+    /// A start that finds no log where there was one deletes the snapshot and begins afresh. (Whoever opens the storage
+    /// plants it: `Storage::open_discarding_snapshot`.)
+    StartDiscardsSnapshot,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -291,6 +326,20 @@ impl Bug {
         Self::HungDiskStands,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
+        Self::VoteWhileLed,
+        Self::StandsAtOnce,
+        Self::MatchUnproved,
+        Self::ExpireWithoutRound,
+        Self::PromoteUnready,
+        Self::PromotesOnlyOne,
+        Self::GiveUpPromotesNobody,
+        Self::WaitsForEver,
+        Self::LockOvertakes,
+        Self::ForgetsWaiting,
+        Self::ReadsForgotten,
+        Self::KeysEndOnApplyOnly,
+        Self::JudgedByOverdue,
+        Self::StartDiscardsSnapshot,
     ];
 }
 

@@ -49,6 +49,7 @@ pub(super) struct Settings {
     pub(super) machine_thread: bool,
     pub(super) session_answers: usize,
     pub(super) session_events: u64,
+    pub(super) idempotency_window: Duration,
     pub(super) bootstrap: Vec<(ServerId, String)>,
     pub(super) join: Vec<String>,
     pub(super) member_type: MemberType,
@@ -97,6 +98,7 @@ impl<M: StateMachine> Builder<M> {
             machine_thread: false,
             session_answers: engine.session_answers,
             session_events: engine.session_limits.events,
+            idempotency_window: engine.idempotency_window,
             bootstrap: Vec::new(),
             join: Vec::new(),
             member_type: MemberType::Active,
@@ -196,6 +198,12 @@ impl<M: StateMachine> Builder<M> {
     /// Most events that a session may leave unacknowledged; then it is ended. By default 16,384.
     pub fn session_events(self, most: u64) -> Self {
         self.with(|s| s.session_events = most)
+    }
+
+    /// How long the answer to a request with an idempotency key is kept, and a repeat of the request known by it; then the key
+    /// is new again. By default 10 minutes. That of the leader counts, which writes it into the request's log entry.
+    pub fn idempotency_window(self, window: Duration) -> Self {
+        self.with(|s| s.idempotency_window = window)
     }
 
     /// What it is to be when it joins: it enters as passive or reserve, and votes, if it is to, when it has caught up. By

@@ -3,8 +3,9 @@
 use super::builder::{Api, Make, Settings};
 use super::clock;
 use super::descriptors::Descriptors;
-use super::disks::{self, place, random};
+use super::disks::{self, Kept, place, random};
 use super::driver::{self, Driver, Wiring};
+use super::durability;
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
@@ -115,30 +116,49 @@ fn enter(settings: &Settings, me: &Me, storage: &mut Storage<AnyDisk>) -> Result
     Ok(())
 }
 
+/// What this server acknowledged may be gone: see to it, and say so. Whether it is alone, the engine knows by now.
+fn lose_unflushed<M: StateMachine>(settings: &Settings, engine: &mut Engine<AnyDisk, M>) {
+    let is_alone = |c: &Configuration| c.voters().eq([settings.id]);
+    let alone = is_alone(engine.configuration()) && is_alone(engine.committed_configuration());
+    let mut meta = engine.storage().meta().clone();
+    let said = durability::after_power_loss(&mut meta, alone, engine.storage().last_index());
+    engine.storage_mut().set_meta(meta);
+    tracing::warn!("server {}: {}: {said}", settings.id, place(settings));
+}
+
 /// The engine on this storage.
 fn engine<M: StateMachine>(
     settings: &Settings,
     initial: &Configuration,
-    storage: Storage<AnyDisk>,
+    kept: Kept,
     make: &Make<M>,
 ) -> Result<Engine<AnyDisk, M>, ServerError> {
     let mut options = crate::engine::Options::with_election_timeout(settings.election_timeout);
     options.session_answers = settings.session_answers;
     options.session_limits.events = settings.session_events;
+    options.idempotency_window = settings.idempotency_window;
     options.auto_replace = settings.auto_replace;
     options.machine_thread = settings.machine_thread;
     options.snapshot_bytes = settings.snapshot_bytes.unwrap_or(u64::from(settings.segment_size) / 2);
-    let (seed, disk) = (random()?, storage.disk().clone());
+    let (seed, disk) = (random()?, kept.storage.disk().clone());
     let start = |storage| {
         let (options, now, make) = (options.clone(), clock::now(), make.clone());
         Engine::new(settings.id, options, seed, now, storage, move || make(), initial.clone())
     };
+    let Kept { storage, mut unflushed } = kept;
     let engine = match start(storage) {
         // Found only now, by reading what a start needs.
-        Err(Fatal::Corrupt(damage)) => start(disks::reopen(settings, disk, &damage)?),
+        Err(Fatal::Corrupt(damage)) => {
+            let again = disks::reopen(settings, disk, &damage)?;
+            unflushed = again.unflushed;
+            start(again.storage)
+        }
         started => started,
     };
-    let engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
+    let mut engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
+    if unflushed {
+        lose_unflushed(settings, &mut engine);
+    }
     if !initial.members.is_empty() && !engine.configuration().same_members(initial) {
         tracing::warn!(
             "server {}: {} knows other members or addresses than --bootstrap lists: what it knows is in force",
@@ -173,15 +193,15 @@ pub(super) fn start<M: StateMachine>(
     let peer = peer_address(&settings)?;
     settings.peer = Some(peer.clone());
     let initial = Configuration::bootstrap(settings.bootstrap.iter().cloned());
-    let mut storage = disks::open(&settings)?;
+    let mut kept = disks::open(&settings)?;
     let doors = Doors::open(&settings, &peer)?;
     let http = doors.http.as_ref().map(|&(_, at)| at);
     let advertised = settings.advertise_http.clone().or(http.map(|at| at.to_string())).unwrap_or_default();
-    let (id, identity) = (settings.id, storage.meta().identity);
+    let (id, identity) = (settings.id, kept.storage.meta().identity);
     let me = Me { id, identity, digest: initial.digest(), http: advertised.clone(), peer: peer.clone() };
-    enter(&settings, &me, &mut storage)?;
-    let cluster = storage.meta().cluster;
-    let engine = engine(&settings, &initial, storage, make)?;
+    enter(&settings, &me, &mut kept.storage)?;
+    let cluster = kept.storage.meta().cluster;
+    let engine = engine(&settings, &initial, kept, make)?;
     let door = Door::new(me, cluster, engine.configuration().clone());
     let (inbox, events) = Inbox::new();
     inbox.offer(Event::Met { id, identity, cluster, http: advertised });

@@ -1,11 +1,12 @@
 //! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
 //! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
 //!
-//! Orders: `limit sessions|answers|keys|events 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
+//! Orders: `limit sessions|answers|keys|events|window 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
 //! passes, everybody is polled) · `poll 1` · `deliver` (messages travel until none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
 //! put) · `keyed 1 name key value` (one with an idempotency key) · `raw 1 session sequence mode bytes` (a command in hexadecimal digits, and the
-//! compaction mode that its sender claims) · `question 1 bytes` · `log 1` (its entries) · `watch 1 session prefix` ·
+//! compaction mode that its sender claims) · `question 1 bytes` · `log 1` (its entries) ·
+//! `brief 1 key ttl-ms` (a put that ends) · `create 1 key` (a put if the key is not there) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
 //! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
@@ -13,6 +14,8 @@
 //! `show` · `cluster 1 2 3 leader=1` (what it takes to elect that one is not shown: all know that term 1's first entries
 //! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1` · `save 1` (its disk
 //! is copied) and `restore 1` (the copy is put back, of a server that is down).
+
+mod forged;
 
 use copycat::engine::machine::{
     Ask, CompactionMode, Outcome, StateMachine, decode_output, decode_query_output, encode_operation,
@@ -134,6 +137,7 @@ impl Lab {
                     "answers" => self.options.session_answers = most,
                     "keys" => self.options.keys = most,
                     "events" => self.options.session_limits.events = number(2),
+                    "window" => self.options.idempotency_window = Duration::from_millis(number(2)),
                     other => panic!("unknown bound {other}"),
                 }
             }
@@ -197,6 +201,8 @@ impl Lab {
                 let lines: Vec<String> = (storage.first_index()..=storage.last_index()).map(entry).collect();
                 lines.iter().for_each(|line| self.say(line));
             }
+            "brief" => self.command(number(1), &put(words[2], "", number(3), Condition::Always), (0, 0), None),
+            "create" => self.command(number(1), &put(words[2], "", 0, Condition::Absent), (0, 0), None),
             "watch" => {
                 let target = store::Target::Prefix(words[3].into());
                 let command = Command::Watch { target, values: false, limit: 10 };
@@ -368,16 +374,12 @@ impl Lab {
     }
 
     fn put(&mut self, id: u64, (key, value): (&str, &str), session: u64, sequence: u64, name: Option<String>) {
-        let command = Command::Put {
-            key: key.into(),
-            value: value.into(),
-            content_type: "text/plain".into(),
-            ttl_ms: 0,
-            ephemeral: false,
-            condition: Condition::Always,
-        };
-        let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
-        self.submit(id, Submit::Command { operation, mode, session, sequence, key: name });
+        self.command(id, &put(key, value, 0, Condition::Always), (session, sequence), name);
+    }
+
+    fn command(&mut self, id: u64, command: &Command, (session, sequence): (u64, u64), key: Option<String>) {
+        let (operation, mode) = (encode_operation(command), Store::mode(command) as u8);
+        self.submit(id, Submit::Command { operation, mode, session, sequence, key });
     }
 
     fn submit(&mut self, id: u64, submit: Submit) {
@@ -394,6 +396,17 @@ impl Lab {
     fn ids(&self) -> Vec<u64> {
         self.nodes.keys().copied().collect()
     }
+}
+
+fn put(key: &str, value: &str, ttl_ms: u64, condition: Condition) -> Command {
+    let content_type = "text/plain".into();
+    Command::Put { key: key.into(), value: value.into(), content_type, ttl_ms, ephemeral: false, condition }
+}
+
+/// A put as it is logged, and its compaction mode.
+fn command(key: &str, value: &str) -> (Vec<u8>, u8) {
+    let command = put(key, value, 0, Condition::Always);
+    (encode_operation(&command), Store::mode(&command) as u8)
 }
 
 fn open(node: &Node, id: u64) -> Storage<MemDisk> {
@@ -565,6 +578,8 @@ fn planted_bugs_are_seen() {
         (Bug::ServesOldCommit, "old-commit"),
         (Bug::FeedByOldMatch, "feed-again"),
         (Bug::HungDiskStands, "hung-disk"),
+        (Bug::KeysEndOnApplyOnly, "windows"),
+        (Bug::JudgedByOverdue, "overdue"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

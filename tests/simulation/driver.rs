@@ -3,7 +3,7 @@
 use crate::actors::FIRST;
 use crate::members::OPERATOR;
 use crate::oracles::Cue;
-use crate::server::{Place, SimInput};
+use crate::server::{Place, Server, SimInput};
 use crate::world::{ELECTION_TIMEOUT, Event, LONGEST_HANG, World};
 use copycat::engine::{Fatal, Input, Output, Role, Work};
 
@@ -25,6 +25,7 @@ impl World {
         let (id, identity) = (self.servers[at].id, self.servers[at].identity());
         let life = self.servers[at].life;
         self.schedule(0, Event::Met { at, life, id, identity });
+        self.tell_if_removed(at);
         for other in 0..self.servers.len() {
             if other != at && self.servers[other].is_up() {
                 let delay = self.rng.below(20_000);
@@ -37,10 +38,21 @@ impl World {
         self.act(at, None)
     }
 
+    /// Whoever answers the connection of a server that was removed while it was down says so.
+    pub(crate) fn tell_if_removed(&mut self, at: usize) {
+        let (identity, life) = (self.servers[at].identity(), self.servers[at].life);
+        let knows = |s: &Server| s.engine.as_ref().is_some_and(|e| e.committed_configuration().has_removed(identity));
+        if self.servers.iter().any(knows) {
+            let delay = self.rng.below(200_000);
+            self.schedule(delay, Event::Stop { at, life });
+        }
+    }
+
     /// One step of a server, as its driver makes it: input, poll, outputs, flush; then the invariants.
     pub(crate) fn act(&mut self, at: usize, input: Option<SimInput>) -> Result<(), String> {
         let now = self.servers[at].now(self.time);
         let drained = self.time > self.servers[at].paused_until + 600;
+        self.work += u64::from(input.is_some());
         let cue = Cue::of(&self.servers[at], input.as_ref());
         self.invariants.oracles.asked(at, input.as_ref(), self.time);
         let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };

@@ -372,7 +372,9 @@ impl World {
             if self.servers[at].place == Place::Stranger {
                 self.send_away(at);
             }
-            if !self.servers[at].is_up() {
+            if self.servers[at].is_up() {
+                self.tell_if_removed(at);
+            } else {
                 self.start(at)?;
             }
         }

@@ -216,7 +216,8 @@ impl Invariants {
         if status.commit < seen.commit || status.applied < seen.applied || status.applied > status.commit {
             return Err(format!("INDEX REGRESSION: server {id} {seen:?} -> {status:?}"));
         }
-        (seen.commit, seen.applied) = (status.commit, status.applied);
+        let before = std::mem::replace(&mut seen.commit, status.commit);
+        seen.applied = status.applied;
         // A vote becomes a promise once it is durable.
         if engine.storage().durable_sequence() >= engine.storage().write_sequence() {
             if status.term == seen.term && seen.vote != 0 && status.vote != seen.vote {
@@ -230,7 +231,7 @@ impl Invariants {
         if status.role == Role::Leader {
             self.check_leader(servers, at)?;
         }
-        self.check_log(server, at, time)?;
+        self.check_log(servers, at, time, before)?;
         self.check_commit(servers, at)?;
         self.check_state(server)
     }
@@ -292,13 +293,17 @@ impl Invariants {
     }
 
     /// Log matching: the same index and term mean the same entry, and the same entry before it.
-    fn check_log(&mut self, server: &Server, at: usize, time: u64) -> Result<(), String> {
+    fn check_log(&mut self, servers: &[Server], at: usize, time: u64, committed: Index) -> Result<(), String> {
+        let server = &servers[at];
         let storage = server.engine().storage();
         let seen = &mut self.seen[at];
         let last = storage.last_index();
         let from = seen.commit.min(seen.compared).max(1);
         for index in from..=last {
-            let looked = storage.lookup(index).map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?;
+            let looked = match storage.lookup(index) {
+                Err(_) if server.flipped => continue,
+                looked => looked.map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?,
+            };
             let entry = match looked {
                 Lookup::Entry(entry) => entry,
                 // The rule: holes only at or below the durable snapshot.
@@ -309,6 +314,15 @@ impl Invariants {
             self.appended.entry((index, entry.term)).or_insert(time);
             if entry.kind == Kind::Configuration as u8 && !self.configurations.contains_key(&(index, entry.term)) {
                 let configuration: Configuration = decode(entry.data).map_err(|e| e.to_string())?;
+                let before =
+                    self.configurations.range(..(index, 0)).rev().find(|&(&(at, of), _)| storage.term(at) == Some(of));
+                check_promoted(
+                    servers,
+                    server.id,
+                    before.map_or(&self.initial, |(_, v)| v),
+                    &configuration,
+                    committed,
+                )?;
                 self.configurations.insert((index, entry.term), voters(&configuration));
             }
             let before = if index == 1 { 0 } else { storage.term(index - 1).unwrap_or(0) };
@@ -421,6 +435,28 @@ impl Invariants {
         }
         Ok(())
     }
+}
+
+/// A member that becomes a voter lacks little of what its leader had committed before: commits must not wait for it.
+fn check_promoted(
+    servers: &[Server],
+    leader: u64,
+    before: &Voters,
+    after: &Configuration,
+    committed: Index,
+) -> Result<(), String> {
+    for (id, identity) in voters(after) {
+        let known = before.iter().any(|&(voter, _)| voter == id);
+        let Some(server) = servers.iter().find(|s| s.id == id && identity == Some(s.identity())) else { continue };
+        let Some(engine) = server.engine.as_ref().filter(|e| !known && id != leader && !e.status().lost_log) else {
+            continue;
+        };
+        let durable = engine.storage().durable_index();
+        if durable + engine.options().promotion_lag < committed {
+            return Err(format!("PROMOTED UNREADY: server {id} has {durable} of {committed}"));
+        }
+    }
+    Ok(())
 }
 
 /// The entry of the latest configuration that this storage has.

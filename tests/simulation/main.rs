@@ -2,7 +2,7 @@
 //!
 //! A run is a pure function of its seed: no wall clock, no hash map, no thread. What it finds is replayed with
 //! `COPYCAT_SIM_SEED=<seed> make simulate`. Settings (environment): `COPYCAT_SIM_SEEDS` (how many, 500),
-//! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (events of work a run, 15,000: everything but wakes),
+//! `COPYCAT_SIM_FIRST` (the first one, 0), `COPYCAT_SIM_STEPS` (steps of servers that take something in, 15,000 a run),
 //! `COPYCAT_SIM_VOTERS` (how many there are at first; drawn), `COPYCAT_SIM_ALL` (goes on after a violation, lists them all), `COPYCAT_SIM_TRACE` (prints every message), and, with the feature `planted-bugs`, `COPYCAT_SIM_BUG` (a bug to run with).
 
 #![allow(clippy::cast_possible_truncation)] // simulated times and sizes are small
@@ -80,7 +80,7 @@ fn random_faults_break_no_invariant() {
             *totals.entry(what).or_default() += n;
         }
     }
-    println!("{} seeds of {} events of work: {totals:#?}", reports.len(), steps());
+    println!("{} seeds of {} steps of work: {totals:#?}", reports.len(), steps());
     for (seed, violation) in reports.iter().filter_map(|(seed, r)| Some((seed, r.violation.as_ref()?))) {
         let brief: String = violation.lines().next().unwrap_or_default().chars().take(200).collect();
         println!("seed {seed}: {brief}");

@@ -50,7 +50,7 @@ impl World {
     }
 
     /// The configuration that was committed last.
-    fn configuration(&self) -> Configuration {
+    pub(crate) fn configuration(&self) -> Configuration {
         let engines = self.servers.iter().filter_map(|s| s.engine.as_ref());
         let latest =
             engines.max_by_key(|e| (e.status().cluster != 0, e.committed_configuration().index, e.status().commit));

@@ -111,7 +111,7 @@ impl Model {
                 }
             }
             Some(Kind::Register) => {
-                let register: Register = decode(entry.data).map_err(|e| e.to_string())?;
+                let register = Register::decode(entry.data).map_err(|e| e.to_string())?;
                 if register.key.is_none_or(|key| self.keys.insert(key)) {
                     let (timeout_ms, kept_at) = (register.timeout_ms, self.time);
                     let session = Session { timeout_ms, kept_at, kept_by: index, kept_true: appended, sequence: 0 };
@@ -179,7 +179,7 @@ impl Model {
 
     fn command(&mut self, entry: &EntryRef<'_>, reference: &Executor<Store>) -> Result<(), String> {
         let operation = if entry.kind == Kind::KeyedCommand as u8 {
-            decode::<Keyed>(entry.data).map_err(|e| e.to_string())?.operation
+            Keyed::decode(entry.data).map_err(|e| e.to_string())?.operation
         } else {
             entry.data.to_vec()
         };

@@ -64,6 +64,8 @@ struct Rounds {
     replies: BTreeMap<ServerId, u64>,
     /// Each round that a majority had answered, and when (simulated time).
     confirmed: Vec<(u64, u64)>,
+    /// Moments at which the leader was the only voter: it asks nobody.
+    alone: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -148,7 +150,9 @@ impl Oracles {
         let Some(engine) = &servers[at].engine else { return Ok(()) };
         let (status, now) = (engine.status(), servers[at].now(time).monotonic);
         let alone = engine.committed_configuration().voters().eq([status.id]);
-        self.early(at, cue, &status, alone, now)?;
+        // A leader that loses its vote has no lease that anybody must wait for.
+        let led = cue.leads.filter(|&(leader, _)| engine.configuration().is_voter(leader));
+        self.early(at, &Cue { leads: led, ..*cue }, &status, alone, now)?;
         if status.role == Role::Leader {
             self.leads(&servers[at], time, cue);
         }
@@ -172,6 +176,10 @@ impl Oracles {
             && status.leader == Some(leader)
         {
             w.heard = Some(now);
+        }
+        if status.role == Role::Leader {
+            // Whoever led before has no lease any more.
+            w.heard = None;
         }
         let stood = status.role == Role::Candidate && w.role == Some(Role::Follower);
         let voted = status.vote != 0 && (status.term, status.vote) != (w.term, w.vote);
@@ -223,8 +231,11 @@ impl Oracles {
         self.logs
             .entry(term)
             .or_insert_with(|| (1..=storage.last_index()).map(|index| storage.term(index).unwrap_or(0)).collect());
-        let Some((from, _, round)) = cue.reply.filter(|&(_, of, _)| of == term) else { return };
         let rounds = self.rounds.entry(term).or_default();
+        if engine.configuration().voters().eq([server.id]) {
+            rounds.alone.insert(time);
+        }
+        let Some((from, _, round)) = cue.reply.filter(|&(_, of, _)| of == term) else { return };
         let seen = rounds.replies.entry(from).or_default();
         *seen = round.max(*seen);
         let voters: Vec<ServerId> = engine.configuration().voters().collect();
@@ -266,8 +277,7 @@ impl Oracles {
     /// a round that began when it was.
     pub(crate) fn ended(&self, session: SessionId, term: Term, appended: u64) -> Result<(), String> {
         let Some(rounds) = self.rounds.get(&term) else { return Ok(()) };
-        if rounds.replies.is_empty() {
-            // The only voter confirms its rounds itself.
+        if rounds.alone.contains(&appended) {
             return Ok(());
         }
         let confirmed = rounds.confirmed.iter().rev().find(|&&(_, at)| at <= appended).map_or(0, |&(round, _)| round);
@@ -275,7 +285,10 @@ impl Oracles {
         if rounds.overdue.range(..=confirmed).any(|(_, set)| due(set)) {
             return Ok(());
         }
-        Err(format!("ENDED WITHOUT A ROUND: session {session} in term {term}, confirmed through round {confirmed}"))
+        Err(format!(
+            "ENDED WITHOUT A ROUND: session {session} in term {term}, confirmed through round {confirmed}, overdue {:?}",
+            rounds.overdue
+        ))
     }
 
     /// "Matched through i" must be true: up to there, the log is that of the term's leader.
@@ -296,9 +309,9 @@ impl Oracles {
         Ok(())
     }
 
-    /// Everything that was asked of a server that lives on has been answered.
-    pub(crate) fn check_end(&self, servers: &[Server], time: u64) -> Result<(), String> {
-        let old = self.asked.iter().find(|&(&(at, _), &since)| servers[at].is_up() && since + PATIENCE < time);
+    /// Everything that was asked of these, which are up, has been answered.
+    pub(crate) fn check_end(&self, members: &BTreeSet<usize>, time: u64) -> Result<(), String> {
+        let old = self.asked.iter().find(|&(&(at, _), &since)| members.contains(&at) && since + PATIENCE < time);
         match old {
             Some((&(at, request), since)) => {
                 Err(format!("NEVER ANSWERED: request {request} at server {} since {since} µs", at + 1))

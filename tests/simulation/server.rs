@@ -153,10 +153,15 @@ impl Server {
         seed: Seed,
         known: Option<Corrupt>,
     ) -> Result<Storage<MemDisk>, String> {
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(copycat::engine::Bug::StartDiscardsSnapshot) {
+            let opened = Storage::open_discarding_snapshot(self.disk.clone(), options, seed);
+            return opened.map_err(|e| e.to_string());
+        }
         let opened = Storage::open_damaged(self.disk.clone(), options, seed, known);
         let (storage, damage) = opened.map_err(|e: OpenError| e.to_string())?;
         if damage.is_some() {
-            if !self.flipped {
+            if !self.flipped && !self.log_gone {
                 return Err(format!("nothing was flipped, and yet: {damage:?}"));
             }
             (self.flipped, self.repaired) = (false, true);

@@ -21,12 +21,14 @@ pub(crate) const LONGEST_HANG: u64 = 10_000_000;
 const RECOVERY: u64 = 30_000_000;
 /// And within so many events: more is a storm.
 const RECOVERY_EVENTS: u64 = 200_000;
-/// A run makes at most so many wakes for each event that is work: more is a storm of timers.
+/// A client with a session looks what to do next every so often, microseconds, in the mean.
+const IDLE: u64 = 5_000;
+/// A run makes at most so many wakes for each step that is work: more is a storm of timers.
 const WAKES_PER_WORK: u64 = 20;
 
 pub(crate) struct Setup {
     pub seed: u64,
-    /// Events that are work: everything but wakes.
+    /// Steps of servers that take something in: the budget is of work, not of wakes or of clients' idle turns.
     pub steps: u64,
     /// The number of voters to begin with; `None`: drawn.
     pub voters: Option<u64>,
@@ -215,7 +217,7 @@ pub(crate) struct World {
     pub workload: Workload,
     pub actors: Actors,
     pub counts: BTreeMap<&'static str, u64>,
-    /// Events so far that were work.
+    /// Steps of servers so far that took something in.
     pub work: u64,
     pub wakes: u64,
     pub trace: u64,
@@ -252,6 +254,7 @@ impl World {
             append_inflight: rng.range(1, 8) as usize,
             apply_batch: rng.range(1, 20),
             uncommitted_entries: 64,
+            promotion_lag: 8,
             session_answers: 8,
             auto_replace: profile.auto_replace,
             // Not drawn: so that what is drawn for the others stays as it is.
@@ -344,7 +347,7 @@ impl World {
         while self.work < steps {
             self.next()?;
             if self.wakes > WAKES_PER_WORK * (self.work + 1000) {
-                return Err(format!("STORM: {} wakes, {} events of work", self.wakes, self.work));
+                return Err(format!("STORM: {} wakes, {} steps of work", self.wakes, self.work));
             }
             // A run in which little time passes meets a fault all the same.
             if self.work >= steps / 2 && !std::mem::replace(&mut forced, true) {
@@ -362,9 +365,12 @@ impl World {
             if self.time > end || self.work > most {
                 let states: Vec<_> =
                     self.servers.iter().map(|s| s.engine.as_ref().map(copycat::engine::Engine::status)).collect();
+                let places: Vec<_> = self.servers.iter().map(|s| s.place).collect();
                 return Err(format!(
-                    "NO PROGRESS: {} of {goal} acknowledged after everything healed; {states:#?}",
-                    self.workload.acknowledged
+                    "NO PROGRESS: {} of {goal} acknowledged after everything healed, {} committed; {places:?} {:?} {states:#?}",
+                    self.workload.acknowledged,
+                    self.invariants.committed(),
+                    self.configuration()
                 ));
             }
             if self.workload.acknowledged >= goal {
@@ -397,7 +403,9 @@ impl World {
             self.next()?;
         }
         self.invariants.check_end(&self.stateful())?;
-        self.invariants.oracles.check_end(&self.servers, self.time)?;
+        let configuration = self.configuration();
+        let members = self.servers.iter().filter(|s| s.is_meant_by(&configuration)).map(|s| s.id as usize - 1);
+        self.invariants.oracles.check_end(&members.collect(), self.time)?;
         let commands = self.invariants.commands;
         self.counts.insert("commands committed", commands);
         self.counts.append(&mut self.actors.counts);
@@ -413,7 +421,7 @@ impl World {
         self.note(&time.to_le_bytes());
         let kind = event.kind();
         *self.counts.entry(kind).or_default() += 1;
-        *(if kind == WAKE { &mut self.wakes } else { &mut self.work }) += 1;
+        self.wakes += u64::from(kind == WAKE);
         match event {
             Event::Deliver { to, life, from, identity, cluster, message } => {
                 if self.postponed(to) {
@@ -484,7 +492,7 @@ impl World {
                 for request in self.actors.turn(actor, time, &mut self.rng) {
                     self.ask(request, 0);
                 }
-                let delay = 1 + self.rng.below(self.profile.think * 2);
+                let delay = 1 + self.rng.below(self.profile.think.max(IDLE) * 2);
                 self.schedule(delay, Event::Actor { actor });
             }
             Event::ActorRequest { at, request } => self.actor_request(at, request)?,

@@ -221,6 +221,21 @@ impl Configurations {
         (self.stack[0].0, &self.stack[0].1)
     }
 
+    /// Whether one of them, committed or not, has this sender vote.
+    pub(super) fn have_voter(&self, id: ServerId, identity: Identity) -> bool {
+        self.stack.iter().any(|(_, c)| c.is_voter(id) && c.admits(id, identity))
+    }
+
+    /// Whether this sender is a member of one of them.
+    pub(super) fn have_member(&self, id: ServerId, identity: Identity) -> bool {
+        self.stack.iter().any(|(_, c)| c.admits(id, identity))
+    }
+
+    /// Whether one of them names anybody who votes.
+    pub(super) fn have_voters(&self) -> bool {
+        self.stack.iter().any(|(_, c)| c.voters().next().is_some())
+    }
+
     /// Whether this server is the only voter of the committed configuration, and of those that may follow it.
     pub(super) fn are_alone(&self, id: ServerId) -> bool {
         self.stack.iter().all(|(_, c)| c.voters().eq([id]))

@@ -27,6 +27,24 @@ pub(super) struct Candidate {
 }
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// How long a new follower waits before it stands. A cluster of one has nobody to wait for: but a configuration that is
+    /// not committed may not be one, and who followed another within T waits until that one's lease has run out.
+    pub(super) fn standing_delay(&mut self, now: Now) -> Duration {
+        if planted!(self.options, AloneUncommitted) && self.is_alone() {
+            return Duration::ZERO;
+        }
+        if !self.configurations.are_alone(self.id) {
+            return self.election_delay();
+        }
+        let t = self.options.election_timeout;
+        self.heard.map_or(Duration::ZERO, |heard| (heard + t).saturating_sub(now.monotonic))
+    }
+
+    /// Whether this server is the only voter of the configuration in force.
+    pub(super) fn is_alone(&self) -> bool {
+        self.configuration().voters().eq([self.id])
+    }
+
     /// Whether this server may be elected. One that loses its vote by a change that is not committed may: nobody else might
     /// have that entry, and then nobody else can win (Raft dissertation, 4.2.2).
     fn may_stand(&self) -> bool {
@@ -52,12 +70,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     /// Whether a leader was heard within T; a leader hears itself while a quorum hears it.
-    fn hears_leader(&self, now: Now) -> bool {
+    pub(super) fn hears_leader(&self, now: Now) -> bool {
         if planted!(self.options, LeaseFromReceipt) {
             return false;
         }
         match &self.role {
             RoleState::Leader(_) => self.quorum_heard(now),
+            _ if planted!(self.options, VoteWhileLed) => false,
             _ => self.heard.is_some_and(|at| now.monotonic < at + self.options.election_timeout),
         }
     }

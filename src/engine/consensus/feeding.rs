@@ -190,7 +190,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let outcome = match self.agree(previous_index, previous_term) {
             Ok(()) => {
                 self.raise_term(now, entries.last().map_or(0, |e| e.term));
-                let stored = self.store(now, from, previous_index, entries)?;
+                let stored = self.store(now, previous_index, entries)?;
                 // That this is how far a live leader is, only the leader tells.
                 if commit.min(stored) > self.commit {
                     self.set_commit(commit.min(stored));

@@ -77,7 +77,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             return Ok(());
         }
         let arrived = previous_index + entries.len() as u64;
-        let stored = self.store(now, from, previous_index, entries)?;
+        let stored = self.store(now, previous_index, entries)?;
         if planted!(self.options, TruncateWithoutConflict) && stored < self.storage.last_index() && stored > self.commit
         {
             self.cut(stored)?;
@@ -156,19 +156,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    /// Stores what is not yet here, and cuts the log only at a real conflict. Returns through which index the log now
+    /// Stores these entries, which were found to be a contiguous run, as far as they are not yet here, and cuts the log only at a real conflict. Returns through which index the log now
     /// equals the leader's.
-    pub(super) fn store(
-        &mut self,
-        now: Now,
-        from: ServerId,
-        previous: Index,
-        entries: Vec<WireEntry>,
-    ) -> Result<Index, Fatal> {
+    pub(super) fn store(&mut self, now: Now, previous: Index, entries: Vec<WireEntry>) -> Result<Index, Fatal> {
         let mut through = previous;
         for entry in entries {
             let index = entry.index;
-            assert_eq!(index, through + 1, "an append carries a contiguous run");
             let have = self.storage.term(index);
             if index > self.commit && have != Some(entry.term) {
                 if have.is_some() && !self.cut(index - 1)? {
@@ -184,14 +177,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                     Ok(()) => {}
                     // No room: what fits is acknowledged, the rest is asked for again.
                     Err(AppendError::Full(_)) => return Ok(through),
+                    Err(e @ AppendError::TooLarge { .. }) => {
+                        self.complain("an entry of the leader does not fit this server's log", e);
+                        return Ok(through);
+                    }
                     Err(e) => return Err(e.into()),
                 }
                 self.clock.note(time, now);
                 if let Some(configuration) = configuration {
                     self.configurations.push(index, configuration);
                 }
-            } else if have.is_some() && have != Some(entry.term) {
-                return Err(Fatal::CommittedConflict { leader: from, index, commit: self.commit });
             }
             through = index;
         }
@@ -249,7 +244,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (wants, digest) = (self.wants(), self.durable_digest());
         let (start, configuration) = (self.start, self.known_configuration());
         let RoleState::Follower(f) = &mut self.role else { return };
-        let matched = f.verified.min(durable);
+        let unproved = planted!(self.options, MatchUnproved);
+        let matched = if unproved { durable } else { f.verified.min(durable) };
         // A leader need not hear of each entry of a member that does not vote, but of what it was told itself.
         let configured = configuration > f.configuration_told;
         let news = f.round > f.round_told || lost != f.lost_told;

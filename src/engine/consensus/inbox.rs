@@ -31,6 +31,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.outputs.push(Output::Refused { peer: from, identity, removed });
             return Ok(());
         }
+        if let Err(why) = self.judge(now, from, identity, &message)
+            && !ignored
+        {
+            self.refuse(from, why);
+            return Ok(());
+        }
+        self.note_voter(now, from, identity, &message);
         match message {
             Message::Feed { previous_index, previous_term, entries, commit } => {
                 self.on_feed(now, from, (previous_index, previous_term), entries, commit)?;
@@ -44,6 +51,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             // These two change nothing by their term alone: a poll only asks, and a vote is not heard while a leader is.
             Message::Poll { term, last_index, last_term } => self.on_poll(now, from, term, last_index, last_term),
             Message::Vote { term, last_index, last_term, transfer } => {
+                // Whoever is heard is not deposed by the word of one that does not vote.
+                let transfer = transfer && self.configurations.have_voter(from, identity);
                 self.on_vote(now, from, term, last_index, last_term, transfer);
             }
             Message::PollReply { granted: true, term } => self.on_poll_granted(now, from, term),

@@ -18,8 +18,6 @@ use copycat_storage::Disk;
 
 /// Most changes that wait for their turn.
 const CHANGES: usize = 16;
-/// A member that lacks no more entries than this may vote: commits will not wait for it.
-const CLOSE: Index = 128;
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// What this server is in the configuration in force; `None`: no member of it.
@@ -112,8 +110,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         // It must also know that it is to keep the state: one that believes to be a reserve takes nothing.
         let known = self.configurations.committed().0;
-        let close = |p: &Progress| p.counted() > 0 && p.counted() + CLOSE >= self.commit && p.configuration >= known;
-        let caught_up = |id| progress(id).is_some_and(|p| p.answered.is_some() && close(p));
+        let close = |p: &Progress| {
+            p.counted() > 0 && p.counted() + self.options.promotion_lag >= self.commit && p.configuration >= known
+        };
+        let unready = planted!(self.options, PromoteUnready);
+        let caught_up = |id| unready || progress(id).is_some_and(|p| p.answered.is_some() && close(p));
         run(self.configuration(), &Known { me: self.id, heard: &heard, caught_up: &caught_up })
     }
 

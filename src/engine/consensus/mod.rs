@@ -22,6 +22,7 @@ mod follower;
 mod inbox;
 mod installing;
 mod io;
+mod judging;
 mod leader;
 mod loan;
 mod membership;
@@ -56,6 +57,7 @@ use feeding::Feeding;
 use follower::Follower;
 use inbox::Met;
 use installing::Installing;
+use judging::Voters;
 use leader::Leader;
 use loan::Loan;
 use promises::Promises;
@@ -123,6 +125,7 @@ pub struct Engine<D: Disk, M: StateMachine> {
     /// still waits: a copy elsewhere may yet be committed, until another entry is at its index. The third number says which
     /// of an entry's items is meant.
     pending: BTreeSet<(Index, Term, u32, RequestId)>,
+    voters: Voters,
     /// When everything that had arrived was last taken in.
     drained: Duration,
     reads: Reads,
@@ -183,6 +186,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // put back from a copy.
         let start = mix(seed ^ meta.starts.rotate_right(16));
         storage.set_meta(meta);
+        let at_once = planted!(options, StandsAtOnce);
         let mut engine = Self {
             id,
             random: seed,
@@ -202,13 +206,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             transfer_reply: None,
             met: BTreeMap::new(),
             clock,
-            heard: (!fresh && !led).then_some(now.monotonic),
+            heard: (!fresh && !led && !at_once).then_some(now.monotonic),
             start,
             configuration_durable: 0,
             configuration_written: None,
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
             pending: BTreeSet::new(),
+            voters: Voters::new(now.monotonic),
             drained: Duration::ZERO,
             reads: Reads::default(),
             flush_since: None,
@@ -404,24 +409,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
     }
 
-    /// How long a new follower waits before it stands. A cluster of one has nobody to wait for: but a configuration that is
-    /// not committed may not be one, and who followed another within T waits until that one's lease has run out.
-    fn standing_delay(&mut self, now: Now) -> Duration {
-        if planted!(self.options, AloneUncommitted) && self.is_alone() {
-            return Duration::ZERO;
-        }
-        if !self.configurations.are_alone(self.id) {
-            return self.election_delay();
-        }
-        let t = self.options.election_timeout;
-        self.heard.map_or(Duration::ZERO, |heard| (heard + t).saturating_sub(now.monotonic))
-    }
-
-    /// Whether this server is the only voter of the configuration in force.
-    fn is_alone(&self) -> bool {
-        self.configuration().voters().eq([self.id])
-    }
-
     /// How many voters a commit needs.
     pub fn quorum(&self) -> usize {
         quorum::majority(self.configuration().voters().count())
@@ -473,8 +460,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let office = std::mem::replace(&mut self.role, RoleState::Follower(Follower::new(deadline)));
         self.leader = None;
         let mut waiting = self.reads.leave_office();
+        if planted!(self.options, ReadsForgotten) {
+            waiting.clear();
+        }
         if let RoleState::Leader(mut leader) = office {
-            waiting.extend(leader.sequencing.leave_office());
+            let early = leader.sequencing.leave_office();
+            if !planted!(self.options, ForgetsWaiting) {
+                waiting.extend(early);
+            }
             waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
             waiting.extend(leader.changes.iter().map(|&(id, _)| id));
             waiting.extend(std::mem::take(&mut self.deferred).into_iter().map(|(id, _)| id));
@@ -509,6 +502,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.flush_since = None;
         if let Some((sequence, index)) = self.configuration_written
             && sequence <= self.storage.durable_sequence()
+            && self.storage.is_configuration_durable()
         {
             (self.configuration_durable, self.configuration_written) = (index, None);
         }
@@ -551,6 +545,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let entry =
             Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
         self.storage.append(&entry)?;
+        self.clock.note_own(time);
         Ok(index)
     }
 

@@ -98,9 +98,10 @@ impl Progress {
 
     /// Its log does not agree at `previous`; it may at `hint`. Returns false if that is old news.
     pub(super) fn rejected(&mut self, previous: Index, hint: Index) -> bool {
+        // Nothing behind `next` was ever sent.
         let stale = match self.mode {
-            Mode::Probe { .. } => previous + 1 != self.next,
-            Mode::Replicate => previous <= self.match_index,
+            Mode::Probe { .. } => previous != self.next - 1,
+            Mode::Replicate => previous <= self.match_index || previous >= self.next,
         };
         if stale {
             return false;
@@ -197,6 +198,8 @@ mod tests {
         let mut p = Progress::new(10, Duration::ZERO);
         p.matched(10);
         assert!(!p.rejected(9, 1));
+        assert!(!p.rejected(u64::MAX, 1), "that was never sent");
+        p.sent_entries(14);
         assert!(p.rejected(10 + 3, 1));
         assert_eq!(p.next, 11);
     }
@@ -218,5 +221,11 @@ mod tests {
         p.lost(20);
         assert!(p.rejected(12, 1), "it lost it again: begin anew");
         assert_eq!((p.counted(), p.match_index, p.next, p.lost_until), (0, 0, 1, Some(20)));
+        p.matched(20);
+        assert!(
+            p.is_of_last_start(11, 9, 9),
+            "another directory under the same number, for one that did not see it go"
+        );
+        assert_eq!((p.match_index, p.answered, p.round), (0, None, 0));
     }
 }

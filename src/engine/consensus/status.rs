@@ -51,6 +51,13 @@ pub enum Event {
         /// Whose index is this.
         index: Index,
     },
+    /// A peer sent what cannot be, or what is not believed of it, and it was not taken. Told once for each peer and term.
+    NotTaken {
+        /// The number it uses.
+        peer: ServerId,
+        /// Why not.
+        why: &'static str,
+    },
     /// Something went wrong in the background that costs nothing but time or room.
     Trouble {
         /// What, in one line.

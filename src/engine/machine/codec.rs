@@ -114,11 +114,11 @@ pub fn unreadable<M: StateMachine>(entry: &EntryRef<'_>) -> Option<String> {
     match Kind::from_byte(entry.kind) {
         None => Some(format!("kind {} is of a newer version, which it needs", entry.kind)),
         Some(Kind::Command) => M::Codec::refusal::<M::Command>(entry.data),
-        Some(Kind::KeyedCommand) => match decode::<Keyed>(entry.data) {
+        Some(Kind::KeyedCommand) => match Keyed::decode(entry.data) {
             Ok(keyed) => M::Codec::refusal::<M::Command>(&keyed.operation),
             Err(e) => Some(e.to_string()),
         },
-        Some(Kind::Register) => of(decode::<Register>(entry.data).map(drop)),
+        Some(Kind::Register) => of(Register::decode(entry.data).map(drop)),
         Some(Kind::KeepAlive) => of(decode::<Vec<KeepAlive>>(entry.data).map(drop)),
         Some(Kind::Unregister) => of(decode::<Vec<Unregister>>(entry.data).map(drop)),
         Some(Kind::Configuration) => of(decode::<Configuration>(entry.data).map(drop)),

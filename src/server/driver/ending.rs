@@ -21,8 +21,11 @@ fn has_willing_majority(configuration: &Configuration, refused: &BTreeSet<Server
 
 impl<M: StateMachine> Driver<M> {
     /// A file whose bytes have changed is not read again: the next start finds that it is missing, and gets the log back
-    /// from the peers.
+    /// from the peers. One that has none keeps all it has.
     pub(super) fn set_aside(&self, corrupt: &Corrupt) {
+        if self.engine.configuration().members.keys().all(|&member| member == self.id) {
+            return;
+        }
         let disk = self.engine.storage().disk();
         let aside = format!("{}.damaged", corrupt.file);
         if let Err(e) = disk.rename(&corrupt.file, &aside).and_then(|()| disk.sync_dir()) {

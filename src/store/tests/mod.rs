@@ -367,7 +367,6 @@ fn bytes_that_are_no_command_change_nothing() {
 /// number, the key and the time of each count all the same.
 #[test]
 fn entries_that_cannot_be_read_are_answers_and_not_the_end() {
-    use crate::engine::encode;
     use crate::engine::sessions::{Keyed, Limits, Register};
     let poison = [
         [b"\x01\xfd\0\0\0\0\0\0\0\x40".as_slice(), b"k"].concat(),
@@ -378,7 +377,7 @@ fn entries_that_cannot_be_read_are_answers_and_not_the_end() {
     ];
     let (mut m, mut other) = (Machine::new(), Machine::new());
     let limits = Limits { events: 10, event_bytes: 1000 };
-    let register = encode(&Register { timeout_ms: 10_000, name: String::new(), key: None, limits });
+    let register = Register { timeout_ms: 10_000, name: String::new(), key: None, limits, window_ms: 0 }.encode();
     for m in [&mut m, &mut other] {
         m.entry(Kind::Register, 0, &register).expect("an answer");
         for (number, operation) in (1..).zip(&poison) {
@@ -389,9 +388,10 @@ fn entries_that_cannot_be_read_are_answers_and_not_the_end() {
             assert_eq!((answers.len(), &answers[0].outcome), (1, &Outcome::Malformed));
             let session = m.0.sessions().get(1).expect("it is open");
             assert_eq!((session.sequence(), m.0.time()), (number, time));
-            let keyed = encode(&Keyed { key: format!("name-{number}"), operation: operation.clone() });
+            let keyed =
+                Keyed { key: format!("name-{number}"), operation: operation.clone(), window_ms: 600_000 }.encode();
             assert_eq!(m.entry(Kind::KeyedCommand, 8, &keyed), Some(Outcome::Malformed));
-            assert!(m.0.sessions().keys.has(&format!("name-{number}")));
+            assert!(m.0.sessions().keys.has(&format!("name-{number}"), m.0.time()));
             for kind in [Kind::KeyedCommand, Kind::Register, Kind::KeepAlive, Kind::Unregister] {
                 let garbage = if operation.is_empty() { b"\xfd\xff\xff" } else { operation.as_slice() };
                 assert_eq!(m.entry(kind, 8, garbage), Some(Outcome::Malformed), "{kind:?}");
