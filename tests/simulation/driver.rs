@@ -55,6 +55,9 @@ impl World {
         self.work += u64::from(input.is_some());
         let cue = Cue::of(&self.servers[at], input.as_ref());
         self.invariants.oracles.asked(at, input.as_ref(), self.time);
+        if self.talkative && let Some(Input::Submit { .. } | Input::Query { .. } | Input::Change { .. }) = &input {
+            self.say(|| format!("{} is asked {input:?}", at + 1));
+        }
         let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };
         let mut result = input.map_or(Ok(()), |input| engine.step(now, input));
         // What a paused server was sent meanwhile comes in its first moments.
@@ -98,6 +101,10 @@ impl World {
         let now = self.servers[at].now(self.time);
         let server = &mut self.servers[at];
         let Some(engine) = &mut server.engine else { return };
+        // As a server does now and then.
+        if self.rng.chance(1, 20) {
+            engine.storage_mut().save_again();
+        }
         if let Some(job) = engine.storage_mut().prepare() {
             let prepared = job.run();
             engine.storage_mut().prepared(prepared);
@@ -275,6 +282,10 @@ impl World {
                         let (life, delay) = (self.servers[told].life, self.rng.below(200_000));
                         self.schedule(delay, Event::Stop { at: told, life });
                     }
+                }
+                // All that travels here was sent by servers that mean well.
+                Output::Event(copycat::engine::Event::NotTaken { peer, why }) if !why.contains("no configuration known") => {
+                    return Err(format!("NOT TAKEN: server {} refused a message of {peer}: {why}", at + 1));
                 }
                 Output::Event(copycat::engine::Event::Installed { .. }) => self.count("snapshot installed"),
                 Output::Event(copycat::engine::Event::Removed { .. }) => {
