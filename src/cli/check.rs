@@ -2,10 +2,14 @@
 
 use super::{Failure, Format};
 use clap::Args;
+use copycat::engine::machine::unreadable;
 use copycat::engine::{Configuration, Index, decode};
-use copycat_storage::{DirectoryError, FileDisk, Report};
+use copycat::store::Store;
+use copycat_storage::{DirectoryError, FileDisk, Report, each_entry};
 use std::path::PathBuf;
 
+/// Most entries that are named one by one.
+const SHOWN: usize = 100;
 /// The exit code when a server uses the directory.
 const IN_USE: u8 = 6;
 
@@ -37,9 +41,11 @@ impl Check {
             e => Failure::new(e),
         })?;
         let report = copycat_storage::check(&disk);
+        let warnings = skipped(&disk);
         let start = (!report.is_sound()).then(|| start(&report));
         match self.output {
             Format::Text => {
+                warnings.iter().for_each(|warning| println!("warning: {warning}"));
                 println!("{report}");
                 start.iter().for_each(|start| println!("A start: {start}"));
             }
@@ -49,6 +55,7 @@ impl Check {
                     "sound": report.is_sound(),
                     "problems": report.problems,
                     "notes": report.notes,
+                    "warnings": warnings,
                     "start": start,
                     "entries": report.entries,
                     "first_index": report.first,
@@ -70,6 +77,23 @@ impl Check {
         let first = report.problems.first().map_or("?", String::as_str);
         Err(Failure::new(format!("{}: {} found, the first: {first}", self.directory.display(), report.problems.len())))
     }
+}
+
+/// The entries that no server can read: not damage, but nobody meant them.
+fn skipped(disk: &FileDisk) -> Vec<String> {
+    let (mut first, mut more) = (Vec::new(), 0_u64);
+    each_entry(disk, |entry| {
+        let Some(reason) = unreadable::<Store>(&entry) else { return };
+        if first.len() < SHOWN {
+            first.push(format!("entry {} cannot be read, and has no effect on any server: {reason}", entry.index));
+        } else {
+            more += 1;
+        }
+    });
+    if more > 0 {
+        first.push(format!("{more} more entries cannot be read"));
+    }
+    first
 }
 
 /// What a start on a directory that is not sound does, and what helps.

@@ -19,6 +19,7 @@
 
 pub mod consensus;
 mod entry;
+mod limited;
 pub mod machine;
 mod message;
 mod options;

@@ -206,6 +206,8 @@ pub enum Bug {
     ReleasedDroppedAtOnce,
     /// What waited for entries that a snapshot came instead of is said to have had no effect.
     InstallSaysNotApplied,
+    /// What is no operation of the machine's is logged all the same.
+    MalformedApplied,
     /// A leader takes itself for the only voter where one voter is a majority.
     AloneByNumber,
     /// A leader keeps its lease though it gives its vote up.
@@ -311,6 +313,7 @@ impl Bug {
         Self::ChangeBeforeInitialize,
         Self::LeaseAfterTransfer,
         Self::InstallSaysNotApplied,
+        Self::MalformedApplied,
         Self::AloneByNumber,
         Self::LeaseWithoutVote,
         Self::AloneUncommitted,

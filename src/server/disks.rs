@@ -62,6 +62,15 @@ pub(super) fn open(settings: &Settings) -> Result<Kept, ServerError> {
     let disk = match &settings.storage {
         Some(Place::Mapped(directory)) => {
             let disk = FileDisk::open(directory).map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
+            if let Some(mode) = disk.others_may() {
+                tracing::warn!(
+                    "server {}: others than its owner may look into {} ({mode:04o}), where all keys and values are: \
+                     chmod -R go= {}",
+                    settings.id,
+                    place(settings),
+                    place(settings)
+                );
+            }
             AnyDisk::File(disk)
         }
         Some(Place::Memory) => AnyDisk::Ram(RamDisk::new(settings.memory)),

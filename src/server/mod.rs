@@ -13,11 +13,14 @@ mod builder;
 mod chores;
 mod cluster;
 mod convert;
+mod descriptors;
 mod disks;
 mod driver;
 mod durability;
 mod feed;
 mod flusher;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod inbox;
 mod lag;
 mod listeners;

@@ -2,6 +2,7 @@
 
 use super::builder::{Api, Make, Settings};
 use super::clock;
+use super::descriptors::Descriptors;
 use super::disks::{self, Kept, place, random};
 use super::driver::{self, Driver, Wiring};
 use super::durability;
@@ -171,7 +172,8 @@ fn engine<M: StateMachine>(
 /// Serves HTTP until the server has `ended`; the channel that is returned is closed when it is done.
 fn serve(listener: TcpListener, backend: Arc<dyn Backend>, settings: &Settings, ended: Receiver<()>) -> Receiver<()> {
     let (end, done) = async_channel::bounded(1);
-    let limits = settings.limits.clone();
+    let mut limits = settings.limits.clone();
+    limits.descriptors = limits.descriptors.min(Descriptors::of_process().clients());
     task::spawn(async move {
         if let Err(e) = copycat_http::serve(listener, backend, limits, ended).await {
             tracing::error!("the HTTP server ended: {e}");
@@ -202,7 +204,7 @@ pub(super) fn start<M: StateMachine>(
     let engine = engine(&settings, &initial, kept, make)?;
     let door = Door::new(me, cluster, engine.configuration().clone());
     let (inbox, events) = Inbox::new();
-    inbox.offer(Event::Met { id, identity, cluster, http: advertised, peer, dialed: false });
+    inbox.offer(Event::Met { id, identity, cluster, http: advertised });
     let silence = (settings.election_timeout * 2).max(Duration::from_secs(1));
     let views = Views::new(View::of(&engine));
     let name = format!("copycat-{id}");
@@ -226,8 +228,9 @@ pub(super) fn start<M: StateMachine>(
     let port = Arc::new(Port::new(id, inbox.clone(), driver.clone(), views, (waiters, feeds.clone())));
     // As long as the driver runs: whoever serves sockets ends when this is dropped.
     let (running, ended) = async_channel::bounded::<()>(1);
-    let clients = Clients::new(port.clone());
-    let hall = |clients, peers| Hall { door: door.clone(), inbox: inbox.clone(), clients, peers };
+    let descriptors = Descriptors::of_process();
+    let clients = Clients::new(port.clone(), descriptors);
+    let hall = |clients, peers| Hall::new(door.clone(), inbox.clone(), clients, peers, silence);
     // Clients have an address of their own, or share that of the peers.
     let at_peers = doors.client.as_ref().map_or_else(|| clients.clone(), |own| clients.send_to(own.address()));
     let mut listeners = vec![task::spawn(listen(doors.peer, hall(at_peers, true), ended.clone()))];

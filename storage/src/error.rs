@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 /// Bytes on the disk that were whole once and are not any more. Never the work of a power cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Corrupt {
@@ -120,7 +122,7 @@ pub enum AppendError {
         /// The most that fits, in bytes.
         most: usize,
     },
-    /// There is no room for the next segment.
+    /// There is no room for the next segment, or no file descriptor: there may be later.
     #[error("no room for the next log segment: {0}")]
     Full(io::Error),
     /// The next segment could not be created for another reason.
@@ -136,9 +138,16 @@ impl AppendError {
     pub(crate) fn create(error: io::Error) -> AppendError {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => AppendError::Full(error),
+            _ if is_out_of_descriptors(&error) => AppendError::Full(error),
             _ => AppendError::Disk(error),
         }
     }
+}
+
+/// The process or the system has as many files open as it may. That passes.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Why work in the background (a snapshot, a compaction) came to nothing. The log and the snapshot

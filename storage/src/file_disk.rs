@@ -3,15 +3,19 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, fstatvfs};
+use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate, fstatvfs};
 use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskFile, Flush};
 use crate::mapping::Mapping;
 
+/// Who may read what is made: its owner, and nobody else. Keys and values are in there.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
 /// The lock file's name. It holds nothing; the lock on it says that a server uses the directory.
 const LOCK: &str = "LOCK";
 /// What may lie beside the files of a server: its lock, and what some file systems have in their root.
@@ -68,8 +72,7 @@ impl FileDisk {
         let path = dir.as_ref();
         let io = |source| DirectoryError::Io { path: path.to_owned(), source };
         create_directory(path).map_err(io)?;
-        let lock =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(LOCK)).map_err(io)?;
+        let lock = new_file().create(true).truncate(false).open(path.join(LOCK)).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -104,6 +107,12 @@ impl FileDisk {
         Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, _lock: lock, writable: false }) })
     }
 
+    /// The directory's permissions, if others than its owner have any: it was made so, and is left so.
+    pub fn others_may(&self) -> Option<u32> {
+        let mode = self.shared.directory.metadata().ok()?.permissions().mode() & 0o777;
+        (mode & !DIRECTORY_MODE != 0).then_some(mode)
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.shared.path
@@ -122,6 +131,13 @@ impl FileDisk {
     }
 }
 
+/// Opens what is made for this server alone, and through no link that somebody else has put there.
+fn new_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
 /// Creates a directory and its missing parents, each durable in its parent.
 fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
@@ -132,7 +148,7 @@ fn create_directory(path: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_directory(parent)?;
-    match fs::create_dir(path) {
+    match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -145,7 +161,7 @@ impl Disk for FileDisk {
     fn create(&self, name: &str, len: u64) -> io::Result<MappedFile> {
         self.writable()?;
         let path = self.file(name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = new_file().create_new(true).open(&path)?;
         // Never by writing zeros: that leaves large folios in the page cache, and flushing one
         // page then writes a mebibyte.
         let made = fallocate(&file, FallocateFlags::empty(), 0, len)

@@ -14,6 +14,7 @@ mod bytes;
 mod check;
 mod configuration;
 mod disk;
+mod entries;
 mod entry;
 mod error;
 mod file_disk;
@@ -28,6 +29,7 @@ mod storage;
 
 pub use check::{Report, SegmentReport, check};
 pub use disk::{Disk, DiskFile, Flush};
+pub use entries::each_entry;
 pub use entry::{Entry, EntryRef};
 pub use error::{AppendError, Corrupt, OpenError, WorkError};
 pub use file_disk::{DirectoryError, FileDisk, FileFlush, MappedFile};

@@ -4,7 +4,8 @@
 //! Orders: `limit sessions|answers|keys|events|window 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
 //! passes, everybody is polled) · `poll 1` · `deliver` (messages travel until none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
-//! put) · `keyed 1 name key value` (one with an idempotency key) ·
+//! put) · `keyed 1 name key value` (one with an idempotency key) · `raw 1 session sequence mode bytes` (a command in hexadecimal digits, and the
+//! compaction mode that its sender claims) · `question 1 bytes` · `log 1` (its entries) ·
 //! `brief 1 key ttl-ms` (a put that ends) · `create 1 key` (a put if the key is not there) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
@@ -16,7 +17,9 @@
 
 mod forged;
 
-use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
+use copycat::engine::machine::{
+    Ask, CompactionMode, Outcome, StateMachine, decode_output, decode_query_output, encode_operation,
+};
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
     AppendOutcome, Change, Configuration, Consistency, Engine, Input, Kind, Member, MemberType, Message, Now, Options,
@@ -181,6 +184,23 @@ impl Lab {
                 self.put(number(1), (words[4], words[5]), session, sequence, None);
             }
             "keyed" => self.put(number(1), (words[3], words[4]), 0, 0, Some(words[2].into())),
+            "raw" => {
+                let (session, sequence, operation) = (number(2), number(3), bytes_of(words[5]));
+                let mode = u8::try_from(number(4)).expect("a byte");
+                self.submit(number(1), Submit::Command { operation, mode, session, sequence, key: None });
+            }
+            "question" => self.ask(number(1), Ask::Machine(bytes_of(words[2]))),
+            "log" => {
+                let storage = self.running(number(1)).storage();
+                let entry = |index| {
+                    let entry = storage.get(index).expect("it is read").expect("an entry");
+                    let kind = Kind::from_byte(entry.kind).expect("a known kind");
+                    let mode = CompactionMode::from_byte(entry.mode);
+                    format!("{index}@{} {kind:?} {mode:?}, {} bytes", entry.term, entry.data.len())
+                };
+                let lines: Vec<String> = (storage.first_index()..=storage.last_index()).map(entry).collect();
+                lines.iter().for_each(|line| self.say(line));
+            }
             "brief" => self.command(number(1), &put(words[2], "", number(3), Condition::Always), (0, 0), None),
             "create" => self.command(number(1), &put(words[2], "", 0, Condition::Absent), (0, 0), None),
             "watch" => {
@@ -395,6 +415,11 @@ fn open(node: &Node, id: u64) -> Storage<MemDisk> {
     Storage::open(node.disk.clone(), options, seed).expect("the disk opens")
 }
 
+fn bytes_of(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
 fn type_of(word: &str) -> MemberType {
     match word {
         "active" => MemberType::Active,
@@ -542,6 +567,7 @@ fn planted_bugs_are_seen() {
         (Bug::StatusMovesIndex, "changes"),
         (Bug::LeaseAfterTransfer, "transfer"),
         (Bug::InstallSaysNotApplied, "install"),
+        (Bug::MalformedApplied, "malformed"),
         (Bug::AloneByNumber, "vote-given-up"),
         (Bug::LeaseWithoutVote, "vote-given-up"),
         (Bug::AloneUncommitted, "last-voter"),

@@ -257,7 +257,8 @@ impl Invariants {
         if self.leaders.range(term + 1..).next().is_none() {
             let (of, through) = self.seen[at].complete;
             // Now and then all of it, or what went missing later would not be seen.
-            let from = if of == term && !self.committed.len().is_multiple_of(64) { through.saturating_sub(20) } else { 0 };
+            let from =
+                if of == term && !self.committed.len().is_multiple_of(64) { through.saturating_sub(20) } else { 0 };
             for (i, &committed) in self.committed.iter().enumerate().skip(from as usize) {
                 let index = i as Index + 1;
                 if engine.storage().term(index) != Some(committed) {
@@ -322,8 +323,15 @@ impl Invariants {
             self.appended.entry((index, entry.term)).or_insert(time);
             if entry.kind == Kind::Configuration as u8 && !self.configurations.contains_key(&(index, entry.term)) {
                 let configuration: Configuration = decode(entry.data).map_err(|e| e.to_string())?;
-                let before = self.configurations.range(..(index, 0)).rev().find(|&(&(at, of), _)| storage.term(at) == Some(of));
-                check_promoted(servers, server.id, before.map_or(&self.initial, |(_, v)| v), &configuration, committed)?;
+                let before =
+                    self.configurations.range(..(index, 0)).rev().find(|&(&(at, of), _)| storage.term(at) == Some(of));
+                check_promoted(
+                    servers,
+                    server.id,
+                    before.map_or(&self.initial, |(_, v)| v),
+                    &configuration,
+                    committed,
+                )?;
                 self.configurations.insert((index, entry.term), voters(&configuration));
             }
             let before = if index == 1 { 0 } else { storage.term(index - 1).unwrap_or(0) };

@@ -5,8 +5,7 @@
 
 use crate::server::{Server, SimInput};
 use copycat::engine::{
-    Consistency, Index, Input, MemberType, Message, RequestId, Response, Role, ServerId, SessionId,
-    Status, Term,
+    Consistency, Index, Input, MemberType, Message, RequestId, Response, Role, ServerId, SessionId, Status, Term,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -159,20 +158,17 @@ impl Oracles {
         }
         let term_of_last = engine.storage().last_term();
         if term_of_last > status.term {
-            return Err(format!("TERM BEHIND: server {} is in term {}, its log in {term_of_last}", at + 1, status.term));
+            return Err(format!(
+                "TERM BEHIND: server {} is in term {}, its log in {term_of_last}",
+                at + 1,
+                status.term
+            ));
         }
         self.leases(servers, time)
     }
 
     /// No vote, own ones included, and no candidacy within T of a leader's last append, or of a start.
-    fn early(
-        &mut self,
-        at: usize,
-        cue: &Cue,
-        status: &Status,
-        alone: bool,
-        now: Duration,
-    ) -> Result<(), String> {
+    fn early(&mut self, at: usize, cue: &Cue, status: &Status, alone: bool, now: Duration) -> Result<(), String> {
         let t = self.t;
         let w = &mut self.watched[at];
         if let Some((leader, term)) = cue.leads
@@ -233,9 +229,9 @@ impl Oracles {
         let engine = server.engine();
         let term = engine.status().term;
         let storage = engine.storage();
-        self.logs.entry(term).or_insert_with(|| {
-            (1..=storage.last_index()).map(|index| storage.term(index).unwrap_or(0)).collect()
-        });
+        self.logs
+            .entry(term)
+            .or_insert_with(|| (1..=storage.last_index()).map(|index| storage.term(index).unwrap_or(0)).collect());
         let rounds = self.rounds.entry(term).or_default();
         if engine.configuration().voters().eq([server.id]) {
             rounds.alone.insert(time);
@@ -290,7 +286,10 @@ impl Oracles {
         if rounds.overdue.range(..=confirmed).any(|(_, set)| due(set)) {
             return Ok(());
         }
-        Err(format!("ENDED WITHOUT A ROUND: session {session} in term {term}, confirmed through round {confirmed}, overdue {:?}", rounds.overdue))
+        Err(format!(
+            "ENDED WITHOUT A ROUND: session {session} in term {term}, confirmed through round {confirmed}, overdue {:?}",
+            rounds.overdue
+        ))
     }
 
     /// "Matched through i" must be true: up to there, the log is that of the term's leader.

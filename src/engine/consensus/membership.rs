@@ -110,7 +110,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         // It must also know that it is to keep the state: one that believes to be a reserve takes nothing.
         let known = self.configurations.committed().0;
-        let close = |p: &Progress| p.counted() > 0 && p.counted() + self.options.promotion_lag >= self.commit && p.configuration >= known;
+        let close = |p: &Progress| {
+            p.counted() > 0 && p.counted() + self.options.promotion_lag >= self.commit && p.configuration >= known
+        };
         let unready = planted!(self.options, PromoteUnready);
         let caught_up = |id| unready || progress(id).is_some_and(|p| p.answered.is_some() && close(p));
         run(self.configuration(), &Known { me: self.id, heard: &heard, caught_up: &caught_up })

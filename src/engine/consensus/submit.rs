@@ -1,5 +1,7 @@
 //! What clients hand in: found to be a repeat, held until its turn, refused, or appended.
 //!
+//! Nothing is appended that this server's state machine cannot read: an entry is for good, and on every server.
+//!
 //! A new leader knows what those before it have logged when it has applied all of that: until then, what has a number, a
 //! key or a session waits. (Reading it in the log instead takes as long as the log is: longer, at times, than others wait
 //! before they stand against a leader that says nothing.)
@@ -11,7 +13,7 @@
 use super::planted;
 use super::reads::Task;
 use super::{AppendError, Engine, Fatal, Kind, Refusal, Response, RoleState, StateMachine, encode};
-use crate::engine::machine::CompactionMode;
+use crate::engine::machine::{CompactionMode, Executor};
 use crate::engine::sessions::sequencing::Logged;
 use crate::engine::sessions::{
     Admission, Answer, KeepAlive, Keyed, Outcome, Register, Session, SessionError, Submit, hash,
@@ -64,11 +66,23 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.reply(id, Err(Refusal::Session(SessionError::NotFound)));
             return Ok(());
         }
-        let Some(submit) = self.defer(id, submit) else { return Ok(()) };
+        let Some(mut submit) = self.defer(id, submit) else { return Ok(()) };
         let time = self.key_time(now);
         if let Some(refusal) = self.refusal(&submit, time) {
             self.reply(id, Err(refusal));
             return Ok(());
+        }
+        if let Submit::Command { operation, mode, .. } = &mut submit {
+            // Whoever took it has looked, too, but may run another version, or be no server at all. The mode is what the
+            // operation says, whatever its sender makes of it.
+            match Executor::<M>::mode(operation) {
+                Some(of_operation) => *mode = of_operation as u8,
+                None if planted!(self.options, MalformedApplied) => {}
+                None => {
+                    self.reply(id, Err(Refusal::Malformed));
+                    return Ok(());
+                }
+            }
         }
         let session = match &submit {
             Submit::Command { session, .. } | Submit::Unregister { session } => *session,

@@ -34,9 +34,6 @@ pub enum ApplyError {
         /// Its kind.
         kind: u8,
     },
-    /// What the entry carries is not what its kind says.
-    #[error("entry {0} cannot be read: {1}")]
-    Malformed(Index, DecodeError),
 }
 
 /// What became of one entry.
@@ -265,17 +262,26 @@ impl<M: StateMachine> Executor<M> {
             Kind::from_byte(entry.kind).ok_or(ApplyError::UnknownKind { index: entry.index, kind: entry.kind })?;
         let time = self.time.max(entry.time);
         self.context.turn_to(entry.index, time);
-        let malformed = |e| ApplyError::Malformed(entry.index, e);
+        // What cannot be read does nothing, on every server alike, and time goes on: a server that ended by such an entry
+        // would end by it at each start, and so would all others.
+        let malformed = |_: DecodeError| vec![Self::answer(&entry, None, Outcome::Malformed)];
         let late = planted_here!(self.context, KeysEndOnApplyOnly);
         if !late {
             self.context.sessions.keys.expire(time);
         }
         let answers = match kind {
             Kind::Command => vec![self.numbered(&entry, time)],
-            Kind::KeyedCommand => vec![self.keyed(&entry, time, Keyed::decode(entry.data).map_err(malformed)?)],
-            Kind::Register => vec![self.register(&entry, time, Register::decode(entry.data).map_err(malformed)?)],
-            Kind::KeepAlive => self.keep_alive(&entry, time, &decode::<Vec<KeepAlive>>(entry.data).map_err(malformed)?),
-            Kind::Unregister => self.end(&entry, time, &decode::<Vec<Unregister>>(entry.data).map_err(malformed)?),
+            Kind::KeyedCommand => {
+                Keyed::decode(entry.data).map_or_else(malformed, |keyed| vec![self.keyed(&entry, time, keyed)])
+            }
+            Kind::Register => Register::decode(entry.data)
+                .map_or_else(malformed, |register| vec![self.register(&entry, time, register)]),
+            Kind::KeepAlive => {
+                decode::<Vec<_>>(entry.data).map_or_else(malformed, |items| self.keep_alive(&entry, time, &items))
+            }
+            Kind::Unregister => {
+                decode::<Vec<_>>(entry.data).map_or_else(malformed, |items| self.end(&entry, time, &items))
+            }
             Kind::Initialize => {
                 if !planted_here!(self.context, ElectionExpires) {
                     self.context.sessions.reset(entry.index, time);

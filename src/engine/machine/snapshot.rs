@@ -3,6 +3,7 @@
 use super::commit::Held;
 use super::{Codec, StateMachine};
 use crate::engine::entry::{DecodeError, Kind, config};
+use crate::engine::limited;
 use crate::engine::sessions::Keyed;
 use crate::engine::types::Index;
 use copycat_storage::EntryRef;
@@ -111,9 +112,8 @@ impl<'a> SnapshotReader<'a> {
     /// # Errors
     /// If the bytes are not of this type.
     pub fn read<T: DeserializeOwned>(&mut self) -> Result<T, SnapshotError> {
-        let (value, read) = bincode::serde::decode_from_slice(self.bytes, config())
-            .map_err(|e| SnapshotError::Malformed(e.to_string()))?;
-        self.bytes = &self.bytes[read..];
+        let (value, rest) = limited::take(self.bytes)?;
+        self.bytes = rest;
         Ok(value)
     }
 

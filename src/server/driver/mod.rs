@@ -263,7 +263,8 @@ impl<M: StateMachine> Driver<M> {
         // server promises by hearing it from when it is taken in.
         let now = clock::now();
         let input = match event {
-            Event::Message { from, identity, cluster, message } => {
+            Event::Message { from, identity, cluster, message, share } => {
+                drop(share);
                 Ballot::of(&message, from, self.id).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
                 Input::Message { from, identity, cluster, message }
             }
@@ -279,30 +280,32 @@ impl<M: StateMachine> Driver<M> {
                 self.engine.storage_mut().prepared(result);
                 return Ok(());
             }
-            Event::Met { id, identity, cluster, http, peer, dialed } => {
-                if dialed {
-                    self.state.refused.remove(&id);
-                }
+            Event::Met { id, identity, cluster, http } => {
+                self.state.refused.remove(&id);
                 if !self.engine.configuration().admits(id, identity) {
-                    self.links.meet(id, peer);
-                    self.links.follow(
-                        now.monotonic,
-                        self.engine.configuration(),
-                        self.engine.committed_configuration(),
-                    );
                     return Ok(());
                 }
                 Input::Peer { id, identity, cluster, http }
             }
+            Event::Stranger { id, peer } => {
+                self.links.find(now.monotonic, id, peer, self.engine.configuration());
+                return Ok(());
+            }
+            Event::Found { id, peer } => {
+                self.links.meet(id, peer);
+                self.links.follow(now.monotonic, self.engine.configuration(), self.engine.committed_configuration());
+                return Ok(());
+            }
             Event::Request { request, timeout, reply } => {
                 return self.admit(now, Origin::Local(reply), request, timeout);
             }
-            Event::Forwarded { from, id, request } => {
+            Event::Forwarded { from, id, request, share } => {
+                drop(share);
                 let (request, timeout) = Request::from_wire(request);
                 return self.admit(now, Origin::Remote { server: from, id }, request, timeout);
             }
-            Event::ForwardReply { id, result } => {
-                self.forward_reply(now, id, result);
+            Event::ForwardReply { from, id, result } => {
+                self.forward_reply(now, from, id, result);
                 return Ok(());
             }
             Event::Disconnected { id } => {

@@ -3,6 +3,7 @@
 //! A connection carries frames one way only, from the server that dialed it; its other direction carries the welcome
 //! and then one byte for each ping, so that a dead connection is noticed.
 
+use crate::budget::{Budget, Share};
 use crate::engine::machine::Ask;
 use crate::engine::sessions::Submit;
 use crate::engine::{
@@ -55,6 +56,8 @@ pub(crate) enum Purpose {
         /// As what.
         member_type: MemberType,
     },
+    /// To learn who the members are: somebody has come that the dialer's configuration, being old, does not know.
+    Members,
 }
 
 impl Hello {
@@ -88,7 +91,7 @@ pub(crate) struct Me {
 pub(crate) enum Welcome {
     /// Come in.
     Accepted { cluster: u128, identity: Identity, http: String },
-    /// The dialer is a member now: the committed configuration, and its entry.
+    /// The committed configuration, and its entry. To one that asked to join: it is a member now.
     Joined { index: Index, configuration: Configuration },
     /// Nobody can decide now: try again.
     Later,
@@ -192,21 +195,31 @@ pub(crate) enum WireRequest {
     Transfer { target: ServerId, timeout_ms: u64 },
 }
 
-/// Appends a frame to what is to be written.
-pub(crate) fn put<T: Encode>(buffer: &mut Vec<u8>, frame: &T) {
-    wire::put(buffer, frame, FRAME_LIMIT);
+/// Appends a frame to what is to be written. Says whether it did: one that is too long is lost, as on a broken connection,
+/// but an answer says that it is.
+pub(crate) fn put(buffer: &mut Vec<u8>, frame: Frame) -> bool {
+    match frame {
+        Frame::Reply { id, result } => {
+            wire::put_answer(buffer, result, FRAME_LIMIT, |result| Frame::Reply { id, result });
+            true
+        }
+        frame => wire::put(buffer, &frame, FRAME_LIMIT),
+    }
 }
 
+/// Writes a greeting, or the answer to one.
 pub(crate) async fn write<T: Encode>(stream: &mut (impl io::Write + Unpin), frame: &T) -> io::Result<()> {
     let mut buffer = Vec::new();
-    put(&mut buffer, frame);
+    if !wire::put(&mut buffer, frame, WELCOME_LIMIT) {
+        return Err(wire::invalid("a greeting that is too long"));
+    }
     stream.write_all(&buffer).await?;
     stream.flush().await
 }
 
-/// The next frame.
-pub(crate) async fn read(stream: &mut (impl io::Read + Unpin)) -> io::Result<Frame> {
-    wire::read(stream, FRAME_LIMIT).await
+/// The next frame; its memory is had of the share.
+pub(crate) async fn read(stream: &mut (impl io::Read + Unpin), share: &mut Share) -> io::Result<Frame> {
+    wire::parse(&wire::read_bytes(stream, FRAME_LIMIT, share).await?)
 }
 
 /// The first frame on a connection.
@@ -220,7 +233,7 @@ pub(crate) enum Greeting {
 
 /// A greeting; anything else on the port is refused by its first bytes.
 pub(crate) async fn read_greeting(stream: &mut (impl io::Read + Unpin)) -> io::Result<Greeting> {
-    let bytes = wire::read_bytes(stream, GREETING_LIMIT).await?;
+    let bytes = wire::read_bytes(stream, GREETING_LIMIT, &mut Budget::new(0).share()).await?;
     if wire::is_client(&bytes) {
         return wire::parse(&bytes).map(Greeting::Client);
     }
@@ -238,6 +251,7 @@ pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::machine::Outcome;
 
     #[test]
     fn frames_survive_the_wire() {
@@ -252,23 +266,46 @@ mod tests {
         ];
         let mut bytes = Vec::new();
         for frame in &frames {
-            put(&mut bytes, frame);
+            assert!(put(&mut bytes, frame.clone()));
         }
         async_std::task::block_on(async {
-            let mut stream = bytes.as_slice();
+            let (mut stream, mut share) = (bytes.as_slice(), Budget::new(0).share());
             for frame in &frames {
-                assert_eq!(&read(&mut stream).await.expect("a frame"), frame);
+                assert_eq!(&read(&mut stream, &mut share).await.expect("a frame"), frame);
             }
-            let end = read(&mut stream).await.expect_err("the end");
+            let end = read(&mut stream, &mut share).await.expect_err("the end");
             assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
         });
     }
 
     #[test]
+    fn what_is_too_long_is_not_sent_and_an_answer_says_so() {
+        let (mut bytes, long) = (Vec::new(), vec![0; FRAME_LIMIT as usize]);
+        let submit = Submit::Command { operation: long.clone(), mode: 0, session: 0, sequence: 0, key: None };
+        let request = Frame::Request { id: 1, request: WireRequest::Submit { submit, timeout_ms: 1 } };
+        assert!(!put(&mut bytes, request) && bytes.is_empty());
+        let told = [
+            (Some(Consistency::Linearizable), WireRefusal::TooLarge),
+            (None, WireRefusal::Timeout { maybe_applied: true }),
+        ];
+        for (consistency, refusal) in told {
+            let output = Outcome::Output(long.clone());
+            let response = WireResponse { index: 1, term: 1, event_index: None, output, consistency };
+            assert!(put(&mut bytes, Frame::Reply { id: 7, result: Ok(response) }));
+            let sent = async_std::task::block_on(read(&mut bytes.as_slice(), &mut Budget::new(0).share()));
+            assert_eq!(sent.expect("a frame"), Frame::Reply { id: 7, result: Err(refusal) });
+            bytes.clear();
+        }
+    }
+
+    #[test]
     fn a_length_that_lies_is_refused_before_memory_is_taken() {
         async_std::task::block_on(async {
+            let mut share = Budget::new(0).share();
             let mut stream: &[u8] = b"\xff\xff\xff\xff rest";
-            assert_eq!(read(&mut stream).await.expect_err("too long").kind(), io::ErrorKind::InvalidData);
+            assert_eq!(read(&mut stream, &mut share).await.expect_err("too long").kind(), io::ErrorKind::InvalidData);
+            let mut stream: &[u8] = b"\0\0\0\x01 and four thousand bytes less than it says";
+            assert_eq!(read(&mut stream, &mut share).await.expect_err("cut").kind(), io::ErrorKind::UnexpectedEof);
             let mut stream: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
             assert_eq!(read_greeting(&mut stream).await.expect_err("not ours").kind(), io::ErrorKind::InvalidData);
         });

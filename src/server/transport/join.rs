@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long no member may be found, or none find a leader, before the server gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn ask(transport: &dyn Transport, address: &str, hello: &Hello) -> io::Result<Welcome> {
+pub(super) async fn ask(transport: &dyn Transport, address: &str, hello: &Hello) -> io::Result<Welcome> {
     let mut stream = transport.dial(address).await?;
     frame::write(&mut stream.writer, hello).await?;
     frame::read_welcome(&mut stream.reader).await

@@ -4,11 +4,13 @@
 //! and reconnects by itself. A queue to a peer is bounded and never waited for: what does not fit is dropped (the engine
 //! repeats itself; a forwarded request is refused before it is sent). One slow peer therefore delays nobody else.
 
+mod finding;
 pub(crate) mod frame;
 mod inbound;
 mod join;
 mod links;
 mod outbound;
+mod places;
 
 use crate::engine::{Configuration, Identity, ServerId};
 use frame::{Hello, Me, Purpose, Rejection, WIRE_VERSION, Welcome};
@@ -34,24 +36,29 @@ pub(crate) struct Door {
 struct Known {
     cluster: u128,
     configuration: Arc<Configuration>,
+    committed: Arc<Configuration>,
     /// The directories that are known to be removed: by a committed configuration.
     removed: Vec<Identity>,
 }
 
 impl Door {
     pub(crate) fn new(me: Me, cluster: u128, configuration: Configuration) -> Self {
-        let known = Known { cluster, configuration: Arc::new(configuration), removed: Vec::new() };
+        let configuration = Arc::new(configuration);
+        let known = Known { cluster, committed: configuration.clone(), configuration, removed: Vec::new() };
         Self { me, known: Arc::new(Mutex::new(known)), generation: Arc::default(), leader: Arc::default() }
     }
 
     /// The driver tells what is in force now, and what is committed. Returns whether that is news.
     pub(crate) fn update(&self, cluster: u128, configuration: &Configuration, committed: &Configuration) -> bool {
         let mut known = self.lock();
+        if *known.committed != *committed {
+            known.committed = Arc::new(committed.clone());
+        }
         if known.cluster == cluster && *known.configuration == *configuration && known.removed == committed.removed {
             return false;
         }
-        let configuration = Arc::new(configuration.clone());
-        *known = Known { cluster, configuration, removed: committed.removed.clone() };
+        (known.cluster, known.configuration) = (cluster, Arc::new(configuration.clone()));
+        known.removed.clone_from(&committed.removed);
         self.generation.fetch_add(1, Ordering::Release);
         true
     }
@@ -83,6 +90,17 @@ impl Door {
         Welcome::Accepted { cluster: self.lock().cluster, identity, http: http.clone() }
     }
 
+    /// The members as they are committed, and where they are.
+    fn members(&self) -> Welcome {
+        let configuration = self.lock().committed.as_ref().clone();
+        Welcome::Joined { index: configuration.index, configuration }
+    }
+
+    /// Whether this is a member of the configuration, as far as can be told.
+    fn admits(&self, peer: ServerId, identity: Identity) -> bool {
+        self.lock().configuration.admits(peer, identity)
+    }
+
     /// Whether the one that was dialed is the member that was meant, or one of this cluster that the own configuration,
     /// being old, does not know.
     fn knows(&self, peer: ServerId, cluster: u128, identity: Identity) -> bool {
@@ -109,6 +127,8 @@ impl Door {
             Purpose::Peer { .. } => {}
             // Whether it may is for the leader to say.
             Purpose::Join { .. } | Purpose::Look => return Ok(()),
+            Purpose::Members if known.shares(hello.cluster) => return Ok(()),
+            Purpose::Members => return Err(Rejection::Cluster),
         }
         if known.removed.contains(&hello.identity) {
             return Err(Rejection::Removed);
