@@ -54,9 +54,9 @@ pub use backend::{
     Consistency, Ended, EntryView, EventBatch, EventPage, Failure, Feed, Item, KeptAlive, Keys, Listed, LockHolder,
     LockMode, LockOutput, LockRequest, LockView, LockWaiter, Logged, MemberChange, MemberKind, Operation,
     OperationOutput, Poll, Predicate, Query, QueryOutput, Read, Registered, SessionEvent, SessionPage, SessionView,
-    SnapshotTaken, Unanswered, WatchTarget, Watched,
+    SnapshotTaken, Unanswered, WatchTarget, Watched, Range, SettingsChange,
 };
 pub use config::HttpConfig;
 pub use duration::parse_duration;
 pub use serve::serve;
-pub use status::{Checks, ClusterView, LogView, MemberView, SegmentView, ServerView, SnapshotView};
+pub use status::{Checks, ClusterView, LogView, MemberView, SegmentView, ServerView, SettingsView, SnapshotView};

@@ -88,7 +88,7 @@ fn repair(settings: &Settings, disk: AnyDisk, damage: &Corrupt) -> Result<Storag
     tracing::warn!("server {id}: {directory}: {damage}; asking the peers whether they go on without this server");
     let digest = Configuration::bootstrap(settings.bootstrap.iter().cloned()).digest();
     let (http, peer) = (settings.http.clone().unwrap_or_default(), settings.peer.clone().unwrap_or_default());
-    let me = Me { id, identity: 0, digest, http, peer };
+    let me = Me { id, identity: 0, digest, http, peer, given: settings.given.clone() };
     let others = settings.bootstrap.iter().filter(|(other, _)| *other != id).map(|(_, at)| at.clone());
     let peers: Vec<String> = others.chain(settings.join.iter().cloned()).collect();
     let begun = Instant::now();

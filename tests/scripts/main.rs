@@ -119,12 +119,12 @@ impl Lab {
         let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: no number"));
         match words[0] {
             "limit" => {
-                let most = usize::try_from(number(2)).expect("a small number");
+                let most = number(2);
                 match words[1] {
-                    "sessions" => self.options.sessions = most,
-                    "answers" => self.options.session_answers = most,
-                    "keys" => self.options.keys = most,
-                    "events" => self.options.session_limits.events = number(2),
+                    "sessions" => self.options.settings.sessions = most,
+                    "answers" => self.options.settings.session_answers = most,
+                    "keys" => self.options.settings.keys = most,
+                    "events" => self.options.settings.session_limits.events = most,
                     other => panic!("unknown bound {other}"),
                 }
             }

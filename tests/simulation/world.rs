@@ -7,7 +7,9 @@ use crate::members::Operator;
 use crate::server::{Place, Server, SimEngine};
 use crate::workload::{LONGEST_TTL, Workload};
 use copycat::engine::sessions::Limits;
-use copycat::engine::{Configuration, Identity, Input, Message, Options, Refusal, RequestId, Response, ServerId};
+use copycat::engine::{
+    Configuration, Identity, Input, Message, Options, Refusal, RequestId, Response, ServerId, Settings,
+};
 use copycat_testkit::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -218,15 +220,18 @@ impl World {
             append_inflight: rng.range(1, 8) as usize,
             apply_batch: rng.range(1, 20),
             uncommitted_entries: 64,
-            session_answers: 8,
             auto_replace: profile.auto_replace,
             // Not drawn: so that what is drawn for the others stays as it is.
             machine_thread: setup.seed % 4 == 3,
             snapshot_bytes: profile.snapshot_bytes,
-            session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
             #[cfg(feature = "planted-bugs")]
             bug: setup.bug,
-            ..Options::with_election_timeout(Duration::from_micros(ELECTION_TIMEOUT))
+            ..Options::with_settings(Settings {
+                election_timeout: Duration::from_micros(ELECTION_TIMEOUT),
+                session_answers: 8,
+                session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
+                ..Settings::default()
+            })
         };
         let mut servers: Vec<Server> = (1..=profile.servers + profile.spares)
             .map(|id| Server::new(id, &mut rng.fork(), profile.segment, options.clone()))

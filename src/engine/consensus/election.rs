@@ -48,7 +48,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         match &self.role {
             RoleState::Leader(_) => self.quorum_heard(now),
-            _ => self.heard.is_some_and(|at| now.monotonic < at + self.options.election_timeout),
+            _ => self.heard.is_some_and(|at| now.monotonic < at + self.vote_timeout()),
         }
     }
 
@@ -58,8 +58,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn start_poll(&mut self, now: Now, reason: &'static str) {
-        if !self.may_stand() {
-            let deadline = now.monotonic + self.election_delay();
+        // T may have grown since the leader was heard: no vote is given before it is over, the own one neither.
+        let early = self.role() == Role::Follower && !self.is_alone() && self.hears_leader(now);
+        if !self.may_stand() || early {
+            let since = self.heard.filter(|_| early).unwrap_or(now.monotonic);
+            let deadline = since + self.election_delay();
             if let RoleState::Follower(f) = &mut self.role {
                 f.deadline = deadline;
             }

@@ -86,7 +86,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             RoleState::Leader(leader) => leader.progress.get(&id),
             _ => None,
         };
-        let t = self.options.election_timeout;
+        let t = self.election_timeout();
         // One that lost its log counts for nothing until it has it back.
         let heard =
             |id| id == self.id || progress(id).is_some_and(|p| now.monotonic < p.heard + t && p.lost_until.is_none());
@@ -128,11 +128,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The cluster's id, identities, HTTP addresses, and who is heard: what is simply true. It is asked for at each poll, so
     /// nothing is copied before there is news.
     fn learned_of_members(&mut self, now: Now) -> Option<Configuration> {
-        let fresh = self.configuration().cluster == 0;
+        let (fresh, own) = (self.configuration().cluster == 0, self.options.settings);
         let cluster = if fresh { u128::from(self.draw()) << 64 | u128::from(self.draw()) | 1 } else { 0 };
         let RoleState::Leader(leader) = &self.role else { return None };
         let current = self.configurations.current();
-        let missing = self.options.election_timeout * 2;
+        let missing = self.election_timeout() * 2;
         let status = |id: ServerId, member: &Member| match leader.progress.get(&id) {
             None => MemberStatus::Available,
             Some(p) if now.monotonic >= p.heard + missing => MemberStatus::Unavailable,
@@ -151,13 +151,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             let other = |met: &Met| member.identity != Some(met.identity) || member.http != met.http;
             status(id, member) != member.status || met(id, member).is_some_and(other)
         };
-        if !fresh && !current.members.iter().any(|(&id, member)| news(id, member)) {
+        let unsettled = current.settings.is_none();
+        if !fresh && !unsettled && !current.members.iter().any(|(&id, member)| news(id, member)) {
             return None;
         }
         let mut next = current.clone();
         next.reason = String::new();
         if fresh {
             next.cluster = cluster;
+        }
+        if unsettled {
+            next.settings = Some(own);
         }
         for (&id, member) in &mut next.members {
             if let Some(met) = met(id, member) {
@@ -205,6 +209,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 let reason = pair[1].reason.clone();
                 self.outputs.push(Output::Event(Event::Member { member, change, index, reason }));
             }
+            if pair[0].settings.is_some() && pair[0].settings != pair[1].settings {
+                let reason = pair[1].reason.clone();
+                self.outputs.push(Output::Event(Event::Settings { index, reason }));
+            }
         }
         if cluster != 0 && self.storage.meta().cluster != cluster {
             let mut meta = self.storage.meta().clone();
@@ -218,6 +226,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.discard |= now_is == Some(MemberType::Reserve) && was != Some(MemberType::Reserve);
         // A leader that was demoted, and is to keep the state after all before it has handed its office over.
         self.discard &= !matches!(now_is, Some(MemberType::Active | MemberType::Passive));
+        self.fit_segments();
     }
 
     /// A reserve member keeps no state.

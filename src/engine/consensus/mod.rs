@@ -31,6 +31,7 @@ mod quorum;
 mod reads;
 mod status;
 mod submit;
+mod timing;
 
 pub use background::{Work, Worked};
 pub use change::{Change, ConfigurationError};
@@ -115,6 +116,8 @@ pub struct Engine<D: Disk, M: StateMachine> {
     agreed: (Index, u32),
     /// Through here the own state was found to be the same.
     compared: Index,
+    /// The last entry that was refused because it is larger than any segment.
+    too_large: Index,
     /// What a planted bug believes to be durable.
     #[cfg(feature = "planted-bugs")]
     planted_durable: (Index, Index),
@@ -129,7 +132,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// If the log cannot be read.
     pub fn new(
         id: ServerId,
-        options: Options,
+        mut options: Options,
         seed: u64,
         now: Now,
         mut storage: Storage<D>,
@@ -141,6 +144,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             bytes => decode(bytes).map_err(|e| Fatal::Malformed(0, e))?,
         };
         let mut configurations = Configurations::new(known, initial);
+        // What it cannot store itself it does not propose.
+        options.settings.largest_entry = options.settings.largest_entry.min(storage.options().max_entry() as u64);
         let mut clock = LogClock::new(now);
         let snapshot = storage.snapshot();
         let settled = snapshot.map_or(0, |s| s.index);
@@ -191,6 +196,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             flush_since: None,
             agreed: (0, 0),
             compared: 0,
+            too_large: 0,
             #[cfg(feature = "planted-bugs")]
             planted_durable: (0, 0),
             outputs: Vec::new(),
@@ -207,6 +213,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         engine.become_snapshot()?;
         engine.set_commit(settled);
+        engine.fit_segments();
         // What a start finds is told to nobody as news.
         engine.outputs.clear();
         let wait = if engine.is_alone() { Duration::ZERO } else { engine.election_delay() };
@@ -341,7 +348,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.configurations.committed().1
     }
 
-    /// The settings.
+    /// The bounds that are this server's own.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -375,7 +382,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// A random time in \[T, 2T).
     fn election_delay(&mut self) -> Duration {
-        let t = self.options.election_timeout;
+        let t = self.vote_timeout();
         // 1,024 moments spread over T: finer ones would not be told apart.
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
     }
@@ -502,7 +509,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let time = self.leader_time(now);
         let entry =
             Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
-        self.storage.append(&entry)?;
+        self.append_entry(&entry)?;
         Ok(index)
     }
 

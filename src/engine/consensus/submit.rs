@@ -16,6 +16,7 @@ use crate::engine::sessions::sequencing::Logged;
 use crate::engine::sessions::{
     Admission, Answer, KeepAlive, Keyed, Outcome, Register, Session, SessionError, Submit, hash,
 };
+use crate::engine::settings::Settings;
 use crate::engine::types::{Index, Now, RequestId, SessionId};
 use copycat_storage::{Disk, Entry};
 
@@ -46,7 +47,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let full = match submit {
             Submit::KeepAlive(_) => office.keep_alives.len() >= self.options.waiting_queries,
             // A repeat takes no room.
-            Submit::Register { key, .. } if self.state().sessions().len() >= self.options.sessions => {
+            Submit::Register { key, .. } if self.state().sessions().len() as u64 >= self.settings().sessions => {
                 key.as_deref().is_none_or(|key| !self.state().sessions().keys.has(key))
             }
             _ => self.storage.last_index() - self.commit >= self.options.uncommitted_entries,
@@ -87,7 +88,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             Submit::Command { .. } => self.numbered(now, id, submit),
             Submit::Register { timeout_ms, name, key } => {
-                let limits = self.options.session_limits;
+                let limits = self.settings().session_limits;
                 let register = Register { timeout_ms, name, key: key.clone(), limits };
                 let (hash, data) = (register.hash(), encode(&register));
                 let draft = Draft { kind: Kind::Register, mode: MODE, session: 0, sequence: 0, data };
@@ -116,8 +117,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let Draft { kind, mode, session, sequence, data } = draft;
         let (index, term) = (self.storage.last_index() + 1, self.term());
         let time = self.leader_time(now);
+        let (bytes, most) = (data.len(), usize::try_from(self.largest_entry()).unwrap_or(usize::MAX));
+        let entry = Entry { index, term, time, session, sequence, kind: kind as u8, mode, data };
+        let appended =
+            if bytes > most { Err(AppendError::TooLarge { bytes, most }) } else { self.append_entry(&entry) };
         let refusal =
-            match self.storage.append(&Entry { index, term, time, session, sequence, kind: kind as u8, mode, data }) {
+            match appended {
                 Ok(()) => {
                     self.pending.extend(requests.iter().map(|&id| (index, term, 0, id)));
                     return Ok(true);
@@ -148,12 +153,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Admission::Refused(error) => self.reply(id, Err(Refusal::Session(error))),
             Admission::New => {
                 let (kept, bytes) = self.state().sessions().keys.size();
-                let (most, most_bytes) = (self.options.keys, self.options.key_bytes);
+                let Settings { keys: most, key_bytes: most_bytes, .. } = *self.settings();
                 let Some(leader) = self.leading() else { return Ok(()) };
                 match leader.sequencing.key(&key) {
                     Some(logged) if logged.hash == hash => self.join(id, logged.index),
                     Some(_) => self.reply(id, Err(Refusal::Session(SessionError::IdempotencyMismatch))),
-                    None if kept + leader.sequencing.key_count() >= most || bytes >= most_bytes => {
+                    None if (kept + leader.sequencing.key_count()) as u64 >= most || bytes >= most_bytes => {
                         self.reply(id, Err(Refusal::Overloaded));
                     }
                     None => {
@@ -176,7 +181,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if planted!(self.options, ApplyRepeats) && sequence < self.expected(session) {
             return self.append_numbers(now, vec![id], submit);
         }
-        let until = now.monotonic + self.options.hold;
+        let until = now.monotonic + self.hold();
         let Some(open) = self.state().sessions().get(session) else { return Ok(()) };
         match open.admit(sequence, hash) {
             Admission::Repeat(answer) => {
@@ -227,7 +232,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (kept, bytes) = self.state().sessions().get(session).map_or((0, 0), Session::kept);
         let RoleState::Leader(leader) = &self.role else { return false };
         let coming = leader.sequencing.last_number(session).map_or(0, |(_, count)| count);
-        kept + coming >= self.options.session_answers || bytes >= self.options.session_answer_bytes
+        let Settings { session_answers: most, session_answer_bytes: most_bytes, .. } = *self.settings();
+        (kept + coming) as u64 >= most || bytes >= most_bytes
     }
 
     /// Appends the command whose turn it is, and those that were held for it.
