@@ -7,7 +7,7 @@
 //! put) · `keyed 1 name key value` (one with an idempotency key) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
-//! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
+//! `small 2 4096` (that server's segments; before `cluster`) · `set 1 setting value configuration` (times in ms) · `members` · `fill 1 N` (N puts of 4 KiB) · `large 1 key bytes` (a put of so many) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
 //! `done 1` (and ends) · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show`.
 
@@ -15,7 +15,7 @@ use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
     AppendOutcome, Change, Configuration, Consistency, Engine, Input, Kind, Member, MemberType, Message, Now, Options,
-    Output, Query, Work, decode, encode,
+    Output, Query, Setting, Work, decode, encode,
 };
 use copycat::store::{self, Command, Condition, Store};
 use copycat_storage::{MemDisk, Seed, Storage};
@@ -38,6 +38,8 @@ impl Node {
 #[derive(Default)]
 struct Lab {
     options: Options,
+    /// Servers with segments of another size.
+    small: BTreeMap<u64, u32>,
     nodes: BTreeMap<u64, Node>,
     wire: Vec<(u64, u64, Message)>,
     time: Duration,
@@ -56,8 +58,9 @@ impl Lab {
 
     fn start(&mut self, id: u64) {
         let initial = Configuration::bootstrap(self.nodes.keys().map(|&id| (id, format!("s{id}:1"))));
+        let segment = self.small.get(&id).copied().unwrap_or(SEGMENT);
         let node = self.nodes.get_mut(&id).expect("a member");
-        let storage = open(node, id);
+        let storage = open(node, id, segment);
         let now = Now { monotonic: self.time, wall: 1000 };
         let engine = Engine::new(id, self.options.clone(), id * 1000, now, storage, Store::default, initial);
         node.engine = Some(engine.expect("the engine starts"));
@@ -128,6 +131,14 @@ impl Lab {
                     other => panic!("unknown bound {other}"),
                 }
             }
+            "small" => drop(self.small.insert(number(1), u32::try_from(number(2)).expect("a small number"))),
+            "set" => {
+                let (at, value, configuration) = (number(1), number(3), number(4));
+                let setting = Setting::ALL.into_iter().find(|s| s.name() == words[2]).expect("a setting");
+                let named = [(setting, value)].into_iter().collect();
+                self.change(at, Change::Settings { named, configuration });
+            }
+            "large" => self.put(number(1), (words[2], &"x".repeat(words[3].parse().expect("bytes"))), 0, 0, None),
             "cluster" => {
                 for i in 1..words.len() {
                     self.nodes.insert(number(i), Node::new());
@@ -276,7 +287,7 @@ impl Lab {
 
     fn enter(&mut self, id: u64, index: u64, known: Configuration) {
         let node = self.nodes.get_mut(&id).expect("a server");
-        let mut storage = open(node, id);
+        let mut storage = open(node, id, SEGMENT);
         let meta = copycat_storage::Meta { cluster: known.cluster, ..storage.meta().clone() };
         storage.set_meta(meta);
         storage.set_configuration(encode(&(index, known)));
@@ -320,9 +331,11 @@ impl Lab {
     }
 }
 
-fn open(node: &Node, id: u64) -> Storage<MemDisk> {
+const SEGMENT: u32 = 16384;
+
+fn open(node: &Node, id: u64, segment_size: u32) -> Storage<MemDisk> {
     let seed = Seed { identity: id * 11, salt: 7, now_ms: 1000 };
-    let options = copycat_storage::Options { segment_size: 16384 };
+    let options = copycat_storage::Options { segment_size };
     Storage::open(node.disk.clone(), options, seed).expect("the disk opens")
 }
 
@@ -472,6 +485,9 @@ fn planted_bugs_are_seen() {
         (Bug::StatusMovesIndex, "changes"),
         (Bug::LeaseAfterTransfer, "transfer"),
         (Bug::InstallSaysNotApplied, "install"),
+        (Bug::LeaseByNewTimeoutAtOnce, "timeout-longer"),
+        (Bug::VoteByNewTimeoutAtOnce, "timeout-shorter"),
+        (Bug::SegmentsNeverGrow, "larger"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));
