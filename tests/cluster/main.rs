@@ -23,5 +23,6 @@ mod native;
 mod polls;
 mod program;
 mod sessions;
+mod settings;
 mod tour;
 mod ttl;
