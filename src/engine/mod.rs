@@ -35,7 +35,7 @@ pub use message::{AppendOutcome, Message, SnapshotId, Want, WireEntry};
 #[cfg(feature = "planted-bugs")]
 pub use options::Bug;
 pub use options::Options;
-pub use settings::{LARGEST_ENTRY, NamedSettings, Setting, Settings};
 #[allow(unused_imports)] // used where a bug is planted
 pub(crate) use options::planted_here;
+pub use settings::{LARGEST_ENTRY, NamedSettings, Setting, Settings};
 pub use types::{Consistency, Identity, Index, Now, RequestId, Role, ServerId, SessionId, Term};

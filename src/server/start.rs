@@ -122,7 +122,7 @@ fn enter(settings: &Settings, me: &Me, storage: &mut Storage<AnyDisk>) -> Result
 /// server would have them.
 fn fit_segments(settings: &Settings, own: &crate::engine::Settings, storage: &mut Storage<AnyDisk>) {
     let known = decode::<(Index, Configuration)>(storage.configuration()).ok().and_then(|(_, known)| known.settings);
-    let largest = known.map_or(own.largest_entry, |known| known.largest_entry).min(LARGEST_ENTRY).max(OWN_ENTRY);
+    let largest = known.map_or(own.largest_entry, |known| known.largest_entry).clamp(OWN_ENTRY, LARGEST_ENTRY);
     let asked = storage.options().segment_size;
     if storage.fit(usize::try_from(largest).unwrap_or(usize::MAX)) && storage.options().segment_size > asked {
         tracing::warn!(

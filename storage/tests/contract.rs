@@ -301,7 +301,10 @@ fn segments_grow_with_the_largest_entry<D: Disk>(disk: &D) {
     for size in [4096, 8192, 1 << 20, copycat_storage::MAX_SEGMENT] {
         let most = options(size).max_entry();
         assert_eq!(Options::segment_for(most), Some(size));
-        assert_eq!(Options::segment_for(most + 1), size.checked_add(4096).filter(|s| *s <= copycat_storage::MAX_SEGMENT));
+        assert_eq!(
+            Options::segment_for(most + 1),
+            size.checked_add(4096).filter(|s| *s <= copycat_storage::MAX_SEGMENT)
+        );
     }
     assert_eq!(Options::segment_for(usize::MAX), None);
     let mut storage = open(disk, 4096);

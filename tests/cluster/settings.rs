@@ -136,7 +136,11 @@ fn settings_are_changed_over_http_on_the_configuration_they_were_decided_on() {
         ("idempotency_window", "25h".into(), "idempotency_window"),
     ] {
         let (status, problem) = set(at, &with(name, value));
-        assert_eq!((status, &problem["code"], &problem["field"]), (400, &"bad_request".into(), &field.into()), "{problem}");
+        assert_eq!(
+            (status, &problem["code"], &problem["field"]),
+            (400, &"bad_request".into(), &field.into()),
+            "{problem}"
+        );
     }
     let (status, problem) = set(at, &with("speed", 1.into()));
     assert_eq!((status, &problem["code"]), (400, &"bad_request".into()), "{problem}");

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use copycat_http::{
     Answer, Backend, Backup, Caller, Checks, ClusterView, Command, CommandOutput, Compaction, Conflict, EntryView,
     EventPage, Failure, Feed, HttpConfig, KeptAlive, Keys, LockOutput, LockRequest, LogView, MemberChange, MemberView,
-    Poll, Query, QueryOutput, Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SnapshotTaken,
-    SettingsChange, SettingsView, SnapshotView, Unanswered, Watched, serve,
+    Poll, Query, QueryOutput, Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SettingsChange,
+    SettingsView, SnapshotTaken, SnapshotView, Unanswered, Watched, serve,
 };
 use futures_lite::{StreamExt, stream};
 use serde_json::{Value, json};

@@ -285,7 +285,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (index, configuration) = self.configurations.committed();
         let RoleState::Leader(leader) = &self.role else { return };
         if leader.progress.get(&id).is_some_and(|p| p.configuration < index) {
-            let (term, configuration) = (self.term(), configuration.clone());
+            let (term, configuration) = (self.term(), Box::new(configuration.clone()));
             self.send(id, Message::Configure { term, index, configuration });
         }
     }

@@ -121,16 +121,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let entry = Entry { index, term, time, session, sequence, kind: kind as u8, mode, data };
         let appended =
             if bytes > most { Err(AppendError::TooLarge { bytes, most }) } else { self.append_entry(&entry) };
-        let refusal =
-            match appended {
-                Ok(()) => {
-                    self.pending.extend(requests.iter().map(|&id| (index, term, 0, id)));
-                    return Ok(true);
-                }
-                Err(AppendError::TooLarge { .. }) => Refusal::TooLarge,
-                Err(AppendError::Full(_)) => Refusal::StorageFull,
-                Err(e) => return Err(e.into()),
-            };
+        let refusal = match appended {
+            Ok(()) => {
+                self.pending.extend(requests.iter().map(|&id| (index, term, 0, id)));
+                return Ok(true);
+            }
+            Err(AppendError::TooLarge { .. }) => Refusal::TooLarge,
+            Err(AppendError::Full(_)) => Refusal::StorageFull,
+            Err(e) => return Err(e.into()),
+        };
         for &id in requests {
             self.reply(id, Err(refusal.clone()));
         }

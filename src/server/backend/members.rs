@@ -2,9 +2,7 @@
 
 use super::{ServerBackend, answer, failure, views};
 use crate::engine::machine::{Outcome, StateMachine};
-use crate::engine::{
-    Change, Configuration, ConfigurationError, MemberType, NamedSettings, ServerId, Setting, decode,
-};
+use crate::engine::{Change, Configuration, ConfigurationError, MemberType, NamedSettings, ServerId, Setting, decode};
 use crate::server::requests::Request;
 use copycat_http::{
     Answer, ClusterView, Conflict, Failure, MemberChange, MemberKind, Range, SettingsChange, SettingsView,
@@ -61,11 +59,7 @@ fn named(change: &SettingsChange) -> NamedSettings {
 }
 
 impl<M: StateMachine> ServerBackend<M> {
-    pub(super) async fn set(
-        &self,
-        change: SettingsChange,
-        timeout: Duration,
-    ) -> Result<Answer<SettingsView>, Failure> {
+    pub(super) async fn set(&self, change: SettingsChange, timeout: Duration) -> Result<Answer<SettingsView>, Failure> {
         let named = named(&change);
         // Also where no leader is to be had.
         if let Some(setting) = named.out_of_range() {

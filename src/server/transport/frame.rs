@@ -6,8 +6,8 @@
 use crate::engine::machine::Ask;
 use crate::engine::sessions::Submit;
 use crate::engine::{
-    Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, NamedSettings, RequestId,
-    ServerId, Setting, Settings,
+    Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, NamedSettings,
+    RequestId, ServerId, Setting, Settings,
 };
 use crate::server::settings::refused;
 use crate::wire;
@@ -240,7 +240,7 @@ pub(crate) async fn read(stream: &mut (impl io::Read + Unpin)) -> io::Result<Fra
 #[derive(Debug)]
 pub(crate) enum Greeting {
     /// Another server's.
-    Peer(Hello),
+    Peer(Box<Hello>),
     /// A native client's.
     Client(wire::Hello),
 }
@@ -255,7 +255,7 @@ pub(crate) async fn read_greeting(stream: &mut (impl io::Read + Unpin)) -> io::R
     if hello.magic != MAGIC {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "neither a Copycat server nor a client of one"));
     }
-    Ok(Greeting::Peer(hello))
+    Ok(Greeting::Peer(Box::new(hello)))
 }
 
 pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Result<Welcome> {

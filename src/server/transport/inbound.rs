@@ -84,7 +84,7 @@ impl<M: StateMachine> Hall<M> {
                 self.clients.serve(reader, writer, &hello).await
             }
             Greeting::Peer(_) if !self.peers => Err(io::Error::other("a server at the address of the clients")),
-            Greeting::Peer(hello) => serve(reader, writer, hello, &self.door, &self.inbox).await,
+            Greeting::Peer(hello) => serve(reader, writer, *hello, &self.door, &self.inbox).await,
         }
     }
 }

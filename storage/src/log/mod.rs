@@ -410,9 +410,7 @@ impl<D: Disk> Log<D> {
         self.preparing = false;
         match result {
             // Ids rise along the log; one that was overtaken by a roll cannot be used, nor one that has become too small.
-            Ok(prepared)
-                if prepared.header.id > self.active().header.id && prepared.header.size >= self.make.size =>
-            {
+            Ok(prepared) if prepared.header.id > self.active().header.id && prepared.header.size >= self.make.size => {
                 self.spare = Some((prepared.file, prepared.header));
             }
             Ok(prepared) => {
