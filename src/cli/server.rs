@@ -102,6 +102,9 @@ struct OfCluster {
     #[arg(long, env = "COPYCAT_SESSION_EVENTS", value_name = "N",
           value_parser = clap::value_parser!(u64).range(Setting::SessionEvents.range()))]
     session_events: Option<u64>,
+    /// How long a repeat of a request is known by its Idempotency-Key [default: 10m]
+    #[arg(long, env = "COPYCAT_IDEMPOTENCY_WINDOW", value_name = "TIME", value_parser = idempotency_window)]
+    idempotency_window: Option<Duration>,
 }
 
 impl OfCluster {
@@ -118,6 +121,9 @@ impl OfCluster {
         }
         if let Some(most) = self.session_events {
             server = server.session_events(most);
+        }
+        if let Some(window) = self.idempotency_window {
+            server = server.idempotency_window(window);
         }
         server
     }
@@ -182,6 +188,11 @@ fn durability(text: &str) -> Result<Durability, String> {
 
 fn longest_wait(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|t| if t <= Duration::from_secs(300) { Ok(t) } else { Err("give at most 5m".into()) })
+}
+
+fn idempotency_window(text: &str) -> Result<Duration, String> {
+    let sane = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    duration(text).and_then(|t| if sane.contains(&t) { Ok(t) } else { Err("give 1s to 24h".into()) })
 }
 
 fn election_timeout(text: &str) -> Result<Duration, String> {

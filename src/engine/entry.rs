@@ -145,6 +145,11 @@ impl<'a> Decoder<'a> {
         Ok(bytes)
     }
 
+    /// Whether all was taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All was taken.
     pub(crate) fn end(self) -> Result<(), DecodeError> {
         if self.0.is_empty() { Ok(()) } else { Err(DecodeError(format!("{} bytes behind the end", self.0.len()))) }

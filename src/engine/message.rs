@@ -69,7 +69,7 @@ pub enum Message {
     AppendReply {
         /// The sender's term.
         term: Term,
-        /// How often the sender was started: what an earlier life of it said is void once a later one was heard.
+        /// Which of the sender's starts this is, a random number: what was said at an earlier one is void.
         start: u64,
         /// The highest round it has seen of this leader.
         round: u64,
@@ -111,7 +111,7 @@ pub enum Message {
     },
     /// The answer to a feed. Everything it says is durable at the sender.
     FeedReply {
-        /// How often the sender was started.
+        /// Which of the sender's starts this is.
         start: u64,
         /// What became of the feed.
         outcome: AppendOutcome,
@@ -119,7 +119,12 @@ pub enum Message {
         wants: Index,
     },
     /// A passive member asks to be fed: whoever was assigned to it does not.
-    FeedRequest,
+    FeedRequest {
+        /// Which of the sender's starts this is.
+        start: u64,
+        /// What it has durably, through this index.
+        index: Index,
+    },
     /// A member that lacks what is no longer in the sender's log may fetch a snapshot.
     Offer {
         /// Which.
@@ -193,7 +198,7 @@ impl Message {
         match self {
             Self::Feed { .. }
             | Self::FeedReply { .. }
-            | Self::FeedRequest
+            | Self::FeedRequest { .. }
             | Self::Offer { .. }
             | Self::Fetch { .. }
             | Self::Piece { .. }
@@ -227,7 +232,7 @@ impl Message {
             | Self::VoteReply { .. }
             | Self::AppendReply { .. }
             | Self::FeedReply { .. }
-            | Self::FeedRequest
+            | Self::FeedRequest { .. }
             | Self::Fetch { .. } => false,
         }
     }

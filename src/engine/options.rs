@@ -23,6 +23,8 @@ pub struct Options {
     pub apply_batch: u64,
     /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
     pub machine_thread: bool,
+    /// A member that lacks no more entries than this may become a voter: commits will not wait for it.
+    pub promotion_lag: u64,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
     pub sequential_lag: u64,
     /// When this many bytes of entries were applied since the last snapshot, the next one is taken.
@@ -59,6 +61,7 @@ impl Options {
             waiting_queries: 16 * 1024,
             apply_batch: 1024,
             machine_thread: false,
+            promotion_lag: 128,
             sequential_lag: 16 * 1024,
             snapshot_bytes: u64::from(copycat_storage::DEFAULT_SEGMENT) / 2,
             auto_replace: false,
@@ -174,6 +177,55 @@ pub enum Bug {
     VoteByNewTimeoutAtOnce,
     /// An entry that is larger than a server's segments ends the server.
     SegmentsNeverGrow,
+    /// A leader takes itself for the only voter where one voter is a majority.
+    AloneByNumber,
+    /// A leader keeps its lease though it gives its vote up.
+    LeaseWithoutVote,
+    /// The only voter of a configuration that is not committed, or that followed another a moment ago, does not wait.
+    AloneUncommitted,
+    /// Entries that are fed, and a snapshot that is installed, leave the term where it was.
+    TermBehindLog,
+    /// A change that may lose the quorum counts members that have not yet answered this leader.
+    QuorumOfTheRemembered,
+    /// A member says that it knows a configuration which it may yet forget with the power.
+    ReportsUndurable,
+    /// What is known of a member outlives its start.
+    KnownOutlivesStart,
+    /// A server that has started answers from the first commit index that any leader told it.
+    ServesOldCommit,
+    /// A passive member that asks to be fed is fed by what it once had.
+    FeedByOldMatch,
+    /// A server whose disk does not finish a flush stands for election.
+    HungDiskStands,
+    /// A vote is given though a leader was heard within T.
+    VoteWhileLed,
+    /// A restarted server does not wait T before it votes or stands.
+    StandsAtOnce,
+    /// A follower acknowledges its whole log, also what the leader has not proved to be its own.
+    MatchUnproved,
+    /// Sessions are ended without a round of heartbeats that began when they were overdue.
+    ExpireWithoutRound,
+    /// A member becomes a voter before it has caught up.
+    PromoteUnready,
+    /// A lock that is released is given to one of those in the queue, also if others could share it.
+    PromotesOnlyOne,
+    /// Nobody is looked at behind one that gives its place in a queue up.
+    GiveUpPromotesNobody,
+    /// A place in the queue of a lock is never given up.
+    WaitsForEver,
+    /// A lock is given to whoever comes, also if others wait.
+    LockOvertakes,
+    /// A leader that steps down leaves those without an answer who wait for their turn.
+    ForgetsWaiting,
+    /// A leader that steps down leaves those without an answer who wait for a round.
+    ReadsForgotten,
+    /// An idempotency key ends when an entry is applied that drops it, whatever the log time is by which it is judged.
+    KeysEndOnApplyOnly,
+    /// A command is logged at a time at which a timer is due that has not fired, and is judged by what should be over.
+    JudgedByOverdue,
+    /// A start that finds no log where there was one deletes the snapshot and begins afresh. (Whoever opens the storage
+    /// plants it: `Storage::open_discarding_snapshot`.)
+    StartDiscardsSnapshot,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -230,11 +282,35 @@ impl Bug {
         Self::ChangeBeforeInitialize,
         Self::LeaseAfterTransfer,
         Self::InstallSaysNotApplied,
+        Self::AloneByNumber,
+        Self::LeaseWithoutVote,
+        Self::AloneUncommitted,
+        Self::TermBehindLog,
+        Self::QuorumOfTheRemembered,
+        Self::ReportsUndurable,
+        Self::KnownOutlivesStart,
+        Self::ServesOldCommit,
+        Self::FeedByOldMatch,
+        Self::HungDiskStands,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
         Self::LeaseByNewTimeoutAtOnce,
         Self::VoteByNewTimeoutAtOnce,
         Self::SegmentsNeverGrow,
+        Self::VoteWhileLed,
+        Self::StandsAtOnce,
+        Self::MatchUnproved,
+        Self::ExpireWithoutRound,
+        Self::PromoteUnready,
+        Self::PromotesOnlyOne,
+        Self::GiveUpPromotesNobody,
+        Self::WaitsForEver,
+        Self::LockOvertakes,
+        Self::ForgetsWaiting,
+        Self::ReadsForgotten,
+        Self::KeysEndOnApplyOnly,
+        Self::JudgedByOverdue,
+        Self::StartDiscardsSnapshot,
     ];
 }
 

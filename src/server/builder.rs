@@ -208,6 +208,13 @@ impl<M: StateMachine> Builder<M> {
         self.with(|s| s.given.set(Setting::SessionEvents, most))
     }
 
+    /// How long the answer to a request with an idempotency key is kept, and a repeat of the request known by it; then the key
+    /// is new again. By default 10 minutes. A setting of the cluster: see
+    /// [`election_timeout`](Self::election_timeout).
+    pub fn idempotency_window(self, window: Duration) -> Self {
+        self.with(|s| s.given.set_time(Setting::IdempotencyWindow, window))
+    }
+
     /// What it is to be when it joins: it enters as passive or reserve, and votes, if it is to, when it has caught up. By
     /// default active.
     pub fn member_type(self, member_type: MemberType) -> Self {

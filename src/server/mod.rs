@@ -36,6 +36,8 @@ mod worker;
 use crate::clock;
 pub use builder::{Builder, Storage};
 pub use cluster::{Cluster, ClusterMember};
+#[doc(hidden)]
+pub use disks::remedy;
 pub use durability::Durability;
 #[cfg(test)]
 pub(crate) use native::understood;

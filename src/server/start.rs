@@ -2,8 +2,9 @@
 
 use super::builder::{Api, Make, Settings};
 use super::clock;
-use super::disks::{self, place, random};
+use super::disks::{self, Kept, place, random};
 use super::driver::{self, Driver, Wiring};
+use super::durability;
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
@@ -133,11 +134,21 @@ fn fit_segments(settings: &Settings, own: &crate::engine::Settings, storage: &mu
     }
 }
 
+/// What this server acknowledged may be gone: see to it, and say so. Whether it is alone, the engine knows by now.
+fn lose_unflushed<M: StateMachine>(settings: &Settings, engine: &mut Engine<AnyDisk, M>) {
+    let is_alone = |c: &Configuration| c.voters().eq([settings.id]);
+    let alone = is_alone(engine.configuration()) && is_alone(engine.committed_configuration());
+    let mut meta = engine.storage().meta().clone();
+    let said = durability::after_power_loss(&mut meta, alone, engine.storage().last_index());
+    engine.storage_mut().set_meta(meta);
+    tracing::warn!("server {}: {}: {said}", settings.id, place(settings));
+}
+
 /// The engine on this storage.
 fn engine<M: StateMachine>(
     settings: &Settings,
     initial: &Configuration,
-    storage: Storage<AnyDisk>,
+    kept: Kept,
     make: &Make<M>,
 ) -> Result<Engine<AnyDisk, M>, ServerError> {
     let own = crate::engine::Settings::default().with(&settings.given);
@@ -145,21 +156,29 @@ fn engine<M: StateMachine>(
     options.auto_replace = settings.auto_replace;
     options.machine_thread = settings.machine_thread;
     options.snapshot_bytes = settings.snapshot_bytes.unwrap_or(u64::from(settings.segment_size) / 2);
-    let (seed, disk) = (random()?, storage.disk().clone());
+    let (seed, disk) = (random()?, kept.storage.disk().clone());
     let start = |mut storage: Storage<AnyDisk>| {
         fit_segments(settings, &own, &mut storage);
         let (options, now, make) = (options.clone(), clock::now(), make.clone());
         Engine::new(settings.id, options, seed, now, storage, move || make(), initial.clone())
     };
+    let Kept { storage, mut unflushed } = kept;
     let engine = match start(storage) {
         // Found only now, by reading what a start needs.
-        Err(Fatal::Corrupt(damage)) => start(disks::reopen(settings, disk, &damage)?),
+        Err(Fatal::Corrupt(damage)) => {
+            let again = disks::reopen(settings, disk, &damage)?;
+            unflushed = again.unflushed;
+            start(again.storage)
+        }
         started => started,
     };
-    let engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
+    let mut engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
     let (committed, current) = (engine.committed_configuration(), engine.configuration());
     if let Some(line) = differing(&settings.given, committed, current) {
         return Err(ServerError::new(format!("server {}: {line}", settings.id)));
+    }
+    if unflushed {
+        lose_unflushed(settings, &mut engine);
     }
     if !initial.members.is_empty() && !engine.configuration().same_members(initial) {
         tracing::warn!(
@@ -197,15 +216,15 @@ pub(super) fn start<M: StateMachine>(
     let peer = peer_address(&settings)?;
     settings.peer = Some(peer.clone());
     let initial = Configuration::bootstrap(settings.bootstrap.iter().cloned());
-    let mut storage = disks::open(&settings)?;
+    let mut kept = disks::open(&settings)?;
     let doors = Doors::open(&settings, &peer)?;
     let http = doors.http.as_ref().map(|&(_, at)| at);
     let advertised = settings.advertise_http.clone().or(http.map(|at| at.to_string())).unwrap_or_default();
-    let (id, identity, given) = (settings.id, storage.meta().identity, settings.given.clone());
+    let (id, identity, given) = (settings.id, kept.storage.meta().identity, settings.given.clone());
     let me = Me { id, identity, digest: initial.digest(), http: advertised.clone(), peer: peer.clone(), given };
-    enter(&settings, &me, &mut storage)?;
-    let cluster = storage.meta().cluster;
-    let engine = engine(&settings, &initial, storage, make)?;
+    enter(&settings, &me, &mut kept.storage)?;
+    let cluster = kept.storage.meta().cluster;
+    let engine = engine(&settings, &initial, kept, make)?;
     let door = Door::new(me, cluster, engine.configuration().clone());
     let (inbox, events) = Inbox::new();
     inbox.offer(Event::Met { id, identity, cluster, http: advertised, peer, dialed: false });

@@ -7,19 +7,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, fstatvfs};
+use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskFile, Flush};
 use crate::mapping::Mapping;
 
 /// The lock file's name. It holds nothing; the lock on it says that a server uses the directory.
 const LOCK: &str = "LOCK";
+/// What may lie beside the files of a server: its lock, and what some file systems have in their root.
+const BESIDE: [&str; 2] = [LOCK, "lost+found"];
 
 /// Why a directory could not be taken into use.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// Another process holds the directory's lock.
     #[error(
-        "{} is already in use by another server: stop that server or choose another directory",
+        "{} is already in use by another server (or is being checked): stop that server or choose another directory",
         path.display()
     )]
     InUse {
@@ -41,8 +44,9 @@ struct Shared {
     path: PathBuf,
     /// Open on the directory itself, for syncing it.
     directory: File,
-    /// Held, never read: closing it gives the lock up. `None` when opened for reading only.
-    lock: Option<File>,
+    /// Held, never read: closing it gives the lock up. `None` where there is no lock file to hold.
+    _lock: Option<File>,
+    writable: bool,
 }
 
 /// A [`Disk`] in a directory of a file system. The directory is locked for the life of its clones
@@ -74,14 +78,16 @@ impl FileDisk {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let directory = File::open(path).map_err(io)?;
-        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, lock: Some(lock) }) })
+        Ok(FileDisk {
+            shared: Arc::new(Shared { path: path.to_owned(), directory, _lock: Some(lock), writable: true }),
+        })
     }
 
-    /// Opens `dir` for reading only: takes no lock, writes nothing, and every operation that would
-    /// change something fails. For an offline check; of a directory in use it may show a state in
-    /// the middle of a change.
+    /// Opens `dir` for reading only: writes nothing, and every operation that would change something fails. For an
+    /// offline check. As long as it lives no server takes the directory into use; others may read it beside this one.
     ///
     /// # Errors
+    /// [`DirectoryError::InUse`] when a server has it: what it holds would change while it is read.
     /// [`DirectoryError::Io`] when the directory is missing or cannot be read.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<FileDisk, DirectoryError> {
         let path = dir.as_ref();
@@ -90,7 +96,12 @@ impl FileDisk {
                 if file.metadata()?.is_dir() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
             })
             .map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
-        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, lock: None }) })
+        // A copy need not have the file, and no server uses one without it.
+        let lock = File::open(path.join(LOCK)).ok();
+        if lock.as_ref().is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))) {
+            return Err(DirectoryError::InUse { path: path.to_owned() });
+        }
+        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, _lock: lock, writable: false }) })
     }
 
     /// The directory.
@@ -99,7 +110,7 @@ impl FileDisk {
     }
 
     fn writable(&self) -> io::Result<()> {
-        if self.shared.lock.is_some() {
+        if self.shared.writable {
             Ok(())
         } else {
             Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory was opened for reading only"))
@@ -138,7 +149,13 @@ impl Disk for FileDisk {
         // Never by writing zeros: that leaves large folios in the page cache, and flushing one
         // page then writes a mebibyte.
         let made = fallocate(&file, FallocateFlags::empty(), 0, len)
-            .map_err(io::Error::from)
+            .map_err(|error| match error {
+                Errno::OPNOTSUPP => io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "this file system cannot allocate blocks ahead of use (fallocate): choose ext4 or XFS",
+                ),
+                error => io::Error::from(error),
+            })
             .and_then(|()| Mapping::new(&file, true));
         match made {
             Ok(mapping) => Ok(MappedFile { file: Arc::new(file), mapping }),
@@ -151,7 +168,7 @@ impl Disk for FileDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<MappedFile> {
-        let writable = self.shared.lock.is_some();
+        let writable = self.shared.writable;
         let file = OpenOptions::new().read(true).write(writable).open(self.file(name))?;
         // After a failed flush the page cache shows bytes that are not on the disk, marked clean.
         // Write out what is dirty, then forget the cache, so that the disk itself is read.
@@ -173,7 +190,7 @@ impl Disk for FileDisk {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.shared.path)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if name != LOCK {
+            if !BESIDE.contains(&name.as_str()) {
                 names.push(name);
             }
         }

@@ -40,4 +40,4 @@ pub use snapshot::{
     Incoming, InstallError, Reference, Refused, Snapshot, SnapshotInfo, SnapshotJob, SnapshotStream, StageJob, Staged,
     Written,
 };
-pub use storage::{DEFAULT_SEGMENT, MAX_SEGMENT, MIN_SEGMENT, Opened, Options, Seed, Storage};
+pub use storage::{DEFAULT_SEGMENT, MAX_SEGMENT, MIN_SEGMENT, Opened, Options, Seed, Storage, stored_configuration};

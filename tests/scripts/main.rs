@@ -1,15 +1,20 @@
 //! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
 //! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
 //!
-//! Orders: `limit sessions|answers|keys|events 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
+//! Orders: `limit sessions|answers|keys|events|window 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
 //! passes, everybody is polled) · `poll 1` · `deliver` (messages travel until none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
-//! put) · `keyed 1 name key value` (one with an idempotency key) · `watch 1 session prefix` ·
+//! put) · `keyed 1 name key value` (one with an idempotency key) ·
+//! `brief 1 key ttl-ms` (a put that ends) · `create 1 key` (a put if the key is not there) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
 //! `small 2 4096` (that server's segments; before `cluster`) · `set 1 setting value configuration` (times in ms) · `members` · `fill 1 N` (N puts of 4 KiB) · `large 1 key bytes` (a put of so many) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
 //! `done 1` (and ends) · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
-//! `show`.
+//! `show` · `cluster 1 2 3 leader=1` (what it takes to elect that one is not shown: all know that term 1's first entries
+//! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1` · `save 1` (its disk
+//! is copied) and `restore 1` (the copy is put back, of a server that is down).
+
+mod forged;
 
 use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
@@ -18,7 +23,7 @@ use copycat::engine::{
     Output, Query, Setting, Work, decode, encode,
 };
 use copycat::store::{self, Command, Condition, Store};
-use copycat_storage::{MemDisk, Seed, Storage};
+use copycat_storage::{FlushJob, MemDisk, Seed, Storage};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -27,11 +32,14 @@ struct Node {
     disk: MemDisk,
     engine: Option<Engine<MemDisk, Store>>,
     work: Option<Work<MemDisk>>,
+    flush: Option<FlushJob<MemDisk>>,
+    /// A copy of the disk, and how often it was put back.
+    copy: (Option<MemDisk>, u64),
 }
 
 impl Node {
     fn new() -> Self {
-        Self { disk: MemDisk::new(), engine: None, work: None }
+        Self { disk: MemDisk::new(), engine: None, work: None, flush: None, copy: (None, 0) }
     }
 }
 
@@ -61,8 +69,9 @@ impl Lab {
         let segment = self.small.get(&id).copied().unwrap_or(SEGMENT);
         let node = self.nodes.get_mut(&id).expect("a member");
         let storage = open(node, id, segment);
+        let seed = id * 1000 + node.copy.1;
         let now = Now { monotonic: self.time, wall: 1000 };
-        let engine = Engine::new(id, self.options.clone(), id * 1000, now, storage, Store::default, initial);
+        let engine = Engine::new(id, self.options.clone(), seed, now, storage, Store::default, initial);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -128,6 +137,7 @@ impl Lab {
                     "answers" => self.options.settings.session_answers = most,
                     "keys" => self.options.settings.keys = most,
                     "events" => self.options.settings.session_limits.events = most,
+                    "window" => self.options.settings.idempotency_window = Duration::from_millis(most),
                     other => panic!("unknown bound {other}"),
                 }
             }
@@ -140,8 +150,13 @@ impl Lab {
             }
             "large" => self.put(number(1), (words[2], &"x".repeat(words[3].parse().expect("bytes"))), 0, 0, None),
             "cluster" => {
-                for i in 1..words.len() {
+                (self.nodes, self.wire) = (BTreeMap::new(), Vec::new());
+                let leader = words.last().and_then(|w| w.strip_prefix("leader="));
+                for i in 1..words.len() - usize::from(leader.is_some()) {
                     self.nodes.insert(number(i), Node::new());
+                }
+                if let Some(leader) = leader {
+                    return self.elect(leader.parse().expect("a number"));
                 }
                 for id in self.ids() {
                     self.start(id);
@@ -177,6 +192,8 @@ impl Lab {
                 self.put(number(1), (words[4], words[5]), session, sequence, None);
             }
             "keyed" => self.put(number(1), (words[3], words[4]), 0, 0, Some(words[2].into())),
+            "brief" => self.command(number(1), &put(words[2], "", number(3), Condition::Always), (0, 0), None),
+            "create" => self.command(number(1), &put(words[2], "", 0, Condition::Absent), (0, 0), None),
             "watch" => {
                 let target = store::Target::Prefix(words[3].into());
                 let command = Command::Watch { target, values: false, limit: 10 };
@@ -229,7 +246,7 @@ impl Lab {
             }
             "crash" => {
                 let node = self.nodes.get_mut(&number(1)).expect("a member");
-                (node.engine, node.work) = (None, None);
+                (node.engine, node.work, node.flush) = (None, None, None);
                 node.disk.crash(&mut || 0);
             }
             "join" => {
@@ -261,6 +278,25 @@ impl Lab {
                     }
                 }
             }
+            "save" => {
+                let node = self.nodes.get_mut(&number(1)).expect("a server");
+                node.copy.0 = Some(node.disk.fork());
+            }
+            "restore" => {
+                let node = self.nodes.get_mut(&number(1)).expect("a server");
+                node.disk = node.copy.0.take().expect("a copy");
+                node.copy.1 += 1;
+            }
+            "hang" => {
+                let (id, now) = (number(1), self.now());
+                let job = self.running(id).flush(now).expect("there is something to flush");
+                self.nodes.get_mut(&id).expect("a server").flush = Some(job);
+            }
+            "unhang" => {
+                let job = self.nodes.get_mut(&number(1)).and_then(|n| n.flush.take()).expect("a flush hangs");
+                let persisted = job.run().expect("the disk works");
+                self.step(number(1), Some(Input::Persisted(persisted)));
+            }
             "start" => self.start(number(1)),
             "show" => {
                 for id in self.ids() {
@@ -281,11 +317,37 @@ impl Lab {
         }
     }
 
+    /// Has that one elected, and everybody know so much of the log as there is then.
+    fn elect(&mut self, leader: u64) {
+        let shown = self.trace.len();
+        self.start(leader);
+        self.time = self.running(leader).deadline();
+        // Those that start only now have no reason to stand.
+        for id in self.ids().into_iter().filter(|&id| id != leader) {
+            self.start(id);
+        }
+        self.step(leader, None);
+        for beat in 0..3 {
+            for _ in 0..8 {
+                self.deliver(None);
+                self.ids().into_iter().for_each(|id| self.flush(id));
+            }
+            if beat < 2 {
+                self.time += Duration::from_millis(100);
+                self.step(leader, None);
+            }
+        }
+        assert_eq!(self.running(leader).role(), copycat::engine::Role::Leader);
+        assert!(self.wire.is_empty(), "something is still on its way: {:?}", self.wire);
+        self.trace.truncate(shown);
+    }
+
     fn running(&mut self, id: u64) -> &mut Engine<MemDisk, Store> {
         self.nodes.get_mut(&id).and_then(|n| n.engine.as_mut()).expect("it runs")
     }
 
     fn enter(&mut self, id: u64, index: u64, known: Configuration) {
+        let options = self.options.clone();
         let node = self.nodes.get_mut(&id).expect("a server");
         let mut storage = open(node, id, SEGMENT);
         let meta = copycat_storage::Meta { cluster: known.cluster, ..storage.meta().clone() };
@@ -293,7 +355,7 @@ impl Lab {
         storage.set_configuration(encode(&(index, known)));
         let now = Now { monotonic: self.time, wall: 1000 };
         let none = Configuration::default();
-        let engine = Engine::new(id, Options::default(), id * 1000, now, storage, Store::default, none);
+        let engine = Engine::new(id, options, id * 1000, now, storage, Store::default, none);
         node.engine = Some(engine.expect("the engine starts"));
     }
 
@@ -303,16 +365,12 @@ impl Lab {
     }
 
     fn put(&mut self, id: u64, (key, value): (&str, &str), session: u64, sequence: u64, name: Option<String>) {
-        let command = Command::Put {
-            key: key.into(),
-            value: value.into(),
-            content_type: "text/plain".into(),
-            ttl_ms: 0,
-            ephemeral: false,
-            condition: Condition::Always,
-        };
-        let (operation, mode) = (encode_operation(&command), Store::mode(&command) as u8);
-        self.submit(id, Submit::Command { operation, mode, session, sequence, key: name });
+        self.command(id, &put(key, value, 0, Condition::Always), (session, sequence), name);
+    }
+
+    fn command(&mut self, id: u64, command: &Command, (session, sequence): (u64, u64), key: Option<String>) {
+        let (operation, mode) = (encode_operation(command), Store::mode(command) as u8);
+        self.submit(id, Submit::Command { operation, mode, session, sequence, key });
     }
 
     fn submit(&mut self, id: u64, submit: Submit) {
@@ -332,6 +390,17 @@ impl Lab {
 }
 
 const SEGMENT: u32 = 16384;
+
+fn put(key: &str, value: &str, ttl_ms: u64, condition: Condition) -> Command {
+    let content_type = "text/plain".into();
+    Command::Put { key: key.into(), value: value.into(), content_type, ttl_ms, ephemeral: false, condition }
+}
+
+/// A put as it is logged, and its compaction mode.
+fn command(key: &str, value: &str) -> (Vec<u8>, u8) {
+    let command = put(key, value, 0, Condition::Always);
+    (encode_operation(&command), Store::mode(&command) as u8)
+}
 
 fn open(node: &Node, id: u64, segment_size: u32) -> Storage<MemDisk> {
     let seed = Seed { identity: id * 11, salt: 7, now_ms: 1000 };
@@ -372,6 +441,7 @@ fn describe(message: &Message) -> String {
             let indexes: Vec<u64> = entries.iter().map(|e| e.index).collect();
             format!("Entries of snapshot {}: {indexes:?}", snapshot.index)
         }
+        Message::FeedRequest { index, .. } => format!("FeedRequest behind {index}"),
         Message::FeedReply { outcome, .. } => format!("FeedReply {}", describe_outcome(outcome)),
         Message::Configure { term, index, configuration } => {
             format!("Configure term {term} configuration {index}: {}", describe_members(configuration))
@@ -488,6 +558,18 @@ fn planted_bugs_are_seen() {
         (Bug::LeaseByNewTimeoutAtOnce, "timeout-longer"),
         (Bug::VoteByNewTimeoutAtOnce, "timeout-shorter"),
         (Bug::SegmentsNeverGrow, "larger"),
+        (Bug::AloneByNumber, "vote-given-up"),
+        (Bug::LeaseWithoutVote, "vote-given-up"),
+        (Bug::AloneUncommitted, "last-voter"),
+        (Bug::TermBehindLog, "fed-newer-term"),
+        (Bug::QuorumOfTheRemembered, "quorum-guard"),
+        (Bug::ReportsUndurable, "demotion-forgotten"),
+        (Bug::KnownOutlivesStart, "older-copy"),
+        (Bug::ServesOldCommit, "old-commit"),
+        (Bug::FeedByOldMatch, "feed-again"),
+        (Bug::HungDiskStands, "hung-disk"),
+        (Bug::KeysEndOnApplyOnly, "windows"),
+        (Bug::JudgedByOverdue, "overdue"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -1,12 +1,13 @@
 //! What must hold after every step, looked at from outside the engine.
 
 use crate::model::Model;
+use crate::oracles::Oracles;
 use crate::server::Server;
 use crate::workload::BRIEF;
 use copycat::engine::machine::{Executor, Outcome, decode_operation, decode_query_output, encode_operation};
-use copycat::engine::{Configuration, Index, Kind, MemberType, Options, Role, Term, decode};
+use copycat::engine::{AppendOutcome, Configuration, Index, Kind, MemberType, Message, Options, Role, Term, decode};
 use copycat::store::{Answer, Command, Listed, Listing, Query, Store};
-use copycat_storage::{EntryRef, Lookup};
+use copycat_storage::{EntryRef, Lookup, MemDisk, Storage};
 use std::collections::BTreeMap;
 
 type Voters = Vec<(u64, Option<u64>)>;
@@ -25,9 +26,14 @@ struct Seen {
     applied: Index,
     /// The log was compared with the others through here, when it was this long.
     compared: Index,
+    /// All that is committed was looked for in this leader's log, of this term, through here.
+    complete: (Term, Index),
+    /// The configuration that it last said to know.
+    told: Index,
 }
 
 pub(crate) struct Invariants {
+    pub oracles: Oracles,
     seen: Vec<Seen>,
     leaders: BTreeMap<Term, u64>,
     /// The configuration that all begin with, and those in logs by (index, term): voters, and their identities.
@@ -57,7 +63,7 @@ pub(crate) struct Invariants {
 }
 
 impl Invariants {
-    pub(crate) fn new(servers: usize, initial: &Configuration, keys: Vec<Vec<u8>>, options: &Options) -> Self {
+    pub(crate) fn new(oracles: Oracles, initial: &Configuration, keys: Vec<Vec<u8>>, options: &Options) -> Self {
         #[allow(unused_mut)] // only a planted bug changes it
         let mut reference = Executor::new(Store::default());
         // What is wrong on all servers alike must be found too.
@@ -65,7 +71,8 @@ impl Invariants {
         reference.plant(options.bug);
         let _ = options;
         Self {
-            seen: vec![Seen::default(); servers],
+            seen: vec![Seen::default(); oracles.servers()],
+            oracles,
             leaders: BTreeMap::new(),
             initial: voters(initial),
             configurations: BTreeMap::new(),
@@ -101,6 +108,11 @@ impl Invariants {
         Ok(())
     }
 
+    /// Whether this server led this term, or a later one.
+    pub(crate) fn has_led(&self, id: u64, term: Term) -> bool {
+        self.leaders.range(term..).any(|(_, &leader)| leader == id)
+    }
+
     pub(crate) fn committed(&self) -> Index {
         self.committed.len() as Index
     }
@@ -108,18 +120,60 @@ impl Invariants {
     /// A server is another one from now on: its disk was wiped.
     pub(crate) fn forget(&mut self, at: usize) {
         self.seen[at] = Seen::default();
+        self.oracles.forget(at);
     }
 
     /// A vote leaves a server.
-    pub(crate) fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
+    fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
         let first = *self.votes.entry((voter, term)).or_insert(candidate);
         if first != candidate {
             self.broken = Some(format!("TWO VOTES: {voter} in term {term}: for {first} and {candidate}"));
         }
     }
 
+    /// Looks at what a message promises; `closely`: also at what the worst power cut would leave of that. Returns whether
+    /// it promises anything.
+    pub(crate) fn promises(&mut self, server: &Server, to: u64, message: &Message, closely: bool) -> bool {
+        self.oracles.sends(server, message);
+        let at = server.id as usize - 1;
+        match *message {
+            Message::VoteReply { term, granted: true } => {
+                self.voted(server.identity(), term, to);
+                self.promised(server, term, Some(to), None, 0);
+            }
+            Message::AppendReply { term, outcome: AppendOutcome::Matched(index), configuration, .. } => {
+                // What it has not said before is looked at in any case.
+                let news = configuration > std::mem::replace(&mut self.seen[at].told, configuration);
+                if closely || news {
+                    self.promised(server, term, None, Some(index), configuration);
+                }
+            }
+            Message::AppendReply { .. } | Message::FeedReply { .. } => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// An acknowledgement leaves a server: what it says must be so.
+    pub(crate) fn acknowledges(&mut self, server: &Server, message: &Message) {
+        let storage = server.engine().storage();
+        let wrong = match *message {
+            Message::AppendReply { term, outcome: AppendOutcome::Matched(index), .. } => {
+                self.oracles.matches(server, term, index).err()
+            }
+            Message::FeedReply { outcome: AppendOutcome::Matched(index), .. } => {
+                let known = self.committed.get((index as usize).wrapping_sub(1)).copied();
+                let own = storage.term(index);
+                let wrong = index > 0 && known.is_some() && own != known;
+                wrong.then(|| format!("NOT MATCHED: server {} was fed {own:?} at {index}, not {known:?}", server.id))
+            }
+            _ => None,
+        };
+        self.broken = self.broken.take().or(wrong);
+    }
+
     /// A promise leaves a server: it must outlive the worst power cut, now.
-    pub(crate) fn promised(&mut self, server: &Server, term: Term, vote: Option<u64>, index: Option<Index>) {
+    fn promised(&mut self, server: &Server, term: Term, vote: Option<u64>, index: Option<Index>, configuration: Index) {
         let survivor = server.after_worst_power_cut();
         let (kept, id) = (survivor.meta().term.max(survivor.last_term()), server.id);
         if kept < term || vote.is_some_and(|vote| survivor.meta().vote != vote) {
@@ -129,6 +183,11 @@ impl Invariants {
         let storage = server.engine().storage();
         if let Some(index) = index.filter(|&i| survivor.term(i) != storage.term(i)) {
             self.broken = Some(format!("PROMISE NOT DURABLE: server {id} acknowledged {index}"));
+        }
+        let known = latest_configuration(&survivor);
+        if known < configuration {
+            self.broken =
+                Some(format!("PROMISE NOT DURABLE: server {id} knows configuration {configuration}, kept {known}"));
         }
     }
 
@@ -157,7 +216,8 @@ impl Invariants {
         if status.commit < seen.commit || status.applied < seen.applied || status.applied > status.commit {
             return Err(format!("INDEX REGRESSION: server {id} {seen:?} -> {status:?}"));
         }
-        (seen.commit, seen.applied) = (status.commit, status.applied);
+        let before = std::mem::replace(&mut seen.commit, status.commit);
+        seen.applied = status.applied;
         // A vote becomes a promise once it is durable.
         if engine.storage().durable_sequence() >= engine.storage().write_sequence() {
             if status.term == seen.term && seen.vote != 0 && status.vote != seen.vote {
@@ -171,7 +231,7 @@ impl Invariants {
         if status.role == Role::Leader {
             self.check_leader(servers, at)?;
         }
-        self.check_log(server, at, time)?;
+        self.check_log(servers, at, time, before)?;
         self.check_commit(servers, at)?;
         self.check_state(server)
     }
@@ -186,12 +246,17 @@ impl Invariants {
         }
         self.check_changes(&servers[at])?;
         if self.leaders.range(term + 1..).next().is_none() {
-            for (i, &committed) in self.committed.iter().enumerate() {
+            let (of, through) = self.seen[at].complete;
+            // Now and then all of it, or what went missing later would not be seen.
+            let from =
+                if of == term && !self.committed.len().is_multiple_of(64) { through.saturating_sub(20) } else { 0 };
+            for (i, &committed) in self.committed.iter().enumerate().skip(from as usize) {
                 let index = i as Index + 1;
                 if engine.storage().term(index) != Some(committed) {
                     return Err(format!("LEADER INCOMPLETE: {id} leads term {term} without committed entry {index}"));
                 }
             }
+            self.seen[at].complete = (term, self.committed.len() as Index);
         }
         Ok(())
     }
@@ -228,13 +293,17 @@ impl Invariants {
     }
 
     /// Log matching: the same index and term mean the same entry, and the same entry before it.
-    fn check_log(&mut self, server: &Server, at: usize, time: u64) -> Result<(), String> {
+    fn check_log(&mut self, servers: &[Server], at: usize, time: u64, committed: Index) -> Result<(), String> {
+        let server = &servers[at];
         let storage = server.engine().storage();
         let seen = &mut self.seen[at];
         let last = storage.last_index();
         let from = seen.commit.min(seen.compared).max(1);
         for index in from..=last {
-            let looked = storage.lookup(index).map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?;
+            let looked = match storage.lookup(index) {
+                Err(_) if server.flipped => continue,
+                looked => looked.map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?,
+            };
             let entry = match looked {
                 Lookup::Entry(entry) => entry,
                 // The rule: holes only at or below the durable snapshot.
@@ -245,6 +314,15 @@ impl Invariants {
             self.appended.entry((index, entry.term)).or_insert(time);
             if entry.kind == Kind::Configuration as u8 && !self.configurations.contains_key(&(index, entry.term)) {
                 let configuration: Configuration = decode(entry.data).map_err(|e| e.to_string())?;
+                let before =
+                    self.configurations.range(..(index, 0)).rev().find(|&(&(at, of), _)| storage.term(at) == Some(of));
+                check_promoted(
+                    servers,
+                    server.id,
+                    before.map_or(&self.initial, |(_, v)| v),
+                    &configuration,
+                    committed,
+                )?;
                 self.configurations.insert((index, entry.term), voters(&configuration));
             }
             let before = if index == 1 { 0 } else { storage.term(index - 1).unwrap_or(0) };
@@ -261,10 +339,11 @@ impl Invariants {
     fn check_commit(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
         let engine = servers[at].engine();
         let status = engine.status();
-        for index in 1..=status.commit {
+        let from = (self.committed.len() as Index).min(status.commit).saturating_sub(50);
+        for index in from.max(1)..=status.commit {
             let term = engine.storage().term(index).unwrap_or(0);
             if let Some(&known) = self.committed.get(index as usize - 1) {
-                if known != term && index + 50 > status.commit {
+                if known != term {
                     return Err(format!(
                         "COMMITTED ENTRY CHANGED: {index} was of term {known}, is of term {term} at server {}",
                         servers[at].id
@@ -305,7 +384,9 @@ impl Invariants {
             self.check_brief(entry)?;
             self.check_shape(entry)?;
             let appended = self.appended.get(&(index, term)).copied().unwrap_or_default();
-            self.model.check(entry, &self.reference, appended)?;
+            for session in self.model.check(entry, &self.reference, appended)? {
+                self.oracles.ended(session, term, appended)?;
+            }
             self.commands += u64::from(entry.kind == copycat::engine::Kind::Command as u8);
             self.digests.insert(index, self.reference.digest());
             for key in &self.keys {
@@ -354,6 +435,41 @@ impl Invariants {
         }
         Ok(())
     }
+}
+
+/// A member that becomes a voter lacks little of what its leader had committed before: commits must not wait for it.
+fn check_promoted(
+    servers: &[Server],
+    leader: u64,
+    before: &Voters,
+    after: &Configuration,
+    committed: Index,
+) -> Result<(), String> {
+    for (id, identity) in voters(after) {
+        let known = before.iter().any(|&(voter, _)| voter == id);
+        let Some(server) = servers.iter().find(|s| s.id == id && identity == Some(s.identity())) else { continue };
+        let Some(engine) = server.engine.as_ref().filter(|e| !known && id != leader && !e.status().lost_log) else {
+            continue;
+        };
+        let durable = engine.storage().durable_index();
+        if durable + engine.options().promotion_lag < committed {
+            return Err(format!("PROMOTED UNREADY: server {id} has {durable} of {committed}"));
+        }
+    }
+    Ok(())
+}
+
+/// The entry of the latest configuration that this storage has.
+fn latest_configuration(storage: &Storage<MemDisk>) -> Index {
+    let told = decode::<(Index, Configuration)>(storage.configuration()).map_or(0, |(index, _)| index);
+    let is_one = |index: &Index| match storage.lookup(*index) {
+        Ok(Lookup::Entry(entry)) => entry.kind == Kind::Configuration as u8,
+        _ => false,
+    };
+    let settled = storage.snapshot().map_or(0, |s| s.index);
+    // A snapshot holds the configuration of its time.
+    let logged = (told.max(settled) + 1..=storage.last_index()).rev().find(is_one);
+    logged.unwrap_or(told.max(settled))
 }
 
 /// The keys with a TTL that are there.

@@ -30,6 +30,15 @@ struct Session {
     sequence: u64,
 }
 
+/// A wait for a lock, as the commands in the log have it.
+#[derive(Debug, Default)]
+struct Wait {
+    /// When the place is given up, in log time.
+    until: Option<u64>,
+    /// It is kept until it is granted.
+    stays: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     time: u64,
@@ -37,6 +46,14 @@ pub(crate) struct Model {
     keys: BTreeSet<String>,
     last_token: u64,
     holders: BTreeMap<&'static str, BTreeMap<u64, SessionId>>,
+    /// Who had each lock,
+    had: BTreeMap<&'static str, Vec<SessionId>>,
+    /// who waited for it before the entry that is looked at, first come first,
+    queues: BTreeMap<&'static str, Vec<SessionId>>,
+    /// and how long each of them does.
+    waits: BTreeMap<(&'static str, SessionId), Wait>,
+    /// Clocks jump: a session's time is the leader's alone.
+    pub(crate) jumps: bool,
     /// By index: the keys of the workload that were changed there.
     changes: BTreeMap<Index, BTreeSet<Vec<u8>>>,
     /// By index: what the command there says, and for which number.
@@ -78,15 +95,15 @@ impl Model {
     }
 
     /// Takes in the next committed entry, which `reference` has just applied. `appended` is when an entry was first seen in
-    /// any log.
+    /// any log. Returns the sessions that it ended because they were overdue.
     pub(crate) fn check(
         &mut self,
         entry: EntryRef<'_>,
         reference: &Executor<Store>,
         appended: u64,
-    ) -> Result<(), String> {
+    ) -> Result<Vec<SessionId>, String> {
         self.time = self.time.max(entry.time);
-        let index = entry.index;
+        let (index, mut ended) = (entry.index, Vec::new());
         match Kind::from_byte(entry.kind) {
             Some(Kind::Initialize) => {
                 for session in self.sessions.values_mut() {
@@ -94,7 +111,7 @@ impl Model {
                 }
             }
             Some(Kind::Register) => {
-                let register: Register = decode(entry.data).map_err(|e| e.to_string())?;
+                let register = Register::decode(entry.data).map_err(|e| e.to_string())?;
                 if register.key.is_none_or(|key| self.keys.insert(key)) {
                     let (timeout_ms, kept_at) = (register.timeout_ms, self.time);
                     let session = Session { timeout_ms, kept_at, kept_by: index, kept_true: appended, sequence: 0 };
@@ -110,7 +127,7 @@ impl Model {
                     }
                 }
             }
-            Some(Kind::Unregister) => self.end(&entry, appended)?,
+            Some(Kind::Unregister) => ended = self.end(&entry, appended)?,
             Some(Kind::Command | Kind::KeyedCommand) => self.command(&entry, reference)?,
             _ => {}
         }
@@ -118,10 +135,12 @@ impl Model {
         if !open.iter().eq(self.sessions.keys()) {
             return Err(format!("WRONG SESSIONS: at {index} there are {open:?}, not {:?}", self.sessions));
         }
-        self.check_locks(index, reference)
+        self.check_locks(index, reference)?;
+        Ok(ended)
     }
 
-    fn end(&mut self, entry: &EntryRef<'_>, appended: u64) -> Result<(), String> {
+    fn end(&mut self, entry: &EntryRef<'_>, appended: u64) -> Result<Vec<SessionId>, String> {
+        let mut ended = Vec::new();
         for Unregister { session: id, reason, judged_by } in
             decode::<Vec<Unregister>>(entry.data).map_err(|e| e.to_string())?
         {
@@ -132,19 +151,35 @@ impl Model {
                     continue;
                 }
                 let lived = appended.saturating_sub(session.kept_true) / 1000;
-                if lived * 100 < session.timeout_ms * (100 - DRIFT) {
+                if lived * 100 < session.timeout_ms * (100 - DRIFT) && !self.jumps {
                     return Err(format!("ENDED EARLY: session {id} after {lived} ms: {session:?}"));
                 }
                 self.ended += 1;
+                ended.push(id);
             }
             self.sessions.remove(&id);
         }
-        Ok(())
+        Ok(ended)
+    }
+
+    /// A wish for a lock that is carried out.
+    fn wish(&mut self, session: SessionId, command: &Command) {
+        let Command::Lock { lock, wait_ms, queue, .. } = command else { return };
+        let Some(name) = LOCKS.iter().find(|name| name.as_bytes() == lock.as_slice()) else { return };
+        let waits = self.queues.get(name).is_some_and(|queue| queue.contains(&session));
+        let wait = self.waits.entry((name, session)).or_default();
+        if !waits {
+            *wait = Wait::default();
+        }
+        wait.stays |= queue;
+        if *wait_ms > 0 {
+            wait.until = Some(self.time + wait_ms);
+        }
     }
 
     fn command(&mut self, entry: &EntryRef<'_>, reference: &Executor<Store>) -> Result<(), String> {
         let operation = if entry.kind == Kind::KeyedCommand as u8 {
-            decode::<Keyed>(entry.data).map_err(|e| e.to_string())?.operation
+            Keyed::decode(entry.data).map_err(|e| e.to_string())?.operation
         } else {
             entry.data.to_vec()
         };
@@ -166,6 +201,9 @@ impl Model {
             let name = LOCKS.iter().find(|name| name.as_bytes() == lock.as_slice()).ok_or("an unknown lock")?;
             // The holders as they were before this entry, which changes none.
             due &= self.holders.get(name).is_some_and(|holders| holders.contains_key(token));
+        }
+        if due {
+            self.wish(entry.session, &command);
         }
         if let Some(key) = written(&command) {
             let was = version(reference, &key) == Some(entry.index);
@@ -206,12 +244,37 @@ impl Model {
             if let Some(dead) = sessions.into_iter().find(|session| !self.sessions.contains_key(session)) {
                 return Err(format!("LOCK OF THE DEAD: at {index} session {dead} is over: {view:?}"));
             }
-            if let (true, Some(first)) = (holders.is_empty(), queue.first()) {
+            let shared = holders.iter().all(|h| h.mode == LockMode::Shared);
+            let admits = |mode| holders.is_empty() || shared && mode == LockMode::Shared;
+            if let Some(first) = queue.first().filter(|first| admits(first.mode)) {
                 return Err(format!("LOCK FOR NOBODY: at {index} session {} waits: {view:?}", first.session));
             }
+            self.check_queue(name, index, view.as_ref())?;
         }
         self.last_token = granted.last().copied().unwrap_or(self.last_token);
         Ok(())
+    }
+
+    /// Nobody overtakes, and nobody waits for longer than asked.
+    fn check_queue(&mut self, name: &'static str, index: Index, view: Option<&LockView>) -> Result<(), String> {
+        let holders: Vec<SessionId> = view.iter().flat_map(|v| &v.holders).map(|h| h.session).collect();
+        let queue: Vec<SessionId> = view.iter().flat_map(|v| &v.queue).map(|w| w.session).collect();
+        let before = self.queues.insert(name, queue.clone()).unwrap_or_default();
+        let held = self.had.insert(name, holders.clone()).unwrap_or_default();
+        for session in holders.iter().filter(|session| !held.contains(session)) {
+            // Whoever comes at once comes behind all of them.
+            let ahead = before.iter().position(|waiter| waiter == session).unwrap_or(before.len());
+            if let Some(passed) = before[..ahead].iter().find(|waiter| queue.contains(waiter)) {
+                return Err(format!("OVERTAKEN: at {index} session {session} gets {name} before {passed}"));
+            }
+        }
+        self.waits.retain(|&(of, session), _| of != name || queue.contains(&session));
+        let over = |w: &&Wait| !w.stays && w.until.is_some_and(|until| until <= self.time);
+        let late = queue.iter().find(|&&session| self.waits.get(&(name, session)).as_ref().is_some_and(over));
+        match late {
+            Some(session) => Err(format!("WAITS TOO LONG: at {index} session {session} for {name}: {view:?}")),
+            None => Ok(()),
+        }
     }
 
     /// A key of the workload was changed here.

@@ -28,7 +28,7 @@ pub struct Caller {
     pub session: Option<u64>,
     /// The command's number in its session, from 1.
     pub sequence: Option<u64>,
-    /// For commands without a number: a name, 1 to 255 bytes, by which the very same request is known for 10 minutes.
+    /// For commands without a number: a name, 1 to 255 bytes, by which the very same request is known for a while.
     pub idempotency_key: Option<String>,
 }
 

@@ -155,6 +155,7 @@ impl Change {
                     return Ok(None);
                 }
                 next.reason = format!("server {id} asked to join");
+                next.want_as_changed(current, *id);
             }
             Self::Type { id, member_type, configuration, force } => {
                 let member = next.members.get_mut(id).ok_or(ConfigurationError::NotMember(*id))?;
@@ -164,6 +165,7 @@ impl Change {
                 }
                 member.turn_to(*member_type, || (known.heard)(*id) && (known.caught_up)(*id));
                 next.reason = format!("server {id} was made {member_type} by request");
+                next.want_as_changed(current, *id);
                 next.check_quorum(current, known, *force)?;
             }
             Self::Remove { id, configuration, force } => {
@@ -173,6 +175,7 @@ impl Change {
                 stale(*configuration)?;
                 next.remove(*id);
                 next.reason = format!("server {id} was removed by request");
+                next.want_as_changed(current, *id);
                 next.check_quorum(current, known, *force)?;
             }
             Self::Settings { named, configuration } => {
@@ -190,7 +193,6 @@ impl Change {
                 return Ok(Some(next));
             }
         }
-        next.count_wanted();
         Ok(Some(next))
     }
 }
@@ -251,6 +253,48 @@ impl Configuration {
             return Err(ConfigurationError::LosesQuorum { voters: count(voters.len()), available: count(available) });
         }
         Ok(())
+    }
+
+    /// An operator has changed this member: so many more or fewer of its type are wanted. What is there now may be on its way:
+    /// replacement promotes first, and demotes afterwards.
+    fn want_as_changed(&mut self, before: &Self, id: ServerId) {
+        use MemberType::{Active, Passive};
+        let (was, is) = (before.goal(id), self.goal(id));
+        if was == is {
+            return;
+        }
+        let was = before.settled_goal(id);
+        let count = |wanted: u32, of| match (was == Some(of), is == Some(of)) {
+            (true, false) => wanted.saturating_sub(1),
+            (false, true) => wanted.saturating_add(1),
+            _ => wanted,
+        };
+        self.wanted = (count(self.wanted.0, Active), count(self.wanted.1, Passive));
+    }
+
+    /// What a member is to be.
+    fn goal(&self, id: ServerId) -> Option<MemberType> {
+        self.members.get(&id).map(|m| m.becoming.unwrap_or(m.member_type))
+    }
+
+    /// What a member is to be once all that was replaced is demoted.
+    fn settled_goal(&self, id: ServerId) -> Option<MemberType> {
+        use MemberType::{Active, Passive, Reserve};
+        let goal = self.goal(id)?;
+        let (wanted, demoted) = match goal {
+            Active => (self.wanted.0, Passive),
+            Passive => (self.wanted.1, Reserve),
+            Reserve => return Some(goal),
+        };
+        let all = || self.members.keys().copied().filter(|&m| self.goal(m) == Some(goal));
+        let surplus = all().count().saturating_sub(wanted as usize);
+        // The dead ones go first. A living passive member is not demoted.
+        let dead = all().filter(|&m| !self.is_available(m));
+        let goes = match dead.clone().position(|m| m == id) {
+            Some(place) => place < surplus,
+            None => goal == Active && surplus > dead.count(),
+        };
+        Some(if goes { demoted } else { goal })
     }
 
     /// The next step of what was begun: one member that is to become something else, and can now.
@@ -454,6 +498,24 @@ mod tests {
         lose(&mut c, 6);
         lose(&mut c, 4);
         assert_eq!(step(&c), None, "nobody is left to promote");
+    }
+
+    #[test]
+    fn what_is_wanted_is_counted_without_what_replacement_has_under_way() {
+        let mut c = of(&[Active, Active, Active, Passive]);
+        lose(&mut c, 3);
+        let half = with_known(&c, |known| c.replace_dead(known)).expect("4 is promoted");
+        assert_eq!((types(&half), half.wanted), (vec![Active, Active, Active, Active], (3, 1)));
+        let wanted = |c: &Configuration, then: &Change| change(c, then).expect("fine").expect("new").wanted;
+        let remove = |id| Change::Remove { id, configuration: 7, force: false };
+        let peer = "s5".to_string();
+        let join = Change::Join { id: 5, identity: 55, peer, http: String::new(), member_type: Passive };
+        assert_eq!(wanted(&half, &join), (3, 2));
+        assert_eq!(wanted(&half, &turn(3, Passive)), (3, 1), "as replacement would");
+        assert_eq!(wanted(&half, &remove(3)), (3, 0));
+        assert_eq!(wanted(&half, &turn(2, Passive)), (2, 2));
+        assert_eq!(wanted(&half, &remove(2)), (2, 1));
+        assert_eq!(wanted(&c, &remove(3)), (2, 1), "before anything was replaced");
     }
 
     #[test]

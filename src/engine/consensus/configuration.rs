@@ -7,6 +7,7 @@ use bincode::de::{BorrowDecoder, Decoder};
 use bincode::enc::Encoder;
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{BorrowDecode, Decode, Encode};
+use copycat_storage::{Disk, Meta, Storage};
 use std::collections::BTreeMap;
 
 /// What a member is for.
@@ -271,6 +272,35 @@ impl Configurations {
     /// The latest one that is known to be committed, and its entry.
     pub(super) fn committed(&self) -> (Index, &Configuration) {
         (self.stack[0].0, &self.stack[0].1)
+    }
+
+    /// Whether one of them, committed or not, has this sender vote.
+    pub(super) fn have_voter(&self, id: ServerId, identity: Identity) -> bool {
+        self.stack.iter().any(|(_, c)| c.is_voter(id) && c.admits(id, identity))
+    }
+
+    /// Whether this sender is a member of one of them.
+    pub(super) fn have_member(&self, id: ServerId, identity: Identity) -> bool {
+        self.stack.iter().any(|(_, c)| c.admits(id, identity))
+    }
+
+    /// Whether one of them names anybody who votes.
+    pub(super) fn have_voters(&self) -> bool {
+        self.stack.iter().any(|(_, c)| c.voters().next().is_some())
+    }
+
+    /// Whether this server is the only voter of the committed configuration, and of those that may follow it.
+    pub(super) fn are_alone(&self, id: ServerId) -> bool {
+        self.stack.iter().all(|(_, c)| c.voters().eq([id]))
+    }
+
+    /// Whether this server, which starts, certainly led the last term itself, so that nobody it followed can have a lease:
+    /// the last entry is of the term in which it voted for itself, and when that term began nobody could be elected
+    /// without its vote. (Its vote alone would not do: who stood in a term may have followed another in it.)
+    pub(super) fn led_alone<D: Disk>(&self, id: ServerId, storage: &Storage<D>, meta: &Meta) -> bool {
+        let began = storage.term_start(storage.last_index());
+        let led = meta.vote == id && meta.term == storage.last_term() && !meta.lost;
+        led && self.are_alone(id) && self.committed().0 < began
     }
 
     /// The log holds this one. One at or below what is known is old: a server that joined is told the newest

@@ -27,12 +27,40 @@ pub(super) struct Candidate {
 }
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
+    /// How long a new follower waits before it stands. A cluster of one has nobody to wait for: but a configuration that is
+    /// not committed may not be one, and who followed another within T waits until that one's lease has run out.
+    pub(super) fn standing_delay(&mut self, now: Now) -> Duration {
+        if planted!(self.options, AloneUncommitted) && self.is_alone() {
+            return Duration::ZERO;
+        }
+        if !self.configurations.are_alone(self.id) {
+            return self.election_delay();
+        }
+        let t = self.vote_timeout();
+        self.heard.map_or(Duration::ZERO, |heard| (heard + t).saturating_sub(now.monotonic))
+    }
+
+    /// Whether this server is the only voter of the configuration in force.
+    pub(super) fn is_alone(&self) -> bool {
+        self.configuration().voters().eq([self.id])
+    }
+
     /// Whether this server may be elected. One that loses its vote by a change that is not committed may: nobody else might
     /// have that entry, and then nobody else can win (Raft dissertation, 4.2.2).
     fn may_stand(&self) -> bool {
         let identity = self.storage.meta().identity;
         let votes = |c: &Configuration| c.is_voter(self.id) && c.admits(self.id, identity);
         (votes(self.configuration()) || votes(self.configurations.committed().1)) && self.may_vote()
+    }
+
+    /// Whether a flush has been out for so long that a leader would give its office up.
+    pub(super) fn has_hung_disk(&self, now: Now) -> bool {
+        self.flush_since.is_some_and(|since| now.monotonic > since + self.flush_stall())
+    }
+
+    /// Whether this server should be elected now: with a disk that hangs it could lead others, but keep nothing.
+    fn is_fit(&self, now: Now) -> bool {
+        self.may_stand() && (!self.has_hung_disk(now) || planted!(self.options, HungDiskStands))
     }
 
     /// Whether this server may vote. Who asks has a configuration in which this server votes, or would not ask; the own one
@@ -42,12 +70,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     /// Whether a leader was heard within T; a leader hears itself while a quorum hears it.
-    fn hears_leader(&self, now: Now) -> bool {
+    pub(super) fn hears_leader(&self, now: Now) -> bool {
         if planted!(self.options, LeaseFromReceipt) {
             return false;
         }
         match &self.role {
             RoleState::Leader(_) => self.quorum_heard(now),
+            _ if planted!(self.options, VoteWhileLed) => false,
             _ => self.heard.is_some_and(|at| now.monotonic < at + self.vote_timeout()),
         }
     }
@@ -59,12 +88,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     pub(super) fn start_poll(&mut self, now: Now, reason: &'static str) {
         // T may have grown since the leader was heard: no vote is given before it is over, the own one neither.
-        let early = self.role() == Role::Follower && !self.is_alone() && self.hears_leader(now);
-        if !self.may_stand() || early {
+        let alone = planted!(self.options, AloneUncommitted) && self.is_alone();
+        let early = self.role() == Role::Follower && !alone && self.hears_leader(now);
+        if !self.is_fit(now) || early {
             let since = self.heard.filter(|_| early).unwrap_or(now.monotonic);
             let deadline = since + self.election_delay();
-            if let RoleState::Follower(f) = &mut self.role {
-                f.deadline = deadline;
+            match &mut self.role {
+                RoleState::Follower(f) => f.deadline = deadline,
+                RoleState::Candidate(_) => self.become_follower(now, "it is not fit to lead"),
+                RoleState::Leader(_) => {}
             }
             return;
         }
@@ -176,14 +208,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             && c.phase == Phase::Vote
         {
             c.granted.insert(from);
-            if c.granted.len() >= majority {
+            if c.granted.len() >= majority && self.is_fit(now) {
                 self.become_leader(now);
             }
         }
     }
 
     pub(super) fn on_timeout_now(&mut self, now: Now, from: ServerId) {
-        if self.leader == Some(from) && self.may_stand() {
+        if self.leader == Some(from) && self.is_fit(now) {
             self.start_vote(now, true);
         }
     }

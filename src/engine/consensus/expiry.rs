@@ -37,6 +37,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (deadline, full) = (self.state().sessions().next_deadline(), self.state().sessions().has_full());
         let applied = self.applied();
         let drained = self.drained;
+        let unproved = planted!(self.options, ExpireWithoutRound);
         let planted = planted!(self.options, TimeOnCommandsOnly);
         let time = if planted { self.state().time() } else { self.leader_time(now) };
         let Some(leader) = self.leading() else { return };
@@ -61,7 +62,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (round, judged_at, began) = begun.unwrap_or_else(|| (self.start_round(now), time, now.monotonic));
         let Some(leader) = self.leading() else { return };
         leader.expiry.round = Some((round, judged_at, began));
-        if leader.confirmed_round() < round || drained < began || !leader.keep_alives.is_empty() {
+        let unconfirmed = leader.confirmed_round() < round && !unproved;
+        if unconfirmed || drained < began || !leader.keep_alives.is_empty() {
             return;
         }
         leader.expiry.round = None;
@@ -69,6 +71,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if items.is_empty() {
             return;
         }
+        self.end_what_is_over(now);
         // Without room for it, it is tried again.
         if let Ok(index) = self.append_own(now, Kind::Unregister, CompactionMode::Release, encode(&items))
             && let Some(leader) = self.leading()

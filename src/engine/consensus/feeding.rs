@@ -147,9 +147,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let hint = self.agreement_hint(outcome);
         let commit = self.commit;
         let Some(Fed { progress: p, .. }) = self.feeding.fed.get_mut(&from) else { return };
-        if !p.is_of_last_start(start) {
-            return;
-        }
+        // What a reply of an earlier start says here, coming late, the next one puts right: a feed commits nothing.
+        p.is_of_last_start(start, 1, 0);
         p.wants = wants;
         match outcome {
             AppendOutcome::Matched(index) => drop(p.matched(index.min(commit))),
@@ -157,12 +156,21 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    pub(super) fn on_feed_request(&mut self, now: Now, from: ServerId) {
+    /// A member asks to be fed from behind what it says that it has: its log may have been lost or repaired since it was
+    /// fed last.
+    pub(super) fn on_feed_request(&mut self, now: Now, from: ServerId, start: u64, index: Index) {
+        if self.configuration().type_of(from) != Some(MemberType::Passive) {
+            return;
+        }
         let until = Some(now.monotonic + self.election_timeout() * ASKED);
         let commit = self.commit;
         let new = || Fed { progress: Progress::new(commit, now.monotonic), until };
-        if self.configuration().type_of(from) == Some(MemberType::Passive) {
-            self.feeding.fed.entry(from).or_insert_with(new).until = until;
+        let planted = planted!(self.options, FeedByOldMatch);
+        let fed = self.feeding.fed.entry(from).or_insert_with(new);
+        fed.until = until;
+        if !planted {
+            fed.progress = Progress::new(index.min(commit), now.monotonic);
+            fed.progress.is_of_last_start(start, 1, 0);
         }
     }
 
@@ -181,7 +189,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let outcome = match self.agree(previous_index, previous_term) {
             Ok(()) => {
-                let stored = self.store(now, from, previous_index, entries)?;
+                self.raise_term(now, entries.last().map_or(0, |e| e.term));
+                let stored = self.store(now, previous_index, entries)?;
                 // That this is how far a live leader is, only the leader tells.
                 if commit.min(stored) > self.commit {
                     self.set_commit(commit.min(stored));
@@ -192,7 +201,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 Some(AppendOutcome::Rejected { previous_index, conflict_term, conflict_index })
             }
         };
-        let (commit, start, wants) = (self.commit, self.storage.meta().starts, self.wants());
+        let (commit, start, wants) = (self.commit, self.start, self.wants());
         let durable = self.durable_index();
         let RoleState::Follower(f) = &mut self.role else { return Ok(()) };
         f.verified = f.verified.max(commit);
@@ -209,8 +218,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Tells whoever feeds this member what is durable here.
     pub(super) fn acknowledge_feed(&mut self) {
-        let durable = self.durable_index();
-        let (wants, start) = (self.wants(), self.storage.meta().starts);
+        // What a leader of its own term sent may not be committed, and then not be what the feeder has.
+        let durable = self.durable_index().min(self.commit);
+        let (wants, start) = (self.wants(), self.start);
         let RoleState::Follower(f) = &mut self.role else { return };
         let Some(from) = f.meal.from else { return };
         let matched = f.verified.min(durable);
@@ -238,7 +248,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                     f.meal.behind = Some((now.monotonic, commit));
                     let next = feeders[f.meal.asked % feeders.len()];
                     if !planted!(self.options, HungryForEver) {
-                        self.send(next, Message::FeedRequest);
+                        let (start, index) = (self.start, self.durable_index().min(commit));
+                        self.send(next, Message::FeedRequest { start, index });
                     }
                 }
             }

@@ -26,6 +26,7 @@ pub(super) struct Follower {
     pub(super) leader_commit: Index,
     pub(super) recover_to: Option<Index>,
     lost_told: bool,
+    configuration_told: Index,
     /// As a passive member.
     pub(super) meal: Meal,
 }
@@ -42,6 +43,7 @@ impl Follower {
             leader_commit: 0,
             recover_to: None,
             lost_told: false,
+            configuration_told: 0,
             meal: Meal::default(),
         }
     }
@@ -66,13 +68,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         recover_to: Option<Index>,
     ) -> Result<(), Fatal> {
         self.follow(now, from);
+        if let RoleState::Follower(f) = &mut self.role {
+            f.round = f.round.max(round);
+        }
         if let Err((term, index)) = self.agree(previous_index, previous_term) {
             self.learn_commit(commit);
             self.reject_append(from, previous_index, term, index);
             return Ok(());
         }
         let arrived = previous_index + entries.len() as u64;
-        let stored = self.store(now, from, previous_index, entries)?;
+        let stored = self.store(now, previous_index, entries)?;
         if planted!(self.options, TruncateWithoutConflict) && stored < self.storage.last_index() && stored > self.commit
         {
             self.cut(stored)?;
@@ -88,7 +93,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if arrived > previous_index {
             f.meal.from = None;
         }
-        f.round = f.round.max(round);
         f.recover_to = recover_to;
         self.recover_lost_log();
         Ok(())
@@ -144,25 +148,20 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn learn_commit(&mut self, commit: Index) {
-        self.reads.learn(commit);
+        if planted!(self.options, ServesOldCommit) {
+            self.reads.learn(commit);
+        }
         if let RoleState::Follower(f) = &mut self.role {
             f.leader_commit = f.leader_commit.max(commit);
         }
     }
 
-    /// Stores what is not yet here, and cuts the log only at a real conflict. Returns through which index the log now
+    /// Stores these entries, which were found to be a contiguous run, as far as they are not yet here, and cuts the log only at a real conflict. Returns through which index the log now
     /// equals the leader's.
-    pub(super) fn store(
-        &mut self,
-        now: Now,
-        from: ServerId,
-        previous: Index,
-        entries: Vec<WireEntry>,
-    ) -> Result<Index, Fatal> {
+    pub(super) fn store(&mut self, now: Now, previous: Index, entries: Vec<WireEntry>) -> Result<Index, Fatal> {
         let mut through = previous;
         for entry in entries {
             let index = entry.index;
-            assert_eq!(index, through + 1, "an append carries a contiguous run");
             let have = self.storage.term(index);
             if index > self.commit && have != Some(entry.term) {
                 if have.is_some() && !self.cut(index - 1)? {
@@ -192,8 +191,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 if let Some(configuration) = configuration {
                     self.configurations.push(index, configuration);
                 }
-            } else if have.is_some() && have != Some(entry.term) {
-                return Err(Fatal::CommittedConflict { leader: from, index, commit: self.commit });
             }
             through = index;
         }
@@ -216,13 +213,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn reject_append(&mut self, to: ServerId, previous_index: Index, term: Term, index: Index) {
-        let (round, wants) = match &self.role {
-            RoleState::Follower(f) => (f.round, self.wants()),
-            _ => (0, 0),
-        };
+        let wants = if matches!(self.role, RoleState::Follower(_)) { self.wants() } else { 0 };
+        let mut round = 0;
+        if let RoleState::Follower(f) = &mut self.role {
+            f.round_told = f.round;
+            round = f.round;
+        }
         let outcome = AppendOutcome::Rejected { previous_index, conflict_term: term, conflict_index: index };
-        let Meta { starts: start, lost, .. } = *self.storage.meta();
-        let (digest, configuration) = (self.seen().last_digest, self.configurations.committed().0);
+        let (start, lost) = (self.start, self.storage.meta().lost);
+        let (digest, configuration) = (self.durable_digest(), self.known_configuration());
         let term = self.term();
         self.promise(to, Message::AppendReply { term, start, round, outcome, wants, lost, digest, configuration });
     }
@@ -230,6 +229,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Through which index this server wants to hear of commits at once. Who listens for changes wants all of them.
     pub(super) fn wants(&self) -> Index {
         if self.listening { Index::MAX } else { self.reads.wants().max(self.feeding.wants()) }
+    }
+
+    /// The latest digest of the state that this server will have again after a power cut; `(0, 0)`: none.
+    fn durable_digest(&self) -> (Index, u32) {
+        Some(self.seen().last_digest).filter(|&(index, _)| index <= self.storage.durable_index()).unwrap_or_default()
     }
 
     /// Tells the leader what has become durable, what round it was heard in, and what waits here.
@@ -240,17 +244,21 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let term_durable = self.storage.durable_sequence() >= self.term_sequence;
         let memory = planted!(self.options, AcknowledgeBeforeDurable);
         let durable = if memory { self.storage.last_index() } else { self.durable_index() };
-        let Meta { term, starts: start, lost, .. } = *self.storage.meta();
-        let (wants, digest) = (self.wants(), self.seen().last_digest);
-        let configuration = self.configurations.committed().0;
+        let Meta { term, lost, .. } = *self.storage.meta();
+        let (wants, digest) = (self.wants(), self.durable_digest());
+        let (start, configuration) = (self.start, self.known_configuration());
         let RoleState::Follower(f) = &mut self.role else { return };
-        let matched = f.verified.min(durable);
-        // A leader need not hear of each entry of a member that does not vote.
-        let news = f.round > f.round_told || lost != f.lost_told || votes && (matched > f.told || wants > f.wants_told);
+        let unproved = planted!(self.options, MatchUnproved);
+        let matched = if unproved { durable } else { f.verified.min(durable) };
+        // A leader need not hear of each entry of a member that does not vote, but of what it was told itself.
+        let configured = configuration > f.configuration_told;
+        let news = f.round > f.round_told || lost != f.lost_told;
+        let news = news || if votes { matched > f.told || wants > f.wants_told } else { configured };
         if !news || !(term_durable || memory) {
             return;
         }
         (f.told, f.round_told, f.wants_told, f.lost_told) = (matched, f.round, wants, lost);
+        f.configuration_told = configuration;
         let outcome = AppendOutcome::Matched(matched);
         let round = f.round;
         let message = Message::AppendReply { term, start, round, outcome, wants, lost, digest, configuration };

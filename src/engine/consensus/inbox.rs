@@ -31,12 +31,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.outputs.push(Output::Refused { peer: from, identity, removed });
             return Ok(());
         }
+        if let Err(why) = self.judge(now, from, identity, &message)
+            && !ignored
+        {
+            self.refuse(from, why);
+            return Ok(());
+        }
+        self.note_voter(now, from, identity, &message);
         match message {
             Message::Feed { previous_index, previous_term, entries, commit } => {
                 self.on_feed(now, from, (previous_index, previous_term), entries, commit)?;
             }
             Message::FeedReply { start, outcome, wants } => self.on_feed_reply(from, start, outcome, wants),
-            Message::FeedRequest => self.on_feed_request(now, from),
+            Message::FeedRequest { start, index } => self.on_feed_request(now, from, start, index),
             Message::Offer { snapshot } => self.on_offer(now, from, snapshot),
             Message::Fetch { snapshot, want } => self.on_fetch(now, from, snapshot, want)?,
             Message::Piece { snapshot, offset, bytes } => self.on_piece(now, from, snapshot, offset, &bytes),
@@ -44,6 +51,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             // These two change nothing by their term alone: a poll only asks, and a vote is not heard while a leader is.
             Message::Poll { term, last_index, last_term } => self.on_poll(now, from, term, last_index, last_term),
             Message::Vote { term, last_index, last_term, transfer } => {
+                // Whoever is heard is not deposed by the word of one that does not vote.
+                let transfer = transfer && self.configurations.have_voter(from, identity);
                 self.on_vote(now, from, term, last_index, last_term, transfer);
             }
             Message::PollReply { granted: true, term } => self.on_poll_granted(now, from, term),
@@ -80,16 +89,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 self.on_append(now, from, (previous_index, previous_term), entries, commit, round, recover_to)?;
             }
             Message::AppendReply { start, round, outcome, wants, lost, digest, configuration, .. } => {
-                if let Some(leader) = self.leading() {
-                    leader.digests.insert(from, digest);
-                }
-                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration);
+                self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration, digest);
             }
             Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, *configuration),
             // These have to do with no term.
             Message::Feed { .. }
             | Message::FeedReply { .. }
-            | Message::FeedRequest
+            | Message::FeedRequest { .. }
             | Message::Offer { .. }
             | Message::Fetch { .. }
             | Message::Piece { .. }

@@ -188,7 +188,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         receiving.got = now.monotonic;
         let result = match &mut receiving.incoming {
-            None if offset == 0 => self.storage.receive(bytes).map(|incoming| receiving.incoming = Some(incoming)),
+            None if offset == 0 => self.storage.receive(bytes).and_then(|incoming| {
+                if SnapshotId::from(incoming.info()) != id {
+                    self.storage.abandon(incoming);
+                    return Err(InstallError::Unusable("it is another one than was offered".to_owned()));
+                }
+                receiving.incoming = Some(incoming);
+                Ok(())
+            }),
             None => return,
             Some(incoming) => incoming.write(offset, bytes).map(drop),
         };
@@ -318,6 +325,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.installing.staged = Some(staged);
             return Ok(());
         }
+        self.raise_term(now, info.term);
         if let Err(refused) = self.storage.install(staged) {
             if matches!(refused.reason, InstallError::Busy) {
                 self.installing.staged = Some(refused.staged);

@@ -179,16 +179,6 @@ pub enum Fatal {
     /// An entry carries what it should not.
     #[error("entry {0} cannot be read: {1}")]
     Malformed(Index, DecodeError),
-    /// An append wants to change what is committed: two leaders, or a log that lost what it acknowledged.
-    #[error("member {leader} wants to replace entry {index}, which is committed here (through {commit})")]
-    CommittedConflict {
-        /// The leader that sent it.
-        leader: ServerId,
-        /// The entry.
-        index: Index,
-        /// Our commit index.
-        commit: Index,
-    },
     /// A majority has another state than this server.
     #[error(
         "the state at entry {index} differs from that of a majority ({own:08x}, not {agreed:08x}): this server must not \

@@ -35,6 +35,8 @@ struct Transfer {
 #[derive(Debug)]
 pub(super) struct Leader {
     pub(super) initialize: Index,
+    /// When it took office.
+    pub(super) since: Duration,
     pub(super) progress: BTreeMap<ServerId, Progress>,
     round: u64,
     /// When each of the latest rounds began.
@@ -107,6 +109,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let progress = others.iter().map(|&id| (id, Progress::new(last, now.monotonic))).collect();
         self.role = RoleState::Leader(Box::new(Leader {
             initialize: last + 1,
+            since: now.monotonic,
             progress,
             round: 0,
             rounds: VecDeque::new(),
@@ -161,6 +164,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
+    /// Whether a majority was heard within T. Only voters count, the leader itself too: it may have given up its vote.
     pub(super) fn quorum_heard(&self, now: Now) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let t = self.vote_timeout();
@@ -185,7 +189,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 return self.become_follower(now, "it slept for an election timeout");
             }
         }
-        if self.flush_since.is_some_and(|since| now.monotonic > since + self.flush_stall()) {
+        if self.has_hung_disk(now) {
             return self.become_follower(now, "its disk does not finish a flush");
         }
         let interval = self.heartbeat_interval();
@@ -219,9 +223,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    /// Begins a round of heartbeats: every member will be sent something that carries its number.
+    /// Begins a round of heartbeats: every member will be sent something that carries its number. It is confirmed at once
+    /// where this leader is the only voter; that one voter is enough does not say that it is this one.
     pub(super) fn start_round(&mut self, now: Now) -> u64 {
-        let (alone, lease) = (self.quorum() == 1, self.lease_timeout());
+        let planted = planted!(self.options, AloneByNumber) && self.quorum() == 1;
+        let (alone, lease) = (self.is_alone() || planted, self.lease_timeout());
         let Some(leader) = self.leading() else { return 0 };
         leader.round += 1;
         leader.rounds.push_back((leader.round, now.monotonic));
@@ -236,14 +242,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         leader.round
     }
 
-    /// When this leader's lease ends, if it has one at all.
+    /// When this leader's lease ends, if it has one at all. One whose vote was taken away, or is being taken away by an
+    /// entry in its log, has none: others may be elected without it.
     pub(super) fn lease_end(&self) -> Option<Duration> {
         let RoleState::Leader(leader) = &self.role else { return None };
         #[cfg(feature = "planted-bugs")]
         if planted!(self.options, LeaseFromReceipt) && leader.confirmed.0 > 0 {
             return Some(leader.reply_at + self.election_timeout() * 2);
         }
-        if leader.no_lease || !self.serves_reads() {
+        let both = [self.configuration(), self.configurations.committed().1];
+        let votes = both.iter().all(|c| c.is_voter(self.id)) || planted!(self.options, LeaseWithoutVote);
+        if leader.no_lease || !self.serves_reads() || !votes {
             return None;
         }
         let ((began, length), lease) = (leader.leased?, self.lease_timeout()?);
@@ -257,14 +266,22 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         start: u64,
         (round, outcome, wants, lost): (u64, AppendOutcome, Index, bool),
         configuration: Index,
+        digest: (Index, u32),
     ) {
         let last = self.storage.last_index();
         let hint = self.agreement_hint(outcome);
         let reserve = self.configuration().type_of(from) == Some(MemberType::Reserve);
+        let anyway = planted!(self.options, KnownOutlivesStart);
         let Some(leader) = self.leading() else { return };
         let Some(p) = leader.progress.get_mut(&from) else { return };
-        if !p.is_of_last_start(start) {
+        if anyway {
+            p.start_anyway(start);
+        }
+        if !p.is_of_last_start(start, round, leader.round) {
             return;
+        }
+        if digest.0 > 0 {
+            leader.digests.insert(from, digest);
         }
         (p.heard, p.answered) = (now.monotonic, Some(now.monotonic));
         p.configuration = p.configuration.max(configuration);
@@ -483,7 +500,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         let heard = |v: &ServerId| leader.progress.get(v).is_some_and(|p| now.monotonic < p.heard + t);
         let closest = || {
-            let key = |v: &ServerId| leader.progress.get(v).map_or(0, Progress::counted);
+            let key = |v: &ServerId| leader.progress.get(v).map(|p| (p.answered.is_some(), p.counted()));
             voters.iter().copied().filter(heard).max_by_key(key)
         };
         let error = match target {

@@ -18,8 +18,6 @@ use copycat_storage::Disk;
 
 /// Most changes that wait for their turn.
 const CHANGES: usize = 16;
-/// A member that lacks no more entries than this may vote: commits will not wait for it.
-const CLOSE: Index = 128;
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// What this server is in the configuration in force; `None`: no member of it.
@@ -53,6 +51,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         while let Some((id, change)) = self.leading().and_then(|l| l.changes.pop_front()) {
             match self.with_known(now, |current, known| change.apply(current, known)) {
+                // Whom a new leader has not heard it may hear yet: its first round is on its way.
+                Err(ConfigurationError::LosesQuorum { .. }) if self.awaits_answers(now) => {
+                    if let Some(leader) = self.leading() {
+                        leader.changes.push_front((id, change));
+                    }
+                    break;
+                }
                 Ok(Some(next)) => {
                     match self.propose(now, next, true) {
                         Some(index) => drop(self.pending.insert((index, self.term(), 0, id))),
@@ -81,19 +86,35 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
+    /// Whether this leader took office less than T ago, and a voter has not answered it since.
+    fn awaits_answers(&self, now: Now) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let silent = |id: ServerId| leader.progress.get(&id).is_some_and(|p| p.answered.is_none());
+        now.monotonic < leader.since + self.election_timeout() && self.configuration().voters().any(silent)
+    }
+
     fn with_known<T>(&self, now: Now, run: impl FnOnce(&Configuration, &Known<'_>) -> T) -> T {
         let progress = |id: ServerId| match &self.role {
             RoleState::Leader(leader) => leader.progress.get(&id),
             _ => None,
         };
         let t = self.election_timeout();
-        // One that lost its log counts for nothing until it has it back.
-        let heard =
-            |id| id == self.id || progress(id).is_some_and(|p| now.monotonic < p.heard + t && p.lost_until.is_none());
+        let remembered = planted!(self.options, QuorumOfTheRemembered);
+        let answered = |p: &Progress| p.answered.or(Some(p.heard).filter(|_| remembered));
+        // Only who has answered in this term is known to be there. One that lost its log counts for nothing until it has
+        // it back.
+        let heard = |id| {
+            id == self.id
+                || progress(id)
+                    .is_some_and(|p| answered(p).is_some_and(|at| now.monotonic < at + t) && p.lost_until.is_none())
+        };
         // It must also know that it is to keep the state: one that believes to be a reserve takes nothing.
         let known = self.configurations.committed().0;
-        let close = |p: &Progress| p.counted() > 0 && p.counted() + CLOSE >= self.commit && p.configuration >= known;
-        let caught_up = |id| progress(id).is_some_and(|p| p.answered.is_some() && close(p));
+        let close = |p: &Progress| {
+            p.counted() > 0 && p.counted() + self.options.promotion_lag >= self.commit && p.configuration >= known
+        };
+        let unready = planted!(self.options, PromoteUnready);
+        let caught_up = |id| unready || progress(id).is_some_and(|p| p.answered.is_some() && close(p));
         run(self.configuration(), &Known { me: self.id, heard: &heard, caught_up: &caught_up })
     }
 
@@ -203,6 +224,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let mut at: Vec<Index> = superseded.iter().skip(1).map(|&(index, _)| index).collect();
         at.push(index);
         self.storage.set_configuration(encode(&(index, committed.clone())));
+        self.configuration_written = Some((self.storage.write_sequence(), index));
         let cluster = committed.cluster;
         for (pair, index) in steps.windows(2).zip(at) {
             for (member, change) in MemberChange::between(&pair[0], &pair[1]) {
@@ -256,8 +278,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.reply(id, Err(Refusal::Lost));
         }
         // What was said of the log that was here is void, also where it comes late.
-        let starts = self.storage.meta().starts + 1;
-        self.storage.set_meta(copycat_storage::Meta { starts, ..self.storage.meta().clone() });
+        self.start = super::mix(self.start.wrapping_add(super::GOLDEN));
         let mut executor = super::Executor::new((self.make)());
         executor.listen(self.listening);
         #[cfg(feature = "planted-bugs")]
@@ -269,6 +290,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             f.forget_log();
         }
         Ok(())
+    }
+
+    /// The entry of the latest committed configuration that this server will not forget.
+    pub(super) fn known_configuration(&self) -> Index {
+        let planted = planted!(self.options, ReportsUndurable);
+        if planted { self.configurations.committed().0 } else { self.configuration_durable }
     }
 
     /// A leader tells a reserve member the committed configuration.

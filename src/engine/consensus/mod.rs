@@ -22,6 +22,7 @@ mod follower;
 mod inbox;
 mod installing;
 mod io;
+mod judging;
 mod leader;
 mod loan;
 mod membership;
@@ -57,6 +58,7 @@ use feeding::Feeding;
 use follower::Follower;
 use inbox::Met;
 use installing::Installing;
+use judging::Voters;
 use leader::Leader;
 use loan::Loan;
 use promises::Promises;
@@ -68,6 +70,16 @@ enum RoleState {
     Follower(Follower),
     Candidate(Candidate),
     Leader(Box<Leader>),
+}
+
+/// What SplitMix64 adds for each number.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// One server's part in the cluster: consensus, and the state machine on top.
@@ -101,6 +113,12 @@ pub struct Engine<D: Disk, M: StateMachine> {
     clock: LogClock,
     /// When a leader of any term was last heard; a restarted server acts as if it had just heard one.
     heard: Option<Duration>,
+    /// Which of this server's starts this is: a random number. What a leader knows of a member goes with it.
+    start: u64,
+    /// The entry of the latest committed configuration that is durable here, and of the one behind it that is being written,
+    /// with its write sequence.
+    configuration_durable: Index,
+    configuration_written: Option<(u64, Index)>,
     /// The write sequence of the last change of term or vote.
     term_sequence: u64,
     promises: Promises,
@@ -108,6 +126,7 @@ pub struct Engine<D: Disk, M: StateMachine> {
     /// still waits: a copy elsewhere may yet be committed, until another entry is at its index. The third number says which
     /// of an entry's items is meant.
     pending: BTreeSet<(Index, Term, u32, RequestId)>,
+    voters: Voters,
     /// When everything that had arrived was last taken in.
     drained: Duration,
     reads: Reads,
@@ -166,8 +185,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             (meta.term, meta.vote) = (storage.last_term(), 0);
         }
         let fresh = meta.term == 0 && !meta.lost;
+        let led = configurations.led_alone(id, &storage, &meta);
         meta.starts += 1;
+        // Of the seed alone it would be the same again where that is, and of the number of starts in a directory that was
+        // put back from a copy.
+        let start = mix(seed ^ meta.starts.rotate_right(16));
         storage.set_meta(meta);
+        let at_once = planted!(options, StandsAtOnce);
         let mut engine = Self {
             id,
             random: seed,
@@ -187,10 +211,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             transfer_reply: None,
             met: BTreeMap::new(),
             clock,
-            heard: (!fresh).then_some(now.monotonic),
+            heard: (!fresh && !led && !at_once).then_some(now.monotonic),
+            start,
+            configuration_durable: 0,
+            configuration_written: None,
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
             pending: BTreeSet::new(),
+            voters: Voters::new(now.monotonic),
             drained: Duration::ZERO,
             reads: Reads::default(),
             flush_since: None,
@@ -216,7 +244,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         engine.fit_segments();
         // What a start finds is told to nobody as news.
         engine.outputs.clear();
-        let wait = if engine.is_alone() { Duration::ZERO } else { engine.election_delay() };
+        engine.configuration_durable = engine.configurations.committed().0;
+        let wait = engine.standing_delay(now);
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
         // By what is committed: a demotion that is only in the log may yet be undone.
         let (_, committed) = engine.configurations.committed();
@@ -253,6 +282,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// # Errors
     /// If the server must stop.
     pub fn poll(&mut self, now: Now) -> Result<bool, Fatal> {
+        // By whatever way entries come in: if not, a leader of an earlier term would be followed.
+        let behind = self.storage.last_term() > self.term();
+        assert!(!behind || planted!(self.options, TermBehindLog), "entries of a later term than {}", self.term());
         self.discard_state()?;
         self.pass_time(now);
         if matches!(self.role, RoleState::Leader(_)) {
@@ -274,6 +306,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.feed(now)?;
         self.compare_digest()?;
         self.tick_timers(now);
+        self.learn_readiness();
         self.serve_reads(now)?;
         self.acknowledge();
         Ok(more)
@@ -371,13 +404,9 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
     }
 
-    /// SplitMix64 (Steele, Lea, Flood 2014).
     fn draw(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.random = self.random.wrapping_add(GOLDEN);
+        mix(self.random)
     }
 
     /// A random time in \[T, 2T).
@@ -385,10 +414,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let t = self.vote_timeout();
         // 1,024 moments spread over T: finer ones would not be told apart.
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
-    }
-
-    fn is_alone(&self) -> bool {
-        self.configuration().voters().eq([self.id])
     }
 
     /// How many voters a commit needs.
@@ -411,6 +436,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.become_follower(now, "a higher term was seen");
     }
 
+    /// Entries of this term come in: as [`adopt_term`](Self::adopt_term), if it is a higher one.
+    fn raise_term(&mut self, now: Now, term: Term) {
+        if term > self.term() && !planted!(self.options, TermBehindLog) {
+            self.adopt_term(now, term);
+        }
+    }
+
     fn set_vote(&mut self, term: Term, vote: ServerId) {
         let mut meta = self.storage.meta().clone();
         assert!(term >= meta.term, "term regression {} -> {term}", meta.term);
@@ -431,14 +463,18 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The one place where a server becomes a follower.
     fn become_follower(&mut self, now: Now, reason: &'static str) {
         let was = self.role();
-        // A cluster of one has nobody to wait for.
-        let delay = if self.is_alone() { Duration::ZERO } else { self.election_delay() };
-        let deadline = now.monotonic + delay;
+        let deadline = now.monotonic + self.standing_delay(now);
         let office = std::mem::replace(&mut self.role, RoleState::Follower(Follower::new(deadline)));
         self.leader = None;
         let mut waiting = self.reads.leave_office();
+        if planted!(self.options, ReadsForgotten) {
+            waiting.clear();
+        }
         if let RoleState::Leader(mut leader) = office {
-            waiting.extend(leader.sequencing.leave_office());
+            let early = leader.sequencing.leave_office();
+            if !planted!(self.options, ForgetsWaiting) {
+                waiting.extend(early);
+            }
             waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
             waiting.extend(leader.changes.iter().map(|&(id, _)| id));
             waiting.extend(std::mem::take(&mut self.deferred).into_iter().map(|(id, _)| id));
@@ -471,6 +507,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     fn persisted(&mut self, now: Now, persisted: Persisted<D>) -> Result<(), Fatal> {
         self.storage.persisted(persisted);
         self.flush_since = None;
+        if let Some((sequence, index)) = self.configuration_written
+            && sequence <= self.storage.durable_sequence()
+            && self.storage.is_configuration_durable()
+        {
+            (self.configuration_durable, self.configuration_written) = (index, None);
+        }
         #[cfg(feature = "planted-bugs")]
         {
             self.planted_durable.1 = self.planted_durable.0;
@@ -510,6 +552,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let entry =
             Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
         self.append_entry(&entry)?;
+        self.clock.note_own(time);
         Ok(index)
     }
 

@@ -38,8 +38,8 @@ pub(super) struct Progress {
     pub(super) wants: Index,
     /// It lost its log, and must hold it through this index before it counts.
     pub(super) lost_until: Option<Index>,
-    /// The latest of its starts that was heard.
-    start: u64,
+    /// The latest of its starts that was heard, and the leader's round when it was heard first.
+    start: Option<(u64, u64)>,
 }
 
 impl Progress {
@@ -56,7 +56,7 @@ impl Progress {
             commit_sent: 0,
             wants: 0,
             lost_until: None,
-            start: 0,
+            start: None,
         }
     }
 
@@ -98,9 +98,10 @@ impl Progress {
 
     /// Its log does not agree at `previous`; it may at `hint`. Returns false if that is old news.
     pub(super) fn rejected(&mut self, previous: Index, hint: Index) -> bool {
+        // Nothing behind `next` was ever sent.
         let stale = match self.mode {
-            Mode::Probe { .. } => previous + 1 != self.next,
-            Mode::Replicate => previous <= self.match_index,
+            Mode::Probe { .. } => previous != self.next - 1,
+            Mode::Replicate => previous <= self.match_index || previous >= self.next,
         };
         if stale {
             return false;
@@ -128,16 +129,25 @@ impl Progress {
         self.probe_from(0);
     }
 
-    /// Whether what was said at this start still holds. A new start voids what was known: the log may have been lost, and
-    /// may be lost again while it is got back.
-    pub(super) fn is_of_last_start(&mut self, start: u64) -> bool {
-        if start > self.start {
-            let next = self.next;
-            self.start = start;
-            self.forget();
-            self.probe_from(next);
+    /// Whether what was said at this start, in answer to `round`, still holds; `latest` is the leader's round now. A new
+    /// start voids what was known: the log may have been lost, and may be lost again while it is got back. Starts are
+    /// random numbers, so none is later than another by itself: but one that had ended when the last one was first heard
+    /// cannot have answered a round that began after that.
+    pub(super) fn is_of_last_start(&mut self, start: u64, round: u64, latest: u64) -> bool {
+        match self.start {
+            Some((last, _)) if last == start => true,
+            Some((_, since)) if round <= since => false,
+            _ => {
+                let kept = Self::new(self.next - 1, self.heard);
+                *self = Self { start: Some((start, latest)), commit_sent: self.commit_sent, ..kept };
+                true
+            }
         }
-        start == self.start
+    }
+
+    /// What is known stays, whichever start it is: a planted bug.
+    pub(super) fn start_anyway(&mut self, start: u64) {
+        self.start = Some((start, 0));
     }
 
     pub(super) fn sent_entries(&mut self, last: Index) {
@@ -188,6 +198,8 @@ mod tests {
         let mut p = Progress::new(10, Duration::ZERO);
         p.matched(10);
         assert!(!p.rejected(9, 1));
+        assert!(!p.rejected(u64::MAX, 1), "that was never sent");
+        p.sent_entries(14);
         assert!(p.rejected(10 + 3, 1));
         assert_eq!(p.next, 11);
     }
@@ -195,18 +207,25 @@ mod tests {
     #[test]
     fn a_lost_log_counts_for_nothing() {
         let mut p = Progress::new(10, Duration::ZERO);
-        assert!(p.is_of_last_start(1));
+        assert!(p.is_of_last_start(77, 1, 1));
         p.matched(10);
-        assert!(p.is_of_last_start(2));
+        assert!(!p.is_of_last_start(22, 1, 5), "it may have come late, from before that start");
+        assert!(p.is_of_last_start(22, 5, 6));
         p.lost(14);
         assert_eq!((p.counted(), p.match_index), (0, 0));
-        assert!(!p.is_of_last_start(1), "it comes late, from before the loss");
+        assert!(!p.is_of_last_start(77, 6, 7), "it comes late, from before the loss");
         p.matched(12);
         p.lost(99);
         assert_eq!((p.counted(), p.match_index, p.lost_until), (0, 12, Some(14)));
-        assert!(p.is_of_last_start(3));
+        assert!(p.is_of_last_start(33, 8, 8));
         p.lost(20);
         assert!(p.rejected(12, 1), "it lost it again: begin anew");
         assert_eq!((p.counted(), p.match_index, p.next, p.lost_until), (0, 0, 1, Some(20)));
+        p.matched(20);
+        assert!(
+            p.is_of_last_start(11, 9, 9),
+            "another directory under the same number, for one that did not see it go"
+        );
+        assert_eq!((p.match_index, p.answered, p.round), (0, None, 0));
     }
 }

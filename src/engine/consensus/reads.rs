@@ -40,7 +40,8 @@ pub(super) struct Reads {
     ready: BTreeMap<(Index, RequestId), Waiting>,
     /// Sequential, on a server that has not yet learned how far the log is committed.
     early: Vec<(Index, Waiting)>,
-    /// The commit index first learned from a live leader: nothing is answered from a state below it.
+    /// The commit index first learned from a leader that had learned it in its own term: nothing is answered from a state
+    /// below it.
     learned: Option<Index>,
 }
 
@@ -58,7 +59,7 @@ impl Reads {
         self.early.retain(|(_, w)| w.id != id);
     }
 
-    /// A live leader said that the log is committed through `commit`.
+    /// A live leader has committed an entry of its own term, and the log through `commit`.
     pub(super) fn learn(&mut self, commit: Index) {
         if self.learned.is_none() {
             self.learned = Some(commit);
@@ -88,7 +89,9 @@ impl Reads {
 
     /// Something waits for entries through this index to be committed; 0: nothing.
     pub(super) fn wants(&self) -> Index {
-        self.ready.last_key_value().map_or(0, |(&(index, _), _)| index)
+        // Who does not yet know how far the log is committed waits for whatever comes next.
+        let early = if self.early.is_empty() { 0 } else { Index::MAX };
+        self.ready.last_key_value().map_or(early, |(&(index, _), _)| index.max(early))
     }
 }
 
@@ -111,6 +114,20 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.reads.ready.insert((self.commit, id), waiting);
         } else {
             self.reads.arrived.push(Waiting { consistency: Consistency::Linearizable, ..waiting });
+        }
+    }
+
+    /// Learns the leader's commit index, once that is one it learned in its own term. A new leader tells the one that it had
+    /// before, which may be older than what was answered from; but one of its own entries is committed only with all that
+    /// was before it. That such an entry is at or below the index shows in the log here, as soon as it is here.
+    pub(super) fn learn_readiness(&mut self) {
+        let RoleState::Follower(f) = &self.role else { return };
+        let told = f.leader_commit;
+        if self.reads.learned.is_none()
+            && told > 0
+            && self.storage.term(told.min(self.storage.last_index())) == Some(self.term())
+        {
+            self.reads.learn(told);
         }
     }
 

@@ -58,6 +58,13 @@ pub enum Event {
         /// Whose index is this.
         index: Index,
     },
+    /// A peer sent what cannot be, or what is not believed of it, and it was not taken. Told once for each peer and term.
+    NotTaken {
+        /// The number it uses.
+        peer: ServerId,
+        /// Why not.
+        why: &'static str,
+    },
     /// Something went wrong in the background that costs nothing but time or room.
     Trouble {
         /// What, in one line.
@@ -211,6 +218,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             clock: self.clock.last(),
             sessions,
         }
+    }
+
+    /// On a leader, the moment of its monotonic clock at which its lease ends; `None`: it has none.
+    pub fn lease_until(&self) -> Option<Duration> {
+        self.lease_end()
     }
 
     /// On a leader, what it knows of a member.

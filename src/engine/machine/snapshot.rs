@@ -2,7 +2,7 @@
 
 use super::commit::Held;
 use super::{Codec, StateMachine};
-use crate::engine::entry::{DecodeError, Kind, config, decode};
+use crate::engine::entry::{DecodeError, Kind, config};
 use crate::engine::sessions::Keyed;
 use crate::engine::types::Index;
 use copycat_storage::EntryRef;
@@ -82,7 +82,7 @@ pub type Resolve<'a> = dyn Fn(Index) -> Option<Vec<u8>> + 'a;
 pub fn operation(entry: &EntryRef<'_>) -> Option<Vec<u8>> {
     match Kind::from_byte(entry.kind)? {
         Kind::Command => Some(entry.data.to_vec()),
-        Kind::KeyedCommand => decode::<Keyed>(entry.data).ok().map(|keyed| keyed.operation),
+        Kind::KeyedCommand => Keyed::decode(entry.data).ok().map(|keyed| keyed.operation),
         _ => None,
     }
 }

@@ -117,12 +117,16 @@ pub(super) fn server(view: &View, started: Duration) -> ServerView {
     }
 }
 
+/// Not ready for want of its log.
+const LOST: &str = "this server lost its log, or counts as one that did (a power failure under a durability below always), \
+                    and has not yet got from its leader what it may lack";
+
 pub(super) fn checks(view: &View) -> Checks {
     let s = &view.status;
     let check = |ok: bool, why: &str| if ok { Ok(()) } else { Err(why.to_string()) };
     Checks(vec![
         ("leader", check(s.leader.is_some(), "no leader is known: a majority of the servers must run")),
-        ("log", check(!s.lost_log, "this server lost its log and is getting it back")),
+        ("log", check(!s.lost_log, LOST)),
         ("caught_up", check(s.ready, "what is committed is not yet applied here")),
     ])
 }

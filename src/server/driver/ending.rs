@@ -3,19 +3,30 @@
 use super::{Driver, Stopped};
 use crate::clock;
 use crate::engine::machine::StateMachine;
-use crate::engine::{Now, Role, ServerId};
+use crate::engine::{Configuration, Now, Role, ServerId};
 use crate::server::inbox::{Arriving, Event};
 use crate::server::requests::Refusal;
 use crate::server::settings::Learned;
 use crate::server::transport::frame::{Refused, Rejection};
 use async_std::{future, task};
 use copycat_storage::{Corrupt, Disk};
+use std::collections::BTreeSet;
 use tracing::warn;
+
+/// Whether a majority of the voters may be had without these. What others refuse is of no importance.
+fn has_willing_majority(configuration: &Configuration, refused: &BTreeSet<ServerId>) -> bool {
+    let voters = configuration.voters().count();
+    let willing = configuration.voters().filter(|voter| !refused.contains(voter)).count();
+    voters == 0 || willing > voters / 2
+}
 
 impl<M: StateMachine> Driver<M> {
     /// A file whose bytes have changed is not read again: the next start finds that it is missing, and gets the log back
-    /// from the peers.
+    /// from the peers. One that has none keeps all it has.
     pub(super) fn set_aside(&self, corrupt: &Corrupt) {
+        if self.engine.configuration().members.keys().all(|&member| member == self.id) {
+            return;
+        }
         let disk = self.engine.storage().disk();
         let aside = format!("{}.damaged", corrupt.file);
         if let Err(e) = disk.rename(&corrupt.file, &aside).and_then(|()| disk.sync_dir()) {
@@ -45,9 +56,7 @@ impl<M: StateMachine> Driver<M> {
             return Ok(());
         }
         self.state.refused.insert(peer);
-        let others = self.engine.configuration().voters().filter(|&v| v != self.id).count();
-        let willing = others.saturating_sub(self.state.refused.len());
-        if !self.state.heard_leader && willing + 1 < self.engine.quorum() {
+        if !self.state.heard_leader && !has_willing_majority(self.engine.configuration(), &self.state.refused) {
             return Err(Stopped::Refused { peer, refused });
         }
         Ok(())
@@ -104,5 +113,23 @@ impl<M: StateMachine> Driver<M> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::MemberType;
+
+    #[test]
+    fn only_voters_that_refuse_cost_a_majority() {
+        let mut configuration = Configuration::bootstrap((1..=5).map(|id| (id, format!("s{id}"))));
+        for passive in [4, 5] {
+            configuration.members.get_mut(&passive).expect("a member").member_type = MemberType::Passive;
+        }
+        let of = |refused: &[ServerId]| has_willing_majority(&configuration, &refused.iter().copied().collect());
+        assert!(of(&[4, 5]), "two passive members of another version leave three voters");
+        assert!(of(&[3, 4, 5, 9]));
+        assert!(!of(&[2, 3]));
     }
 }

@@ -11,7 +11,7 @@ use super::alarm::Alarm;
 use super::ballots::Ballot;
 use super::chores::Chores;
 use super::clock;
-use super::durability::Durability;
+use super::durability::{Durability, Rest};
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Arriving, Event};
@@ -43,6 +43,8 @@ const PATIENCE: u32 = 6;
 const RELEASE: Duration = Duration::from_secs(1);
 /// A log this long without a new entry is idle: then it is noted on disk that its end is durable.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often the configuration's file is tried again while it cannot be written.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a driver ended.
 #[derive(Debug, Error)]
@@ -166,6 +168,9 @@ struct Progress {
     shutting_down: Option<Duration>,
     /// When those who wait here were last told to look elsewhere.
     sent_away_at: Duration,
+    /// When the configuration's file is tried again: the disk had no room for it.
+    save_at: Option<Duration>,
+    rest: Rest,
 }
 
 impl<M: StateMachine> Driver<M> {
@@ -205,12 +210,12 @@ impl<M: StateMachine> Driver<M> {
         let now = clock::now();
         let mut drained = true;
         if let Some(event) = first {
-            self.handle(now, event)?;
+            self.handle(event)?;
             let mut room = BATCH - 1;
             while room > 0
                 && let Some(event) = inbox.take()
             {
-                self.handle(now, event)?;
+                self.handle(event)?;
                 room -= 1;
             }
             drained = room > 0;
@@ -218,6 +223,7 @@ impl<M: StateMachine> Driver<M> {
         if drained {
             self.engine.step(now, Input::Drained)?;
         }
+        let now = clock::now();
         self.expire(now);
         if self.state.retry_at.is_some_and(|at| now.monotonic >= at) {
             self.retry_parked(now)?;
@@ -248,7 +254,8 @@ impl<M: StateMachine> Driver<M> {
         let mut until = self.engine.deadline();
         let others =
             [self.requests.next_deadline(), self.state.retry_at, self.state.shutting_down, self.links.next_parting()];
-        for at in others.into_iter().flatten() {
+        let others = others.into_iter().chain([self.state.save_at]);
+        for at in others.flatten() {
             until = until.min(at);
         }
         if !self.state.idle_marked {
@@ -257,7 +264,10 @@ impl<M: StateMachine> Driver<M> {
         until
     }
 
-    fn handle(&mut self, now: Now, event: Event) -> Result<(), Stopped> {
+    fn handle(&mut self, event: Event) -> Result<(), Stopped> {
+        // Not that of the batch, which may take long: a leader's lease counts from when it sent a message, and what this
+        // server promises by hearing it from when it is taken in.
+        let now = clock::now();
         let input = match event {
             Event::Message { from, identity, cluster, message } => {
                 Ballot::of(&message, from, self.id).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
@@ -352,6 +362,8 @@ impl<M: StateMachine> Driver<M> {
             self.state.idle_marked = true;
             self.engine.storage_mut().mark_idle();
         }
+        self.state.rest.look(self.durability, self.state.idle_marked, self.engine.storage_mut());
+        self.save_again(now);
         let whole = match self.durability {
             Durability::Always => true,
             Durability::Interval(interval) => now.monotonic >= self.state.flushed_at + interval,
@@ -375,6 +387,30 @@ impl<M: StateMachine> Driver<M> {
             self.flusher.prepare(job);
         }
         Ok(again)
+    }
+
+    /// The configuration's file could not be written: said once, and tried again until it is.
+    fn save_again(&mut self, now: Now) {
+        let (id, storage) = (self.id, self.engine.storage_mut());
+        let due = now.monotonic + SAVE_AGAIN;
+        self.state.save_at = match (storage.unsaved(), self.state.save_at) {
+            (Some(why), None) => {
+                let text =
+                    format!("the file of the configuration cannot be written ({why}); it goes on, and tries again");
+                warn!("server {id}: {text}");
+                self.feeds.note(id, storage.meta().term, &EngineEvent::Trouble { text });
+                Some(due)
+            }
+            (Some(_), Some(at)) if now.monotonic >= at => {
+                storage.save_again();
+                Some(due)
+            }
+            (None, Some(_)) => {
+                info!("server {id}: the file of the configuration is written");
+                None
+            }
+            (_, at) => at,
+        };
     }
 
     /// Routes what came out of the engine. Returns whether something went back in.
@@ -420,6 +456,9 @@ impl<M: StateMachine> Driver<M> {
                 info!("server {}: its state is that of a peer's snapshot of entry {index}", self.id);
                 // Whatever was waited for may be in it.
                 self.waiters.wake_all();
+            }
+            EngineEvent::NotTaken { peer, why } => {
+                warn!("server {}: a message of server {peer} was not taken: {why}", self.id);
             }
             EngineEvent::Trouble { text } => warn!("server {}: {text}", self.id),
             EngineEvent::Removed { index } => {

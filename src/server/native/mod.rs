@@ -10,7 +10,7 @@ mod push;
 use super::port::Port;
 use super::requests::{Refusal, Reply, ReplyTo, Request};
 use crate::engine::machine::{Ask, StateMachine};
-use crate::engine::sessions::{KeepAlive, Submit};
+use crate::engine::sessions::{KeepAlive, SessionError, Submit};
 use crate::engine::{ServerId, SessionId};
 use crate::wire::{self, Cluster, ToClient, ToServer, Welcome};
 use async_channel::{Receiver, Sender};
@@ -132,6 +132,14 @@ impl Drop for Place {
 /// What is no request: why.
 pub(crate) fn understood(server: ServerId, request: wire::Request) -> Result<Request, Refusal> {
     use wire::Request as R;
+    let session = match &request {
+        R::KeepAlive { session, .. } | R::Unregister { session } | R::Command { session, .. } => Some(*session),
+        R::Register { .. } | R::Query { .. } => None,
+    };
+    // A query may be of no session.
+    if session == Some(0) {
+        return Err(Refusal::Malformed);
+    }
     Ok(match request {
         R::Register { timeout_ms, name, key } => {
             if name.len() > NAME || key.is_empty() || key.len() > NAME {
@@ -146,7 +154,7 @@ pub(crate) fn understood(server: ServerId, request: wire::Request) -> Result<Req
         }
         R::Unregister { session } => Request::Submit(Submit::Unregister { session }),
         R::Command { session, sequence, mode, operation } => {
-            if session == 0 || sequence == 0 {
+            if sequence == 0 {
                 return Err(Refusal::Malformed);
             }
             if operation.len() > wire::OPERATION_LIMIT {
@@ -185,6 +193,10 @@ impl<M: StateMachine> Client<'_, M> {
             let sent = || io::Error::from(io::ErrorKind::BrokenPipe);
             match wire::parse(&bytes)? {
                 ToServer::Request { id, request } => self.request(id, request, bytes.len())?,
+                ToServer::Follow { session: 0, .. } => {
+                    let none = ToClient::Ended { session: 0, error: SessionError::NotFound };
+                    self.pushes.send(none).await.map_err(|_| sent())?;
+                }
                 ToServer::Follow { session, after } => {
                     self.follow.send((session, after)).await.map_err(|_| sent())?;
                 }
@@ -251,5 +263,32 @@ impl<M: StateMachine> Client<'_, M> {
     fn reply(&self, number: u64, result: Result<Reply, Refusal>) -> ToClient {
         let id = self.gauge.leave(number);
         ToClient::Reply { id, result: result.map(Into::into).map_err(Into::into) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Consistency;
+
+    #[test]
+    fn a_request_of_session_0_is_refused_where_a_session_is_needed() {
+        let operation = Vec::new();
+        let requests = |session| {
+            [
+                wire::Request::KeepAlive { session, sequence: 0, event_index: 0 },
+                wire::Request::Unregister { session },
+                wire::Request::Command { session, sequence: 1, mode: 0, operation: operation.clone() },
+            ]
+        };
+        for request in requests(0) {
+            assert!(matches!(understood(1, request), Err(Refusal::Malformed)));
+        }
+        for request in requests(1) {
+            assert!(understood(1, request).is_ok());
+        }
+        let consistency = Consistency::Linearizable;
+        let query = wire::Request::Query { session: 0, consistency, index: 0, operation };
+        assert!(understood(1, query).is_ok(), "a query may be of none");
     }
 }

@@ -27,7 +27,7 @@ pub use segment::SegmentInfo;
 
 pub(crate) use header::{SegmentHeader, is_temporary, name as segment_name, parse};
 pub(crate) use open::{found, fresh};
-pub(crate) use scan::{Floor, Part, inspect};
+pub(crate) use scan::{Floor, Part, Plan, inspect};
 pub(crate) use segment::{Segment, Source};
 pub(crate) use verify::{entry_at, inspect_alone, verify};
 pub(crate) use writer::{Contents, Writer};
