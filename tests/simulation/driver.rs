@@ -285,6 +285,10 @@ impl World {
                         self.schedule(delay, Event::Stop { at: told, life });
                     }
                 }
+                // All that travels here was sent by servers that mean well.
+                Output::Event(copycat::engine::Event::NotTaken { peer, why }) if !why.contains("no configuration known") => {
+                    return Err(format!("NOT TAKEN: server {} refused a message of {peer}: {why}", at + 1));
+                }
                 Output::Event(copycat::engine::Event::Installed { .. }) => self.count("snapshot installed"),
                 Output::Event(copycat::engine::Event::Removed { .. }) => {
                     let (life, delay) = (self.servers[at].life, self.rng.below(1_000_000));

@@ -346,6 +346,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             let none = planted!(self.options, InstallSaysNotApplied);
             self.reply(id, Err(if none { Refusal::NotLeader { leader: None } } else { Refusal::Lost }));
         }
+        self.settle_term(info.term);
         self.set_commit(info.index);
         if let RoleState::Follower(f) = &mut self.role {
             f.verified = info.index;

@@ -520,14 +520,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.continue_transfer(target);
         } else if let Some(reply) = reply {
             // It leads already.
-            self.transfer_reply = Some(reply);
-            self.transferred(id);
+            self.name_leader(reply, id);
         }
     }
 
     /// Somebody else leads (or the one who was to): whoever asked for that is told.
     pub(super) fn transferred(&mut self, leader: ServerId) {
-        let Some(reply) = self.transfer_reply.take() else { return };
+        if let Some(reply) = self.transfer_reply.take() {
+            self.name_leader(reply, leader);
+        }
+    }
+
+    /// Answers a request for a transfer.
+    fn name_leader(&mut self, reply: RequestId, leader: ServerId) {
         let (index, term, output) = (self.commit, self.term(), Outcome::Output(encode(&leader)));
         let response = Response { index, term, event_index: None, output, consistency: None, valid_until: None };
         self.reply(reply, Ok(response));

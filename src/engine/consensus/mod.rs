@@ -126,6 +126,8 @@ pub struct Engine<D: Disk, M: StateMachine> {
     /// still waits: a copy elsewhere may yet be committed, until another entry is at its index. The third number says which
     /// of an entry's items is meant.
     pending: BTreeSet<(Index, Term, u32, RequestId)>,
+    /// The highest term of an applied entry: nothing of an earlier one is waited for.
+    settled_term: Term,
     voters: Voters,
     /// When everything that had arrived was last taken in.
     drained: Duration,
@@ -218,6 +220,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
             pending: BTreeSet::new(),
+            settled_term: 0,
             voters: Voters::new(now.monotonic),
             drained: Duration::ZERO,
             reads: Reads::default(),
