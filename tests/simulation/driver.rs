@@ -286,7 +286,9 @@ impl World {
                     }
                 }
                 // All that travels here was sent by servers that mean well.
-                Output::Event(copycat::engine::Event::NotTaken { peer, why }) if !why.contains("no configuration known") => {
+                Output::Event(copycat::engine::Event::NotTaken { peer, why })
+                    if !why.contains("no configuration known") =>
+                {
                     return Err(format!("NOT TAKEN: server {} refused a message of {peer}: {why}", at + 1));
                 }
                 Output::Event(copycat::engine::Event::Installed { .. }) => self.count("snapshot installed"),
