@@ -185,7 +185,7 @@ fn messages() -> Vec<Message> {
             digest: (0, 0),
             configuration: 2,
         },
-        Message::Configure { term: 3, index: 2, configuration },
+        Message::Configure { term: 3, index: 2, configuration: Box::new(configuration) },
         Message::Feed { previous_index: 1, previous_term: 1, entries: vec![entry(2)], commit: 2 },
         Message::Fetch { snapshot, want: Want::Entries(vec![1, 2, 300]) },
         Message::Piece { snapshot, offset: 300, bytes: vec![7; 100] },

@@ -1,17 +1,14 @@
-//! The engine's settings and bounds.
+//! The bounds of one engine, which are its server's own, and the bugs that can be planted.
 
-use super::sessions::{DEFAULT_WINDOW_MS, Limits};
+use super::settings::Settings;
 use std::time::Duration;
 
-/// Timeouts and bounds of one engine. All members of a cluster should have the same.
+/// Bounds of one engine. Members of a cluster may have different ones, but for `settings`.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// T: a follower that hears no leader for a random time in \[T, 2T) asks for votes.
-    pub election_timeout: Duration,
-    /// How often a leader that has nothing else to say is heard.
-    pub heartbeat_interval: Duration,
-    /// The share of T, in thousandths, by which clocks of two members may drift apart within T: taken off every lease.
-    pub clock_drift_permille: u32,
+    /// What all members have alike, as this one would have it. It goes by these until the cluster has settings, which are
+    /// those of its first leader; then by the cluster's.
+    pub settings: Settings,
     /// Most entries in one append message.
     pub append_entries: usize,
     /// Most bytes of entries in one append message (at least one entry is sent, however large).
@@ -22,22 +19,6 @@ pub struct Options {
     pub uncommitted_entries: u64,
     /// Most queries that wait for a round or an index; further ones are refused as overloaded.
     pub waiting_queries: usize,
-    /// How long a session's command is held whose number comes too early.
-    pub hold: Duration,
-    /// Most open sessions; then no new one is registered.
-    pub sessions: usize,
-    /// Most answers that a session may leave unacknowledged, those on their way included,
-    pub session_answers: usize,
-    /// and their bytes; then it gets no new command.
-    pub session_answer_bytes: u64,
-    /// Most events that a session may leave unacknowledged, and their bytes; then it is ended.
-    pub session_limits: Limits,
-    /// Most commands with an idempotency key whose answers are kept,
-    pub keys: usize,
-    /// and their bytes; then commands with new keys are refused.
-    pub key_bytes: u64,
-    /// How long a key is known, by log time. A leader writes it into the entry, so it may differ from server to server.
-    pub idempotency_window: Duration,
     /// Most entries applied in one call of `poll`, or lent at once.
     pub apply_batch: u64,
     /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
@@ -57,31 +38,27 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self::with_election_timeout(Duration::from_millis(500))
+        Self::with_settings(Settings::default())
     }
 }
 
 impl Options {
-    /// The defaults, scaled to an election timeout.
+    /// The defaults, with an election timeout.
     #[must_use]
     pub fn with_election_timeout(election_timeout: Duration) -> Self {
+        Self::with_settings(Settings { election_timeout, ..Settings::default() })
+    }
+
+    /// The defaults, with these settings.
+    #[must_use]
+    pub fn with_settings(settings: Settings) -> Self {
         Self {
-            election_timeout,
-            heartbeat_interval: election_timeout / 5,
-            clock_drift_permille: 100,
+            settings,
             append_entries: 1024,
             append_bytes: 256 * 1024,
             append_inflight: 32,
             uncommitted_entries: 16 * 1024,
             waiting_queries: 16 * 1024,
-            hold: election_timeout * 2,
-            sessions: 64 * 1024,
-            session_answers: 1024,
-            session_answer_bytes: 4 * 1024 * 1024,
-            session_limits: Limits { events: 16 * 1024, event_bytes: 8 * 1024 * 1024 },
-            keys: 256 * 1024,
-            key_bytes: 64 * 1024 * 1024,
-            idempotency_window: Duration::from_millis(DEFAULT_WINDOW_MS),
             apply_batch: 1024,
             machine_thread: false,
             promotion_lag: 128,
@@ -91,18 +68,6 @@ impl Options {
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
-    }
-
-    /// How long a flush may be outstanding before a leader gives up its office: a hung disk keeps no zombie in it.
-    #[must_use]
-    pub fn flush_stall(&self) -> Duration {
-        Duration::from_secs(2).max(self.election_timeout * 4)
-    }
-
-    /// How long a lease lasts, from when its round of heartbeats was sent.
-    #[must_use]
-    pub fn lease(&self) -> Duration {
-        self.election_timeout - self.election_timeout * self.clock_drift_permille / 1000
     }
 }
 
@@ -208,6 +173,12 @@ pub enum Bug {
     InstallSaysNotApplied,
     /// What is no operation of the machine's is logged all the same.
     MalformedApplied,
+    /// A lease goes by an election timeout that is not committed, or that those who grant it do not know.
+    LeaseByNewTimeoutAtOnce,
+    /// Votes are refused by a shorter election timeout that is not committed.
+    VoteByNewTimeoutAtOnce,
+    /// An entry that is larger than a server's segments ends the server.
+    SegmentsNeverGrow,
     /// A leader takes itself for the only voter where one voter is a majority.
     AloneByNumber,
     /// A leader keeps its lease though it gives its vote up.
@@ -326,6 +297,9 @@ impl Bug {
         Self::HungDiskStands,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
+        Self::LeaseByNewTimeoutAtOnce,
+        Self::VoteByNewTimeoutAtOnce,
+        Self::SegmentsNeverGrow,
         Self::VoteWhileLed,
         Self::StandsAtOnce,
         Self::MatchUnproved,

@@ -151,7 +151,7 @@ fn repair(settings: &Settings, disk: AnyDisk, damage: &Corrupt) -> Result<Storag
     let (directory, id) = (place(settings), settings.id);
     let digest = Configuration::bootstrap(settings.bootstrap.iter().cloned()).digest();
     let (http, peer) = (settings.http.clone().unwrap_or_default(), settings.peer.clone().unwrap_or_default());
-    let me = Me { id, identity: 0, digest, http, peer };
+    let me = Me { id, identity: 0, digest, http, peer, given: settings.given.clone() };
     let peers = peers(settings, &disk);
     if peers.is_empty() {
         return Err(ServerError::new(format!("{directory}: {damage}; nothing was changed; {}", remedy(Some(false)))));

@@ -3,7 +3,7 @@
 use super::transport::frame::{Frame, Hello, Me, Purpose, Rejection, Welcome, WireRequest};
 use crate::engine::machine::Ask;
 use crate::engine::sessions::Submit;
-use crate::engine::{Change, Configuration, Consistency, MemberType, Message, decode, encode};
+use crate::engine::{Change, Configuration, Consistency, MemberType, Message, NamedSettings, decode, encode};
 use crate::wire::{self, Answer};
 
 pub(crate) fn frames(
@@ -30,10 +30,17 @@ pub(crate) fn is_frame(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn greetings() -> Vec<Vec<u8>> {
-    let me = Me { id: 2, identity: 1 << 60, digest: 1 << 31, http: "b:2".into(), peer: "b:1".into() };
+    let me = Me {
+        id: 2,
+        identity: 1 << 60,
+        digest: 1 << 31,
+        http: "b:2".into(),
+        peer: "b:1".into(),
+        given: NamedSettings::default(),
+    };
     let purposes =
         [Purpose::Peer { to: 1 }, Purpose::Look, Purpose::Join { member_type: MemberType::Active }, Purpose::Members];
-    let hello = purposes.map(|purpose| encode(&Hello::new(&me, 1 << 100, purpose)));
+    let hello = purposes.map(|purpose| encode(&Hello::new(&me, 1 << 100, None, purpose)));
     hello.into_iter().chain([encode(&wire::Hello::new())]).collect()
 }
 

@@ -29,6 +29,7 @@ mod native;
 mod port;
 mod requests;
 mod running;
+mod settings;
 mod start;
 mod transport;
 mod view;

@@ -13,6 +13,7 @@ use super::machine::MachineThread;
 use super::native::Clients;
 use super::port::Port;
 use super::running::Parts;
+use super::settings::{Flags, differing};
 use super::transport::frame::Me;
 use super::transport::{Door, Hall, Links, join, listen};
 use super::view::{View, Views};
@@ -20,7 +21,7 @@ use super::waiters::Waiters;
 use super::worker::Worker;
 use super::{Server, ServerError};
 use crate::engine::machine::StateMachine;
-use crate::engine::{Configuration, Engine, Fatal, Index, decode, encode};
+use crate::engine::{Configuration, ConfigurationError, Engine, Fatal, Index, LARGEST_ENTRY, decode, encode};
 use crate::transport::Listener;
 use async_channel::Receiver;
 use async_global_executor::GlobalExecutorConfig;
@@ -48,6 +49,9 @@ fn start_runtime() {
 fn no_thread(error: &io::Error) -> ServerError {
     ServerError::new(format!("cannot start a thread: {error}"))
 }
+
+/// The largest entry that the engine writes of its own accord: signs of life of many sessions.
+const OWN_ENTRY: u64 = 48 * 1024;
 
 /// Where a server is reached.
 struct Doors {
@@ -116,6 +120,21 @@ fn enter(settings: &Settings, me: &Me, storage: &mut Storage<AnyDisk>) -> Result
     Ok(())
 }
 
+/// Makes the log's files large enough for the largest entry: by what the storage knows of the cluster's settings, or as this
+/// server would have them.
+fn fit_segments(settings: &Settings, own: &crate::engine::Settings, storage: &mut Storage<AnyDisk>) {
+    let known = decode::<(Index, Configuration)>(storage.configuration()).ok().and_then(|(_, known)| known.settings);
+    let largest = known.map_or(own.largest_entry, |known| known.largest_entry).clamp(OWN_ENTRY, LARGEST_ENTRY);
+    let asked = storage.options().segment_size;
+    if storage.fit(usize::try_from(largest).unwrap_or(usize::MAX)) && storage.options().segment_size > asked {
+        tracing::warn!(
+            "server {}: new log files have {} bytes, not the {asked} of --segment-size: an entry may have {largest} bytes",
+            settings.id,
+            storage.options().segment_size
+        );
+    }
+}
+
 /// What this server acknowledged may be gone: see to it, and say so. Whether it is alone, the engine knows by now.
 fn lose_unflushed<M: StateMachine>(settings: &Settings, engine: &mut Engine<AnyDisk, M>) {
     let is_alone = |c: &Configuration| c.voters().eq([settings.id]);
@@ -133,15 +152,14 @@ fn engine<M: StateMachine>(
     kept: Kept,
     make: &Make<M>,
 ) -> Result<Engine<AnyDisk, M>, ServerError> {
-    let mut options = crate::engine::Options::with_election_timeout(settings.election_timeout);
-    options.session_answers = settings.session_answers;
-    options.session_limits.events = settings.session_events;
-    options.idempotency_window = settings.idempotency_window;
+    let own = crate::engine::Settings::default().with(&settings.given);
+    let mut options = crate::engine::Options::with_settings(own);
     options.auto_replace = settings.auto_replace;
     options.machine_thread = settings.machine_thread;
     options.snapshot_bytes = settings.snapshot_bytes.unwrap_or(u64::from(settings.segment_size) / 2);
     let (seed, disk) = (random()?, kept.storage.disk().clone());
-    let start = |storage| {
+    let start = |mut storage: Storage<AnyDisk>| {
+        fit_segments(settings, &own, &mut storage);
         let (options, now, make) = (options.clone(), clock::now(), make.clone());
         Engine::new(settings.id, options, seed, now, storage, move || make(), initial.clone())
     };
@@ -156,6 +174,10 @@ fn engine<M: StateMachine>(
         started => started,
     };
     let mut engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
+    let (committed, current) = (engine.committed_configuration(), engine.configuration());
+    if let Some(line) = differing(&settings.given, committed, current) {
+        return Err(ServerError::new(format!("server {}: {line}", settings.id)));
+    }
     if unflushed {
         lose_unflushed(settings, &mut engine);
     }
@@ -190,6 +212,9 @@ pub(super) fn start<M: StateMachine>(
     api: Api<M>,
 ) -> Result<Server<M>, ServerError> {
     start_runtime();
+    if let Some(setting) = settings.given.out_of_range() {
+        return Err(ServerError::new(ConfigurationError::OutOfRange(setting)));
+    }
     let peer = peer_address(&settings)?;
     settings.peer = Some(peer.clone());
     let initial = Configuration::bootstrap(settings.bootstrap.iter().cloned());
@@ -197,15 +222,17 @@ pub(super) fn start<M: StateMachine>(
     let doors = Doors::open(&settings, &peer)?;
     let http = doors.http.as_ref().map(|&(_, at)| at);
     let advertised = settings.advertise_http.clone().or(http.map(|at| at.to_string())).unwrap_or_default();
-    let (id, identity) = (settings.id, kept.storage.meta().identity);
-    let me = Me { id, identity, digest: initial.digest(), http: advertised.clone(), peer: peer.clone() };
+    let (id, identity, given) = (settings.id, kept.storage.meta().identity, settings.given.clone());
+    let me = Me { id, identity, digest: initial.digest(), http: advertised.clone(), peer: peer.clone(), given };
     enter(&settings, &me, &mut kept.storage)?;
     let cluster = kept.storage.meta().cluster;
     let engine = engine(&settings, &initial, kept, make)?;
     let door = Door::new(me, cluster, engine.configuration().clone());
     let (inbox, events) = Inbox::new();
     inbox.offer(Event::Met { id, identity, cluster, http: advertised });
-    let silence = (settings.election_timeout * 2).max(Duration::from_secs(1));
+    let silence = (engine.election_timeout() * 2).max(Duration::from_secs(1));
+    let known = engine.committed_configuration().settings;
+    let flags = Flags::new(settings.given.clone(), known, cluster != 0);
     let views = Views::new(View::of(&engine));
     let name = format!("copycat-{id}");
     let waiters = Waiters::default();
@@ -223,6 +250,7 @@ pub(super) fn start<M: StateMachine>(
         views: views.clone(),
         waiters: waiters.clone(),
         feeds: feeds.clone(),
+        flags,
     };
     let driver = Arc::new(Mutex::new(Some(Driver::new(engine, wiring, settings.durability, random()?))));
     let port = Arc::new(Port::new(id, inbox.clone(), driver.clone(), views, (waiters, feeds.clone())));

@@ -34,7 +34,7 @@ pub const DEFAULT_SEGMENT: u32 = 32 << 20;
 pub struct Options {
     /// Size of the log segments made from now on, in bytes: a multiple of 4096 between
     /// [`MIN_SEGMENT`] and [`MAX_SEGMENT`]. Existing segments keep theirs. It bounds an entry, see
-    /// [`Options::max_entry`], so it should be the same on all servers.
+    /// [`Options::max_entry`], until [`Storage::fit`] asks for larger ones.
     pub segment_size: u32,
 }
 
@@ -49,6 +49,13 @@ impl Options {
     /// header and its share of the index table.
     pub fn max_entry(&self) -> usize {
         log::max_entry(self.segment_size)
+    }
+
+    /// The smallest segment that an entry with so many bytes of data fits in; `None` if none is large enough.
+    pub fn segment_for(entry: usize) -> Option<u32> {
+        let overhead = MIN_SEGMENT as usize - log::max_entry(MIN_SEGMENT);
+        let size = entry.checked_add(overhead)?.checked_next_multiple_of(4096)?;
+        u32::try_from(size).ok().filter(|size| *size <= MAX_SEGMENT).map(|size| size.max(MIN_SEGMENT))
     }
 
     fn check(&self) -> Result<(), OpenError> {
@@ -150,9 +157,20 @@ impl<D: Disk> Storage<D> {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// What it was opened with.
+    /// What it was opened with, and has grown to since: see [`Storage::fit`].
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Sees to it that an entry with so many bytes of data fits into the segments made from now on. Returns false, having
+    /// done nothing, if no segment is large enough.
+    pub fn fit(&mut self, entry: usize) -> bool {
+        let Some(size) = Options::segment_for(entry) else { return false };
+        if size > self.options.segment_size {
+            self.options.segment_size = size;
+            self.log.grow(size);
+        }
+        true
     }
 
     /// The disk it lives on.

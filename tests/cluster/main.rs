@@ -29,5 +29,6 @@ mod owner;
 mod polls;
 mod program;
 mod sessions;
+mod settings;
 mod tour;
 mod ttl;

@@ -9,7 +9,7 @@
 //! `brief 1 key ttl-ms` (a put that ends) · `create 1 key` (a put if the key is not there) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
-//! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
+//! `small 2 4096` (that server's segments; before `cluster`) · `set 1 setting value configuration` (times in ms) · `members` · `fill 1 N` (N puts of 4 KiB) · `large 1 key bytes` (a put of so many) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
 //! `done 1` (and ends) · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show` · `cluster 1 2 3 leader=1` (what it takes to elect that one is not shown: all know that term 1's first entries
 //! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1` · `save 1` (its disk
@@ -23,7 +23,7 @@ use copycat::engine::machine::{
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
     AppendOutcome, Change, Configuration, Consistency, Engine, Input, Kind, Member, MemberType, Message, Now, Options,
-    Output, Query, Work, decode, encode,
+    Output, Query, Setting, Work, decode, encode,
 };
 use copycat::store::{self, Command, Condition, Store};
 use copycat_storage::{FlushJob, MemDisk, Seed, Storage};
@@ -49,6 +49,8 @@ impl Node {
 #[derive(Default)]
 struct Lab {
     options: Options,
+    /// Servers with segments of another size.
+    small: BTreeMap<u64, u32>,
     nodes: BTreeMap<u64, Node>,
     wire: Vec<(u64, u64, Message)>,
     time: Duration,
@@ -67,8 +69,9 @@ impl Lab {
 
     fn start(&mut self, id: u64) {
         let initial = Configuration::bootstrap(self.nodes.keys().map(|&id| (id, format!("s{id}:1"))));
+        let segment = self.small.get(&id).copied().unwrap_or(SEGMENT);
         let node = self.nodes.get_mut(&id).expect("a member");
-        let storage = open(node, id);
+        let storage = open(node, id, segment);
         let seed = id * 1000 + node.copy.1;
         let now = Now { monotonic: self.time, wall: 1000 };
         let engine = Engine::new(id, self.options.clone(), seed, now, storage, Store::default, initial);
@@ -131,16 +134,24 @@ impl Lab {
         let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: no number"));
         match words[0] {
             "limit" => {
-                let most = usize::try_from(number(2)).expect("a small number");
+                let most = number(2);
                 match words[1] {
-                    "sessions" => self.options.sessions = most,
-                    "answers" => self.options.session_answers = most,
-                    "keys" => self.options.keys = most,
-                    "events" => self.options.session_limits.events = number(2),
-                    "window" => self.options.idempotency_window = Duration::from_millis(number(2)),
+                    "sessions" => self.options.settings.sessions = most,
+                    "answers" => self.options.settings.session_answers = most,
+                    "keys" => self.options.settings.keys = most,
+                    "events" => self.options.settings.session_limits.events = most,
+                    "window" => self.options.settings.idempotency_window = Duration::from_millis(most),
                     other => panic!("unknown bound {other}"),
                 }
             }
+            "small" => drop(self.small.insert(number(1), u32::try_from(number(2)).expect("a small number"))),
+            "set" => {
+                let (at, value, configuration) = (number(1), number(3), number(4));
+                let setting = Setting::ALL.into_iter().find(|s| s.name() == words[2]).expect("a setting");
+                let named = [(setting, value)].into_iter().collect();
+                self.change(at, Change::Settings { named, configuration });
+            }
+            "large" => self.put(number(1), (words[2], &"x".repeat(words[3].parse().expect("bytes"))), 0, 0, None),
             "cluster" => {
                 (self.nodes, self.wire) = (BTreeMap::new(), Vec::new());
                 let leader = words.last().and_then(|w| w.strip_prefix("leader="));
@@ -358,7 +369,7 @@ impl Lab {
     fn enter(&mut self, id: u64, index: u64, known: Configuration) {
         let options = self.options.clone();
         let node = self.nodes.get_mut(&id).expect("a server");
-        let mut storage = open(node, id);
+        let mut storage = open(node, id, SEGMENT);
         let meta = copycat_storage::Meta { cluster: known.cluster, ..storage.meta().clone() };
         storage.set_meta(meta);
         storage.set_configuration(encode(&(index, known)));
@@ -398,6 +409,8 @@ impl Lab {
     }
 }
 
+const SEGMENT: u32 = 16384;
+
 fn put(key: &str, value: &str, ttl_ms: u64, condition: Condition) -> Command {
     let content_type = "text/plain".into();
     Command::Put { key: key.into(), value: value.into(), content_type, ttl_ms, ephemeral: false, condition }
@@ -409,9 +422,9 @@ fn command(key: &str, value: &str) -> (Vec<u8>, u8) {
     (encode_operation(&command), Store::mode(&command) as u8)
 }
 
-fn open(node: &Node, id: u64) -> Storage<MemDisk> {
+fn open(node: &Node, id: u64, segment_size: u32) -> Storage<MemDisk> {
     let seed = Seed { identity: id * 11, salt: 7, now_ms: 1000 };
-    let options = copycat_storage::Options { segment_size: 16384 };
+    let options = copycat_storage::Options { segment_size };
     Storage::open(node.disk.clone(), options, seed).expect("the disk opens")
 }
 
@@ -568,6 +581,9 @@ fn planted_bugs_are_seen() {
         (Bug::LeaseAfterTransfer, "transfer"),
         (Bug::InstallSaysNotApplied, "install"),
         (Bug::MalformedApplied, "malformed"),
+        (Bug::LeaseByNewTimeoutAtOnce, "timeout-longer"),
+        (Bug::VoteByNewTimeoutAtOnce, "timeout-shorter"),
+        (Bug::SegmentsNeverGrow, "larger"),
         (Bug::AloneByNumber, "vote-given-up"),
         (Bug::LeaseWithoutVote, "vote-given-up"),
         (Bug::AloneUncommitted, "last-voter"),

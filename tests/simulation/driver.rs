@@ -55,7 +55,9 @@ impl World {
         self.work += u64::from(input.is_some());
         let cue = Cue::of(&self.servers[at], input.as_ref());
         self.invariants.oracles.asked(at, input.as_ref(), self.time);
-        if self.talkative && let Some(Input::Submit { .. } | Input::Query { .. } | Input::Change { .. }) = &input {
+        if self.talkative
+            && let Some(Input::Submit { .. } | Input::Query { .. } | Input::Change { .. }) = &input
+        {
             self.say(|| format!("{} is asked {input:?}", at + 1));
         }
         let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };
@@ -284,7 +286,9 @@ impl World {
                     }
                 }
                 // All that travels here was sent by servers that mean well.
-                Output::Event(copycat::engine::Event::NotTaken { peer, why }) if !why.contains("no configuration known") => {
+                Output::Event(copycat::engine::Event::NotTaken { peer, why })
+                    if !why.contains("no configuration known") =>
+                {
                     return Err(format!("NOT TAKEN: server {} refused a message of {peer}: {why}", at + 1));
                 }
                 Output::Event(copycat::engine::Event::Installed { .. }) => self.count("snapshot installed"),

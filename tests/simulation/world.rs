@@ -9,7 +9,9 @@ use crate::oracles::Oracles;
 use crate::server::{Place, Server, SimEngine};
 use crate::workload::{LONGEST_TTL, Workload};
 use copycat::engine::sessions::Limits;
-use copycat::engine::{Configuration, Identity, Input, Message, Options, Refusal, RequestId, Response, ServerId};
+use copycat::engine::{
+    Configuration, Identity, Input, Message, Options, Refusal, RequestId, Response, ServerId, Settings,
+};
 use copycat_testkit::Rng;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -255,15 +257,18 @@ impl World {
             apply_batch: rng.range(1, 20),
             uncommitted_entries: 64,
             promotion_lag: 8,
-            session_answers: 8,
             auto_replace: profile.auto_replace,
             // Not drawn: so that what is drawn for the others stays as it is.
             machine_thread: setup.seed % 4 == 3,
             snapshot_bytes: profile.snapshot_bytes,
-            session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
             #[cfg(feature = "planted-bugs")]
             bug: setup.bug,
-            ..Options::with_election_timeout(Duration::from_micros(ELECTION_TIMEOUT))
+            ..Options::with_settings(Settings {
+                election_timeout: Duration::from_micros(ELECTION_TIMEOUT),
+                session_answers: 8,
+                session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
+                ..Settings::default()
+            })
         };
         let mut servers: Vec<Server> = (1..=profile.servers + profile.spares)
             .map(|id| Server::new(id, &mut rng.fork(), profile.segment, options.clone()))
@@ -274,7 +279,7 @@ impl World {
         let initial = Configuration::bootstrap((1..=profile.servers).map(|id| (id, format!("s{id}:1"))));
         let workload = Workload::new(&profile, &mut rng);
         let actors = Actors::new(profile.actors, profile.limited);
-        let oracles = Oracles::new(servers.len(), options.election_timeout, profile.jumps);
+        let oracles = Oracles::new(servers.len(), options.settings.election_timeout, profile.jumps);
         let mut invariants = Invariants::new(oracles, &initial, workload.keys.clone(), &options);
         invariants.model.jumps = profile.jumps;
         let mut world = Self {

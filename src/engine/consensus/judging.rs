@@ -96,7 +96,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if elected || self.configurations.have_voter(from, identity) || self.is_forsaken(now) {
             return Ok(());
         }
-        let quiet = now.monotonic >= self.voters.active + self.options.election_timeout * QUIET;
+        let quiet = now.monotonic >= self.voters.active + self.election_timeout() * QUIET;
         let member = self.configurations.have_member(from, identity);
         if own && !self.hears_leader(now) && (member || quiet) {
             return Ok(());
@@ -106,7 +106,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Whether this server knows no voter, or has heard of none for so long that all may have been replaced.
     fn is_forsaken(&self, now: Now) -> bool {
-        let silent = now.monotonic >= self.voters.heard + self.options.election_timeout * SILENT;
+        let silent = now.monotonic >= self.voters.heard + self.election_timeout() * SILENT;
         !self.configurations.have_voters() || silent && !self.hears_leader(now)
     }
 

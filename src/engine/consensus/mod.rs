@@ -32,6 +32,7 @@ mod quorum;
 mod reads;
 mod status;
 mod submit;
+mod timing;
 
 pub use background::{Work, Worked};
 pub use change::{Change, ConfigurationError};
@@ -136,6 +137,8 @@ pub struct Engine<D: Disk, M: StateMachine> {
     agreed: (Index, u32),
     /// Through here the own state was found to be the same.
     compared: Index,
+    /// The last entry that was refused because it is larger than any segment.
+    too_large: Index,
     /// What a planted bug believes to be durable.
     #[cfg(feature = "planted-bugs")]
     planted_durable: (Index, Index),
@@ -150,7 +153,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// If the log cannot be read.
     pub fn new(
         id: ServerId,
-        options: Options,
+        mut options: Options,
         seed: u64,
         now: Now,
         mut storage: Storage<D>,
@@ -162,6 +165,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             bytes => decode(bytes).map_err(|e| Fatal::Malformed(0, e))?,
         };
         let mut configurations = Configurations::new(known, initial);
+        // What it cannot store itself it does not propose.
+        options.settings.largest_entry = options.settings.largest_entry.min(storage.options().max_entry() as u64);
         let mut clock = LogClock::new(now);
         let snapshot = storage.snapshot();
         let settled = snapshot.map_or(0, |s| s.index);
@@ -222,6 +227,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             flush_since: None,
             agreed: (0, 0),
             compared: 0,
+            too_large: 0,
             #[cfg(feature = "planted-bugs")]
             planted_durable: (0, 0),
             outputs: Vec::new(),
@@ -238,6 +244,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         engine.become_snapshot()?;
         engine.set_commit(settled);
+        engine.fit_segments();
         // What a start finds is told to nobody as news.
         engine.outputs.clear();
         engine.configuration_durable = engine.configurations.committed().0;
@@ -377,7 +384,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.configurations.committed().1
     }
 
-    /// The settings.
+    /// The bounds that are this server's own.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -407,7 +414,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// A random time in \[T, 2T).
     fn election_delay(&mut self) -> Duration {
-        let t = self.options.election_timeout;
+        let t = self.vote_timeout();
         // 1,024 moments spread over T: finer ones would not be told apart.
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
     }
@@ -547,7 +554,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let time = self.leader_time(now);
         let entry =
             Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
-        self.storage.append(&entry)?;
+        self.append_entry(&entry)?;
         self.clock.note_own(time);
         Ok(index)
     }

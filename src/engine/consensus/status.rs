@@ -39,6 +39,13 @@ pub enum Event {
         /// Why it was changed.
         reason: String,
     },
+    /// The committed settings have changed.
+    Settings {
+        /// The entry that holds the configuration.
+        index: Index,
+        /// What was changed.
+        reason: String,
+    },
     /// A snapshot of this server's own is durable.
     Snapshot {
         /// The last entry whose effect it holds.

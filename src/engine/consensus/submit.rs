@@ -18,6 +18,7 @@ use crate::engine::sessions::sequencing::Logged;
 use crate::engine::sessions::{
     Admission, Answer, KeepAlive, Keyed, Outcome, Register, Session, SessionError, Submit, hash,
 };
+use crate::engine::settings::Settings;
 use crate::engine::types::{Index, Now, RequestId, SessionId};
 use copycat_storage::{Disk, Entry};
 
@@ -52,7 +53,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let full = match submit {
             Submit::KeepAlive(_) => office.keep_alives.len() >= self.options.waiting_queries,
             // A repeat takes no room.
-            Submit::Register { key, .. } if self.state().sessions().len() >= self.options.sessions => {
+            Submit::Register { key, .. } if self.state().sessions().len() as u64 >= self.settings().sessions => {
                 key.as_deref().is_none_or(|key| !self.state().sessions().keys.has(key, time))
             }
             _ => self.storage.last_index() - self.commit >= self.options.uncommitted_entries,
@@ -110,7 +111,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             }
             Submit::Command { .. } => self.numbered(now, id, submit),
             Submit::Register { timeout_ms, name, key } => {
-                let limits = self.options.session_limits;
+                let limits = self.settings().session_limits;
                 let register = Register { timeout_ms, name, key: key.clone(), limits, window_ms: self.window_ms() };
                 let (hash, data) = (register.hash(), register.encode());
                 let draft = Draft { kind: Kind::Register, mode: MODE, session: 0, sequence: 0, data };
@@ -142,7 +143,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// How long the key of an entry appended now is known.
     fn window_ms(&self) -> u64 {
-        u64::try_from(self.options.idempotency_window.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.settings().idempotency_window.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Before an entry is appended whose time is past what runs against log time: a tick, which ends that first. Otherwise the
@@ -172,17 +173,20 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.end_what_is_over(now);
         let (index, term) = (self.storage.last_index() + 1, self.term());
         let time = self.leader_time(now);
-        let refusal =
-            match self.storage.append(&Entry { index, term, time, session, sequence, kind: kind as u8, mode, data }) {
-                Ok(()) => {
-                    self.clock.note_own(time);
-                    self.pending.extend(requests.iter().map(|&id| (index, term, 0, id)));
-                    return Ok(true);
-                }
-                Err(AppendError::TooLarge { .. }) => Refusal::TooLarge,
-                Err(AppendError::Full(_)) => Refusal::StorageFull,
-                Err(e) => return Err(e.into()),
-            };
+        let (bytes, most) = (data.len(), usize::try_from(self.largest_entry()).unwrap_or(usize::MAX));
+        let entry = Entry { index, term, time, session, sequence, kind: kind as u8, mode, data };
+        let appended =
+            if bytes > most { Err(AppendError::TooLarge { bytes, most }) } else { self.append_entry(&entry) };
+        let refusal = match appended {
+            Ok(()) => {
+                self.clock.note_own(time);
+                self.pending.extend(requests.iter().map(|&id| (index, term, 0, id)));
+                return Ok(true);
+            }
+            Err(AppendError::TooLarge { .. }) => Refusal::TooLarge,
+            Err(AppendError::Full(_)) => Refusal::StorageFull,
+            Err(e) => return Err(e.into()),
+        };
         for &id in requests {
             self.reply(id, Err(refusal.clone()));
         }
@@ -205,7 +209,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Admission::Repeat(answer) => self.repeat(id, answer),
             Admission::Refused(error) => self.reply(id, Err(Refusal::Session(error))),
             Admission::New => {
-                let (most, most_bytes) = (self.options.keys, self.options.key_bytes);
+                let Settings { keys: most, key_bytes: most_bytes, .. } = *self.settings();
+                let most = usize::try_from(most).unwrap_or(usize::MAX);
                 let RoleState::Leader(leader) = &self.role else { return Ok(()) };
                 let coming = leader.sequencing.key_count();
                 // One that ends before it is applied is new again, here and when it is applied.
@@ -240,7 +245,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if planted!(self.options, ApplyRepeats) && sequence < self.expected(session) {
             return self.append_numbers(now, vec![id], submit);
         }
-        let until = now.monotonic + self.options.hold;
+        let until = now.monotonic + self.hold();
         let Some(open) = self.state().sessions().get(session) else { return Ok(()) };
         match open.admit(sequence, hash) {
             Admission::Repeat(answer) => {
@@ -291,7 +296,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (kept, bytes) = self.state().sessions().get(session).map_or((0, 0), Session::kept);
         let RoleState::Leader(leader) = &self.role else { return false };
         let coming = leader.sequencing.last_number(session).map_or(0, |(_, count)| count);
-        kept + coming >= self.options.session_answers || bytes >= self.options.session_answer_bytes
+        let Settings { session_answers: most, session_answer_bytes: most_bytes, .. } = *self.settings();
+        (kept + coming) as u64 >= most || bytes >= most_bytes
     }
 
     /// Appends the command whose turn it is, and those that were held for it.

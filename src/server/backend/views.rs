@@ -1,9 +1,9 @@
 //! A server as others see it.
 
 use crate::clock;
-use crate::engine::{Configuration, MemberStatus, MemberType, Role};
+use crate::engine::{Configuration, MemberStatus, MemberType, Role, Settings};
 use crate::server::view::View;
-use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView, SnapshotView};
+use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView, SettingsView, SnapshotView};
 use std::time::Duration;
 
 /// A type of members as users see it.
@@ -57,6 +57,24 @@ pub(super) fn cluster_of(view: &View, configuration: &Configuration) -> ClusterV
         leader: view.status.leader,
         configuration_index: configuration.index,
         members: members.collect(),
+    }
+}
+
+/// The settings of the configuration of an index.
+pub(super) fn settings(settings: &Settings, configuration: u64) -> SettingsView {
+    SettingsView {
+        election_timeout: settings.election_timeout,
+        clock_drift_permille: u64::from(settings.clock_drift_permille),
+        largest_entry: settings.largest_entry,
+        sessions: settings.sessions,
+        session_answers: settings.session_answers,
+        session_answer_bytes: settings.session_answer_bytes,
+        session_events: settings.session_limits.events,
+        session_event_bytes: settings.session_limits.event_bytes,
+        idempotency_keys: settings.keys,
+        idempotency_key_bytes: settings.key_bytes,
+        idempotency_window: settings.idempotency_window,
+        configuration,
     }
 }
 

@@ -17,6 +17,7 @@ use super::flusher::Flusher;
 use super::inbox::{Arriving, Event};
 use super::machine::MachineThread;
 use super::requests::{Origin, Request, Requests};
+use super::settings::Flags;
 use super::transport::frame::{Frame, Refused, Rejection};
 use super::transport::{Door, Links};
 use super::view::{View, Views};
@@ -56,6 +57,8 @@ pub(crate) enum Stopped {
     Refused { peer: ServerId, refused: Refused },
     #[error("server {peer} says that {0}", Rejection::Removed)]
     Removed { peer: ServerId },
+    #[error("{0}")]
+    Settings(String),
 }
 
 /// What a driver is connected to.
@@ -69,6 +72,7 @@ pub(crate) struct Wiring<M: StateMachine> {
     pub(crate) views: Views,
     pub(crate) waiters: Waiters,
     pub(crate) feeds: Feeds,
+    pub(crate) flags: Flags,
 }
 
 /// A driver, until it has ended. Between two batches it is free for those who only look ([`Driver::query_now`]).
@@ -143,6 +147,7 @@ pub(crate) struct Driver<M: StateMachine> {
     feeds: Feeds,
     requests: Requests,
     chores: Chores,
+    flags: Flags,
     durability: Durability,
     state: Progress,
 }
@@ -175,7 +180,7 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { flusher, worker, machine, mut links, door, views, waiters, feeds } = wiring;
+        let Wiring { flusher, worker, machine, mut links, door, views, waiters, feeds, flags } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
@@ -194,6 +199,7 @@ impl<M: StateMachine> Driver<M> {
             feeds,
             requests,
             chores,
+            flags,
             durability,
             state,
         }
@@ -236,7 +242,7 @@ impl<M: StateMachine> Driver<M> {
         }
         self.chores.look(&self.engine);
         more |= self.route(now)?;
-        self.publish(now);
+        self.publish(now)?;
         if self.has_left_office(now) {
             return Ok(Turn::End);
         }
@@ -341,7 +347,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Shutdown => {
                 if self.state.shutting_down.is_none() {
                     info!("server {}: shutting down", self.id);
-                    self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout);
+                    self.state.shutting_down = Some(now.monotonic + self.engine.election_timeout());
                 }
                 Input::Transfer { target: None, reply: None }
             }
@@ -446,6 +452,7 @@ impl<M: StateMachine> Driver<M> {
             EngineEvent::Member { member, change, index, reason } => {
                 info!("server {}: configuration {index}: server {member}: {change:?} ({reason})", self.id);
             }
+            EngineEvent::Settings { index, reason } => info!("server {}: configuration {index}: {reason}", self.id),
             EngineEvent::Snapshot { index } => debug!("server {}: a snapshot of entry {index} is durable", self.id),
             EngineEvent::Compacted => debug!("server {}: a compaction has ended", self.id),
             EngineEvent::Installed { index } => {
@@ -471,7 +478,7 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    fn publish(&mut self, now: Now) {
+    fn publish(&mut self, now: Now) -> Result<(), Stopped> {
         if now.monotonic >= self.state.released_at + RELEASE && self.state.released_to != self.engine.applied() {
             (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.applied());
             self.engine.storage().release_memory();
@@ -486,11 +493,12 @@ impl<M: StateMachine> Driver<M> {
         self.door.follow(status.leader);
         // Nothing is applied on a reserve member, so nothing would wake those who wait there: they ask the leader again.
         if status.member_type == Some(MemberType::Reserve)
-            && now.monotonic >= self.state.sent_away_at + self.engine.options().heartbeat_interval
+            && now.monotonic >= self.state.sent_away_at + self.engine.heartbeat_interval()
         {
             self.state.sent_away_at = now.monotonic;
             self.waiters.wake_all();
         }
         self.views.publish(now.monotonic, status, news, || View::of(&self.engine));
+        self.learn_settings()
     }
 }

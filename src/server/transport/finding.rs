@@ -53,13 +53,21 @@ mod tests {
     use super::super::Me;
     use super::super::frame;
     use super::*;
+    use crate::engine::NamedSettings;
     use crate::transport::{LocalNetwork, Transport};
     use async_std::task;
 
     /// What a server is told that asks where server 9 is, when member 2 has this answer, or none.
     fn found(answer: Option<Welcome>) -> Option<String> {
         let configuration = Configuration::bootstrap([(1, "a:1".into()), (2, "b:1".into())]);
-        let me = Me { id: 1, identity: 10, digest: configuration.digest(), http: String::new(), peer: "a:1".into() };
+        let me = Me {
+            id: 1,
+            identity: 10,
+            digest: configuration.digest(),
+            http: String::new(),
+            peer: "a:1".into(),
+            given: NamedSettings::default(),
+        };
         let network = LocalNetwork::new();
         let (inbox, arriving) = Inbox::new();
         task::block_on(async {

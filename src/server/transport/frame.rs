@@ -7,8 +7,10 @@ use crate::budget::{Budget, Share};
 use crate::engine::machine::Ask;
 use crate::engine::sessions::Submit;
 use crate::engine::{
-    Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, RequestId, ServerId,
+    Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, NamedSettings,
+    RequestId, ServerId, Setting, Settings,
 };
+use crate::server::settings::refused;
 use crate::wire;
 pub(crate) use crate::wire::{Refusal as WireRefusal, Response as WireResponse};
 use async_std::io::{self, WriteExt};
@@ -39,6 +41,10 @@ pub(crate) struct Hello {
     pub(crate) http: String,
     /// and its peers.
     pub(crate) peer: String,
+    /// The settings that the dialer goes by,
+    pub(crate) settings: Settings,
+    /// and what its flags name of them.
+    pub(crate) given: NamedSettings,
 }
 
 /// Why a server dials another.
@@ -61,7 +67,8 @@ pub(crate) enum Purpose {
 }
 
 impl Hello {
-    pub(crate) fn new(me: &Me, cluster: u128, purpose: Purpose) -> Self {
+    /// `settings`: those in force, as far as they are known.
+    pub(crate) fn new(me: &Me, cluster: u128, settings: Option<Settings>, purpose: Purpose) -> Self {
         Self {
             magic: MAGIC,
             version: WIRE_VERSION,
@@ -72,6 +79,8 @@ impl Hello {
             purpose,
             http: me.http.clone(),
             peer: me.peer.clone(),
+            settings: settings.unwrap_or_else(|| me.settings()),
+            given: me.given.clone(),
         }
     }
 }
@@ -84,6 +93,15 @@ pub(crate) struct Me {
     pub(crate) digest: u32,
     pub(crate) http: String,
     pub(crate) peer: String,
+    /// What its flags name of the cluster's settings.
+    pub(crate) given: NamedSettings,
+}
+
+impl Me {
+    /// What it goes by until it knows better.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings::default().with(&self.given)
+    }
 }
 
 /// The answer to a hello.
@@ -118,6 +136,10 @@ pub(crate) enum Rejection {
     Removed,
     /// It may not join.
     MayNotJoin(ConfigurationError),
+    /// Its flag names another value of a setting than what is in force.
+    Flag { setting: Setting, given: u64, in_force: u64 },
+    /// It would begin a cluster with another value of a setting than the one who refuses it.
+    Setting { setting: Setting, given: u64, here: u64 },
 }
 
 impl std::fmt::Display for Rejection {
@@ -144,6 +166,11 @@ impl std::fmt::Display for Rejection {
                 "this server was removed from the cluster: start it with an empty directory and --join to take it back",
             ),
             Self::MayNotJoin(error) => write!(f, "{error}"),
+            Self::Flag { setting, given, in_force } => f.write_str(&refused(*setting, *given, *in_force)),
+            Self::Setting { setting, given, here } => {
+                let (flag, given, here) = (setting.flag(), setting.text(*given), setting.text(*here));
+                write!(f, "it was started with {flag} {here}, this server with {given}: give all servers the same")
+            }
         }
     }
 }
@@ -226,7 +253,7 @@ pub(crate) async fn read(stream: &mut (impl io::Read + Unpin), share: &mut Share
 #[derive(Debug)]
 pub(crate) enum Greeting {
     /// Another server's.
-    Peer(Hello),
+    Peer(Box<Hello>),
     /// A native client's.
     Client(wire::Hello),
 }
@@ -241,7 +268,7 @@ pub(crate) async fn read_greeting(stream: &mut (impl io::Read + Unpin)) -> io::R
     if hello.magic != MAGIC {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "neither a Copycat server nor a client of one"));
     }
-    Ok(Greeting::Peer(hello))
+    Ok(Greeting::Peer(Box::new(hello)))
 }
 
 pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Result<Welcome> {

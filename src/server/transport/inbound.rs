@@ -119,7 +119,7 @@ impl<M: StateMachine> Hall<M> {
                 self.clients.serve(reader, writer, &hello, &self.others).await
             }
             Greeting::Peer(_) if !self.peers => Err(io::Error::other("a server at the address of the clients")),
-            Greeting::Peer(hello) => self.greeted(reader, writer, hello, place).await,
+            Greeting::Peer(hello) => self.greeted(reader, writer, *hello, place).await,
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn join(
     addresses: &[String],
     member_type: MemberType,
 ) -> Result<(Index, Configuration), String> {
-    let hello = Hello::new(me, 0, Purpose::Join { member_type });
+    let hello = Hello::new(me, 0, None, Purpose::Join { member_type });
     let begun = Instant::now();
     let mut said = String::new();
     loop {
@@ -66,7 +66,7 @@ pub(crate) fn join(
 
 /// Whether one of these members knows a leader other than this server: then a majority goes on without it.
 pub(crate) fn has_leader(me: &Me, transport: &dyn Transport, addresses: &[String]) -> bool {
-    let hello = Hello::new(me, 0, Purpose::Look);
+    let hello = Hello::new(me, 0, None, Purpose::Look);
     addresses.iter().any(|address| {
         let answer = task::block_on(io::timeout(LOOK, ask(transport, address, &hello)));
         matches!(answer, Ok(Welcome::Leader { leader: Some(leader) }) if leader != me.id)

@@ -82,7 +82,8 @@ impl Door {
     }
 
     fn hello(&self, purpose: Purpose) -> Hello {
-        Hello::new(&self.me, self.lock().cluster, purpose)
+        let known = self.lock();
+        Hello::new(&self.me, known.cluster, known.configuration.settings, purpose)
     }
 
     fn welcome(&self) -> Welcome {
@@ -122,6 +123,9 @@ impl Door {
         } else if hello.digest != self.me.digest && matches!(hello.purpose, Purpose::Peer { .. }) {
             return Err(Rejection::InitialList);
         }
+        if hello.purpose != Purpose::Look {
+            self.judge_settings(&known, hello)?;
+        }
         match hello.purpose {
             Purpose::Peer { to } if to != self.me.id => return Err(Rejection::WrongServer(self.me.id)),
             Purpose::Peer { .. } => {}
@@ -138,6 +142,27 @@ impl Door {
         }
         Ok(())
     }
+
+    /// Whether this one would go by other settings. One that knows the cluster has held its own flags against them.
+    fn judge_settings(&self, known: &Known, hello: &Hello) -> Result<(), Rejection> {
+        match (known.cluster, hello.cluster) {
+            (0, 0) if matches!(hello.purpose, Purpose::Peer { .. }) => {
+                let differing = hello.settings.named().differs_from(&self.me.settings());
+                differing.map_or(Ok(()), |(setting, given, here)| Err(Rejection::Setting { setting, given, here }))
+            }
+            (0, 0) => Ok(()),
+            // It is this server that is new: it is told so where it dials.
+            (0, _) => match self.me.given.differs_from(&hello.settings) {
+                Some((setting, here, given)) => Err(Rejection::Setting { setting, given, here }),
+                None => Ok(()),
+            },
+            (_, 0) => match known.configuration.settings.and_then(|s| hello.given.differs_from(&s)) {
+                Some((setting, given, in_force)) => Err(Rejection::Flag { setting, given, in_force }),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Known {
@@ -148,13 +173,57 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use super::frame::Refused;
     use super::*;
+    use crate::engine::{NamedSettings, Setting};
 
     fn door(id: ServerId, cluster: u128) -> Door {
         let configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
         let (http, peer) = (String::new(), String::new());
-        let me = Me { id, identity: id * 10, digest: configuration.digest(), http, peer };
+        let given = NamedSettings::default();
+        let me = Me { id, identity: id * 10, digest: configuration.digest(), http, peer, given };
         Door::new(me, cluster, configuration)
+    }
+
+    /// With an election timeout of so many milliseconds.
+    fn flagged(id: ServerId, cluster: u128, ms: u64) -> Door {
+        let mut door = door(id, cluster);
+        door.me.given.set(Setting::ElectionTimeout, ms);
+        door
+    }
+
+    #[test]
+    fn who_would_begin_a_cluster_with_other_settings_is_told_both_values() {
+        let ours = door(1, 0);
+        assert_eq!(ours.judge(&flagged(2, 0, 500).hello(to(1))), Ok(()), "it names the default");
+        let other = Rejection::Setting { setting: Setting::ElectionTimeout, given: 10_000, here: 500 };
+        assert_eq!(ours.judge(&flagged(2, 0, 10_000).hello(to(1))), Err(other));
+        let line = Refused::ByPeer(other).to_string();
+        assert!(line.contains("--election-timeout 500ms, this server with 10s"), "{line}");
+        let back = Rejection::Setting { setting: Setting::ElectionTimeout, given: 500, here: 10_000 };
+        assert_eq!(flagged(2, 0, 10_000).judge(&ours.hello(to(2))), Err(back), "a flag left out means the default");
+    }
+
+    #[test]
+    fn a_flag_is_held_against_what_is_in_force() {
+        let ours = door(1, 7);
+        let mut configuration = ours.lock().configuration.as_ref().clone();
+        let join = Purpose::Join { member_type: crate::engine::MemberType::Active };
+        assert_eq!(ours.judge(&flagged(2, 0, 900).hello(to(1))), Ok(()), "nothing is in force yet");
+        configuration.settings = Some(flagged(1, 7, 700).me.settings());
+        ours.update(7, &configuration, &configuration);
+        assert_eq!(ours.judge(&flagged(2, 0, 700).hello(to(1))), Ok(()));
+        assert_eq!(ours.judge(&door(2, 0).hello(to(1))), Ok(()), "a flag left out takes what is in force");
+        assert_eq!(ours.judge(&flagged(2, 7, 900).hello(to(1))), Ok(()), "changed while it runs");
+        let differs = Rejection::Flag { setting: Setting::ElectionTimeout, given: 900, in_force: 700 };
+        for purpose in [to(1), join] {
+            assert_eq!(ours.judge(&flagged(2, 0, 900).hello(purpose)), Err(differs));
+        }
+        assert_eq!(ours.judge(&flagged(2, 0, 900).hello(Purpose::Look)), Ok(()));
+        // The new one lets no member of that cluster in, either.
+        let refusing = Rejection::Setting { setting: Setting::ElectionTimeout, given: 700, here: 900 };
+        assert_eq!(flagged(2, 0, 900).judge(&ours.hello(to(2))), Err(refusing));
+        assert_eq!(door(2, 0).judge(&ours.hello(to(2))), Ok(()));
     }
 
     fn to(to: ServerId) -> Purpose {

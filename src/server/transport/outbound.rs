@@ -241,7 +241,8 @@ mod tests {
     fn a_silent_peer_is_noticed_however_much_there_is_to_send() {
         let configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
         let (http, peer) = (String::new(), "a".to_string());
-        let me = Me { id: 1, identity: 10, digest: configuration.digest(), http, peer };
+        let given = crate::engine::NamedSettings::default();
+        let me = Me { id: 1, identity: 10, digest: configuration.digest(), http, peer, given };
         let (inbox, _arriving) = Inbox::new();
         let (queue, frames) = async_channel::bounded(QUEUE);
         queue.try_send(Frame::Ping).unwrap();
