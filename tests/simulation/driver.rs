@@ -5,7 +5,11 @@ use crate::members::OPERATOR;
 use crate::oracles::Cue;
 use crate::server::{Place, Server, SimInput};
 use crate::world::{ELECTION_TIMEOUT, Event, LONGEST_HANG, World};
-use copycat::engine::{Fatal, Input, Output, Role, Work};
+use copycat::engine::{Fatal, Input, Output, Refusal, Role, Work};
+
+/// Nobody is elected whose disk has not finished a flush for so long, microseconds: four election timeouts, and what clocks
+/// may differ.
+const HUNG: u64 = 4 * ELECTION_TIMEOUT + ELECTION_TIMEOUT / 2;
 
 impl World {
     pub(crate) fn start(&mut self, at: usize) -> Result<(), String> {
@@ -125,6 +129,7 @@ impl World {
             && let Some(job) = engine.flush(now)
         {
             server.job = Some(job);
+            server.flush_since = Some(self.time);
             let life = server.life;
             let hang = !self.healed && self.rng.chance(1, 2000);
             let delay = if hang {
@@ -183,6 +188,7 @@ impl World {
             return Ok(());
         }
         let Some(job) = self.servers[at].job.take() else { return Ok(()) };
+        self.servers[at].flush_since = None;
         let cut = !self.healed && self.rng.chance(self.profile.aimed, 4000);
         if cut {
             let after = self.rng.below(6);
@@ -257,6 +263,14 @@ impl World {
         for output in engine.take_outputs() {
             if let Output::Reply { id, result } = &output {
                 self.invariants.oracles.answered(&self.servers[at], *id, result.as_ref().ok())?;
+                // A refusal says that nothing was done.
+                if matches!(result, Err(refusal) if *refusal != Refusal::Lost)
+                    && *id < FIRST
+                    && let Some(operation) = self.workload.unique(*id, at)
+                    && self.invariants.model.is_committed(&operation)
+                {
+                    return Err(format!("DONE, AND REFUSED: request {id} at server {}: {result:?}", at + 1));
+                }
             }
             if self.talkative && !matches!(output, Output::Send { .. }) {
                 let text = format!("{} {output:?}", at + 1);
@@ -306,6 +320,12 @@ impl World {
     /// The first moments of a term are the dangerous ones (Raft paper, figure 8): some leaders do not survive them.
     pub(crate) fn elected(&mut self, at: usize) {
         self.count("elections won");
+        let hangs = self.servers[at].flush_since.is_some_and(|since| self.time > since + HUNG);
+        if hangs && !self.profile.retimed && !self.profile.jumps {
+            let broken = format!("HUNG DISK LEADS: server {}", at + 1);
+            self.invariants.broken.get_or_insert(broken);
+        }
+        self.invariants.model.elected = self.time;
         if !self.healed && self.rng.chance(self.profile.early_death, 100) {
             let (life, delay) = (self.servers[at].life, self.rng.below(30_000));
             self.schedule(delay, Event::Kill { at, life });

@@ -32,6 +32,8 @@ pub(crate) const KINDS: &[&str] = &[
     "disk full",
     "leadership transfer",
     "leader demoted or removed",
+    "election timeout changed",
+    "log away at a start",
 ];
 
 /// The odds of one run, drawn from its seed: some runs are calm in some respect.
@@ -65,6 +67,10 @@ pub(crate) struct Profile {
     pub jumps: bool,
     /// How many of 100 clients stay with one server, whoever leads.
     pub loyal: u64,
+    /// The operator changes the election timeout.
+    pub retimed: bool,
+    /// How long idempotency keys are kept, milliseconds.
+    pub window: u64,
     /// Longest pause of a client between operations, microseconds.
     pub think: u64,
     /// Segments are this large.
@@ -100,6 +106,8 @@ impl Profile {
             aimed: pick(rng, &[0, 0, 2, 10]),
             jumps: rng.chance(1, 8),
             loyal: pick(rng, &[0, 30, 70]),
+            retimed: rng.chance(1, 3),
+            window: pick(rng, &[1_500, 1_500, 600_000]),
             think: pick(rng, &[1_000, 10_000, 50_000]),
             segment: pick(rng, &[4096, 8192, 32_768]) as u32,
             flush_max: pick(rng, &[300, 3_000, 20_000]),
@@ -195,7 +203,7 @@ impl World {
         }
     }
 
-    pub(crate) fn inject(&mut self) {
+    pub(crate) fn inject(&mut self) -> Result<(), String> {
         let at = self.rng.below(self.servers.len() as u64) as usize;
         match self.rng.below(18) {
             0 | 1 => {
@@ -271,9 +279,10 @@ impl World {
                 self.count("wall clock jumps");
                 self.servers[at].wall_offset = self.rng.range(0, 7_200_000) as i64 - 3_600_000;
             }
-            12 => match self.rng.below(3) {
+            12 => match self.rng.below(4) {
                 0 => self.lose_disk(at),
                 1 => self.lose_log(at),
+                2 => self.log_away(at)?,
                 _ => self.flip_bytes(at),
             },
             13 | 14 => {
@@ -292,6 +301,7 @@ impl World {
                 }
             }
         }
+        Ok(())
     }
 
     /// Another server than this one.
@@ -359,6 +369,19 @@ impl World {
         let (offset, mask) = (self.rng.below(length.max(1)), 1 << self.rng.below(8));
         self.servers[at].disk.corrupt(&name, offset, mask).expect("the byte is there");
         (self.servers[at].flipped, self.servers[at].log_gone) = (true, true);
+    }
+
+    /// A server is started without its log files, as where a file system was not mounted: it refuses, and destroys
+    /// nothing. Then they are put back, and all that it had is there.
+    fn log_away(&mut self, at: usize) -> Result<(), String> {
+        let Some(engine) = self.servers[at].engine.as_ref() else { return Ok(()) };
+        if engine.storage().last_index() == 0 || self.servers[at].flipped || engine.status().lost_log {
+            return Ok(());
+        }
+        self.count("log away at a start");
+        self.crash(at, false);
+        let kept = self.servers[at].start_without_log();
+        kept.map_err(|why| format!("LOST BY A START: server {}: {why}", at + 1))
     }
 
     /// Ends all faults.

@@ -45,7 +45,7 @@ pub(crate) struct Invariants {
     shape: Configuration,
     /// Votes that were sent: by voter (its identity) and term, for whom.
     votes: BTreeMap<(u64, Term), u64>,
-    broken: Option<String>,
+    pub broken: Option<String>,
     /// By (index, term): a checksum of the entry, and the term before it.
     entries: BTreeMap<(Index, Term), (u32, Term)>,
     /// By (index, term): when the entry was first seen in a log, in simulated microseconds.
@@ -53,8 +53,8 @@ pub(crate) struct Invariants {
     pub model: Model,
     /// The term of each committed entry, from index 1.
     committed: Vec<Term>,
-    /// The state after each applied index, as the first server that reached it had it.
-    digests: BTreeMap<Index, u32>,
+    /// The state after each applied index, as the first server that reached it had it, and its log time.
+    digests: BTreeMap<Index, (u32, u64)>,
     reference: Executor<Store>,
     /// When each key with a TTL must go, in log time.
     brief: BTreeMap<Vec<u8>, u64>,
@@ -292,7 +292,9 @@ impl Invariants {
         let shape = |c: &Configuration| -> Vec<_> {
             c.members.iter().map(|(&id, m)| (id, m.member_type, m.peer.clone(), m.becoming)).collect()
         };
-        let expected = if shape(&self.shape) == shape(&next) { self.shape.index } else { entry.index };
+        // The first leader's settings are no decision.
+        let retimed = self.shape.settings.is_some() && self.shape.settings != next.settings;
+        let expected = if shape(&self.shape) == shape(&next) && !retimed { self.shape.index } else { entry.index };
         if next.index != expected {
             let (from, to) = (&self.shape, &next);
             return Err(format!("CONFIGURATION INDEX: {from:?} became {to:?} at {}", entry.index));
@@ -325,6 +327,11 @@ impl Invariants {
                 let configuration: Configuration = decode(entry.data).map_err(|e| e.to_string())?;
                 let before =
                     self.configurations.range(..(index, 0)).rev().find(|&(&(at, of), _)| storage.term(at) == Some(of));
+                // A leader that has committed nothing of its own term does not know what is in force (copycat #23).
+                let leads = server.engine().role() == Role::Leader && server.engine().status().term == entry.term;
+                if leads && storage.term(server.engine().status().commit) != Some(entry.term) {
+                    return Err(format!("CHANGED TOO EARLY: server {} in term {} at {index}", server.id, entry.term));
+                }
                 check_promoted(
                     servers,
                     server.id,
@@ -397,7 +404,7 @@ impl Invariants {
                 self.oracles.ended(session, term, appended)?;
             }
             self.commands += u64::from(entry.kind == copycat::engine::Kind::Command as u8);
-            self.digests.insert(index, self.reference.digest());
+            self.digests.insert(index, (self.reference.digest(), self.reference.time()));
             for key in &self.keys {
                 let version = version_of(&self.reference, key);
                 let history = self.versions.entry(key.clone()).or_insert_with(|| vec![(0, None)]);
@@ -413,10 +420,12 @@ impl Invariants {
     /// Servers that applied the same have the same state.
     fn check_state(&self, server: &Server) -> Result<(), String> {
         let Some(executor) = server.executor() else { return Ok(()) };
-        let (applied, digest) = (executor.applied(), executor.digest());
+        let (applied, state) = (executor.applied(), (executor.digest(), executor.time()));
         match self.digests.get(&applied) {
-            Some(&known) if known != digest => {
-                Err(format!("STATE DIVERGED: server {} at {applied}: {digest:08x}, not {known:08x}", server.id))
+            Some(&known) if known != state => {
+                let ((own, time), (digest, at)) = (state, known);
+                let id = server.id;
+                Err(format!("STATE DIVERGED: server {id} at {applied}: {own:08x} at {time}, not {digest:08x} at {at}"))
             }
             _ => Ok(()),
         }

@@ -5,7 +5,8 @@ use crate::server::{Place, Server, SimEngine};
 use crate::world::{Event, World};
 use copycat::engine::machine::Outcome;
 use copycat::engine::{
-    Change, Configuration, ConfigurationError, Input, MemberType, Refusal, RequestId, Response, Role, ServerId, decode,
+    Change, Configuration, ConfigurationError, Input, MemberType, Refusal, RequestId, Response, Role, ServerId,
+    Setting, decode,
 };
 use copycat_testkit::Rng;
 use std::collections::BTreeMap;
@@ -87,6 +88,9 @@ impl World {
         if self.rng.chance(1, 6) {
             return self.depose(leader);
         }
+        if self.profile.retimed && self.rng.chance(1, 4) {
+            return self.retime(leader);
+        }
         let current = self.servers[leader].engine().configuration();
         let members: Vec<ServerId> = current.members.keys().copied().collect();
         let Some(&id) = members.get(self.rng.below(members.len().max(1) as u64) as usize) else { return };
@@ -149,6 +153,15 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// The election timeout is changed, up or down.
+    fn retime(&mut self, leader: usize) {
+        let configuration = self.servers[leader].engine().configuration().index;
+        let ms = [100, 250, 500, 1000, 2500][self.rng.below(5) as usize];
+        self.count("election timeout changed");
+        let named = [(Setting::ElectionTimeout, ms)].into_iter().collect();
+        self.operate(Wish::Change(Change::Settings { named, configuration }), None);
     }
 
     /// Whether a member is meant by this configuration, and has its log.

@@ -43,7 +43,8 @@ struct Wait {
 pub(crate) struct Model {
     time: u64,
     sessions: BTreeMap<SessionId, Session>,
-    keys: BTreeSet<String>,
+    /// Idempotency keys, and when each is forgotten, in log time.
+    keys: BTreeMap<String, u64>,
     last_token: u64,
     holders: BTreeMap<&'static str, BTreeMap<u64, SessionId>>,
     /// Who had each lock,
@@ -54,10 +55,17 @@ pub(crate) struct Model {
     waits: BTreeMap<(&'static str, SessionId), Wait>,
     /// Clocks jump: a session's time is the leader's alone.
     pub(crate) jumps: bool,
+    /// When a leader was last elected, in simulated microseconds.
+    pub(crate) elected: u64,
     /// By index: the keys of the workload that were changed there.
     changes: BTreeMap<Index, BTreeSet<Vec<u8>>>,
-    /// By index: what the command there says, and for which number.
+    /// By index: what the command there says, and for which number,
     commands: BTreeMap<Index, (u64, u32)>,
+    /// and of those with an idempotency key when they were appended, in simulated microseconds, and how long the key is
+    /// kept, in milliseconds.
+    keyed: BTreeMap<Index, (u64, u64)>,
+    /// The bytes of all commands, as checksums.
+    known: BTreeSet<u32>,
     pub(crate) ended: u64,
     pub(crate) repeats: u64,
 }
@@ -103,6 +111,8 @@ impl Model {
         appended: u64,
     ) -> Result<Vec<SessionId>, String> {
         self.time = self.time.max(entry.time);
+        let time = self.time;
+        self.keys.retain(|_, end| *end > time);
         let (index, mut ended) = (entry.index, Vec::new());
         match Kind::from_byte(entry.kind) {
             Some(Kind::Initialize) => {
@@ -112,7 +122,8 @@ impl Model {
             }
             Some(Kind::Register) => {
                 let register = Register::decode(entry.data).map_err(|e| e.to_string())?;
-                if register.key.is_none_or(|key| self.keys.insert(key)) {
+                let end = self.time + register.window_ms;
+                if register.key.is_none_or(|key| self.admit(key, end)) {
                     let (timeout_ms, kept_at) = (register.timeout_ms, self.time);
                     let session = Session { timeout_ms, kept_at, kept_by: index, kept_true: appended, sequence: 0 };
                     self.sessions.insert(index, session);
@@ -128,7 +139,7 @@ impl Model {
                 }
             }
             Some(Kind::Unregister) => ended = self.end(&entry, appended)?,
-            Some(Kind::Command | Kind::KeyedCommand) => self.command(&entry, reference)?,
+            Some(Kind::Command | Kind::KeyedCommand) => self.command(&entry, reference, appended)?,
             _ => {}
         }
         let open: Vec<SessionId> = reference.sessions().list(0, usize::MAX).iter().map(|info| info.session).collect();
@@ -177,15 +188,37 @@ impl Model {
         }
     }
 
-    fn command(&mut self, entry: &EntryRef<'_>, reference: &Executor<Store>) -> Result<(), String> {
+    /// Whether this key is not known; it is kept from now on.
+    fn admit(&mut self, key: String, end: u64) -> bool {
+        let known = self.keys.contains_key(&key);
+        self.keys.entry(key).or_insert(end);
+        !known
+    }
+
+    /// Whether the answer of the command at this index may be given to one who asked for it first at this moment: its key's
+    /// time must not be over.
+    /// Without a leader log time stands still, so nothing is known of a key that an election came behind.
+    pub(crate) fn may_answer(&self, index: Index, asked: u64) -> bool {
+        let Some(&(appended, window)) = self.keyed.get(&index) else { return true };
+        self.jumps || self.elected >= appended || asked.saturating_sub(appended) * (100 - DRIFT) <= window * 1000 * 100
+    }
+
+    fn command(&mut self, entry: &EntryRef<'_>, reference: &Executor<Store>, appended: u64) -> Result<(), String> {
+        let mut due = true;
         let operation = if entry.kind == Kind::KeyedCommand as u8 {
-            Keyed::decode(entry.data).map_err(|e| e.to_string())?.operation
+            let keyed = Keyed::decode(entry.data).map_err(|e| e.to_string())?;
+            self.keyed.insert(entry.index, (appended, keyed.window_ms));
+            // The session's end comes first.
+            if entry.session == 0 || self.sessions.contains_key(&entry.session) {
+                due = self.admit(keyed.key, self.time + keyed.window_ms);
+            }
+            keyed.operation
         } else {
             entry.data.to_vec()
         };
         let command: Command = decode_operation(&operation).ok_or("MALFORMED: a command of ours")?;
         self.commands.insert(entry.index, (entry.sequence, crc32c::crc32c(&operation)));
-        let mut due = true;
+        self.known.insert(crc32c::crc32c(&operation));
         if entry.session != 0 {
             match self.sessions.get_mut(&entry.session) {
                 None => due = false,
@@ -285,6 +318,11 @@ impl Model {
     /// The indexes above `after`, through `until`, at which keys of the workload were changed, and which.
     pub(crate) fn changes(&self, after: Index, until: Index) -> impl Iterator<Item = (&Index, &BTreeSet<Vec<u8>>)> {
         self.changes.range((Bound::Excluded(after), Bound::Included(until.max(after))))
+    }
+
+    /// Whether a command with these bytes, which no other has, is committed.
+    pub(crate) fn is_committed(&self, operation: &[u8]) -> bool {
+        self.known.contains(&crc32c::crc32c(operation))
     }
 
     /// Whether the command at this index is the one with this number and these bytes.

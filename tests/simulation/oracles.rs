@@ -51,6 +51,8 @@ struct Watched {
     started: Duration,
     /// It had promised nothing when it was started.
     fresh: bool,
+    /// The election timeout of the last configuration that it knows to be committed.
+    t: Duration,
     /// The highest index that a sequential answer of its was from, since its disk was last in doubt.
     answered: Index,
 }
@@ -152,7 +154,9 @@ impl Oracles {
         let alone = engine.committed_configuration().voters().eq([status.id]);
         // A leader that loses its vote has no lease that anybody must wait for.
         let led = cue.leads.filter(|&(leader, _)| engine.configuration().is_voter(leader));
-        self.early(at, &Cue { leads: led, ..*cue }, &status, alone, now)?;
+        let settings = engine.committed_configuration().settings.as_ref();
+        let t = settings.map(|s| s.election_timeout);
+        self.early(at, &Cue { leads: led, ..*cue }, &status, (alone, t), now)?;
         if status.role == Role::Leader {
             self.leads(&servers[at], time, cue);
         }
@@ -168,9 +172,17 @@ impl Oracles {
     }
 
     /// No vote, own ones included, and no candidacy within T of a leader's last append, or of a start.
-    fn early(&mut self, at: usize, cue: &Cue, status: &Status, alone: bool, now: Duration) -> Result<(), String> {
-        let t = self.t;
-        let w = &mut self.watched[at];
+    fn early(
+        &mut self,
+        at: usize,
+        cue: &Cue,
+        status: &Status,
+        (alone, t): (bool, Option<Duration>),
+        now: Duration,
+    ) -> Result<(), String> {
+        let (w, t) = (&mut self.watched[at], t.unwrap_or(self.t));
+        // Where it has just changed, the shorter one is what it must keep in any case.
+        let t = std::mem::replace(&mut w.t, t).min(t);
         if let Some((leader, term)) = cue.leads
             && status.term == term
             && status.leader == Some(leader)

@@ -35,6 +35,8 @@ pub(crate) struct Server {
     /// Rises with every start: what was meant for an earlier life is dropped.
     pub life: u64,
     pub job: Option<FlushJob<MemDisk>>,
+    /// When the flush that is out began.
+    pub flush_since: Option<u64>,
     /// Background work that is out.
     pub work: Option<Work<MemDisk>>,
     /// The state machine, if it is out with entries to apply.
@@ -75,6 +77,7 @@ impl Server {
             engine: None,
             life: 0,
             job: None,
+            flush_since: None,
             work: None,
             applying: None,
             paused_until: 0,
@@ -111,7 +114,7 @@ impl Server {
     /// Opens the disk and starts the engine, as a process does.
     pub(crate) fn start(&mut self, time: u64, initial: &Configuration) -> Result<(), String> {
         self.life += 1;
-        self.job = None;
+        (self.job, self.flush_since) = (None, None);
         self.work = None;
         self.applying = None;
         assert!(self.wake.is_none(), "a server that is down is not woken");
@@ -176,6 +179,41 @@ impl Server {
         disk.set_capacity(None);
         let options = copycat_storage::Options { segment_size: self.segment };
         Storage::open(disk, options, Seed { identity: 1, salt: 1, now_ms: 0 }).expect("what is left opens")
+    }
+
+    /// Starts once without the segments, which are put back then.
+    ///
+    /// # Errors
+    /// If the start was not refused, or not all is there that was.
+    pub(crate) fn start_without_log(&mut self) -> Result<(), String> {
+        self.disk.fail_flushes(0);
+        self.disk.set_capacity(None);
+        let names = self.disk.list().expect("the disk lists");
+        let segments: Vec<String> = names.into_iter().filter(|n| n.ends_with(".log")).collect();
+        let kept: Vec<(String, Vec<u8>)> =
+            segments.iter().map(|name| (name.clone(), self.disk.get(name).expect("it is listed"))).collect();
+        for name in &segments {
+            self.disk.remove(name).expect("the disk removes");
+        }
+        self.disk.sync_dir().expect("the disk syncs");
+        let options = copycat_storage::Options { segment_size: self.segment };
+        let seed = Seed { identity: self.identity(), salt: self.life as u32 ^ 77, now_ms: 0 };
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(copycat::engine::Bug::StartDiscardsSnapshot) {
+            drop(Storage::open_discarding_snapshot(self.disk.clone(), options, seed));
+        }
+        let first = Storage::open(self.disk.clone(), options, seed);
+        for (name, bytes) in &kept {
+            self.disk.put(name, bytes);
+        }
+        if first.is_ok() {
+            return Err(format!("it starts with nothing, its files are {:?}", self.disk.list()));
+        }
+        let there = Storage::open(self.disk.fork(), options, seed).map_err(|e| e.to_string())?;
+        match self.durable_when_down.iter().find(|&&(index, term)| there.term(index) != Some(term)) {
+            Some((index, _)) => Err(format!("entry {index} is gone")),
+            None => Ok(()),
+        }
     }
 
     /// The segments vanish, for good; the other files stay.

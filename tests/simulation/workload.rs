@@ -172,6 +172,14 @@ impl Workload {
         client.loyal && client.waiting.as_ref().is_some_and(|w| matches!(w.what, What::Get { .. }))
     }
 
+    /// The bytes of a write that this server has and that no other write is alike.
+    pub(crate) fn unique(&self, request: RequestId, at: usize) -> Option<Vec<u8>> {
+        let waiting = self.clients[self.client_of(request)].waiting.as_ref()?;
+        let What::Write(write) = &waiting.what else { return None };
+        let mine = waiting.request == request && waiting.at == Some(at) && write.value.is_some();
+        mine.then(|| encode_operation(&write.command(&self.keys[write.key])))
+    }
+
     pub(crate) fn is_handed_over(&self, client: usize) -> bool {
         self.clients[client].waiting.as_ref().is_some_and(|w| w.at.is_some())
     }

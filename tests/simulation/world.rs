@@ -266,6 +266,7 @@ impl World {
             ..Options::with_settings(Settings {
                 election_timeout: Duration::from_micros(ELECTION_TIMEOUT),
                 session_answers: 8,
+                idempotency_window: Duration::from_millis(profile.window),
                 session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
                 ..Settings::default()
             })
@@ -357,7 +358,7 @@ impl World {
             // A run in which little time passes meets a fault all the same.
             if self.work >= steps / 2 && !std::mem::replace(&mut forced, true) {
                 while KINDS.iter().all(|kind| !self.counts.contains_key(kind)) {
-                    self.inject();
+                    self.inject()?;
                 }
             }
         }
@@ -483,7 +484,7 @@ impl World {
                     let count = |w: &Self| KINDS.iter().filter_map(|kind| w.counts.get(kind)).sum::<u64>();
                     let before = count(self);
                     for _ in 0..20 {
-                        self.inject();
+                        self.inject()?;
                         if count(self) > before {
                             break;
                         }
