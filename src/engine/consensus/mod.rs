@@ -247,7 +247,13 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         engine.fit_segments();
         // What a start finds is told to nobody as news.
         engine.outputs.clear();
-        engine.configuration_durable = engine.configurations.committed().0;
+        let (known, _) = engine.configurations.committed();
+        if engine.storage.is_configuration_durable() {
+            engine.configuration_durable = known;
+        } else {
+            // A server that has just been let in was told it a moment ago.
+            engine.configuration_written = Some((engine.storage.write_sequence(), known));
+        }
         let wait = engine.standing_delay(now);
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
         // By what is committed: a demotion that is only in the log may yet be undone.
