@@ -305,7 +305,6 @@ impl Bug {
         Self::ForgetsWaiting,
         Self::ReadsForgotten,
         Self::KeysEndOnApplyOnly,
-        Self::JudgedByOverdue,
         Self::StartDiscardsSnapshot,
     ];
     /// Those that no search has found of late. Golden scripts and the replay checker see them.
@@ -314,6 +313,7 @@ impl Bug {
         Self::MalformedApplied,
         Self::LeaseWithoutVote,
         Self::SegmentsNeverGrow,
+        Self::JudgedByOverdue,
     ];
 }
 
