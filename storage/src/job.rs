@@ -30,6 +30,7 @@ pub struct FlushJob<D: Disk> {
 /// What a flush that succeeded hands back; give it to
 /// [`Storage::persisted`](crate::Storage::persisted).
 #[must_use = "the storage does not know of the flush before `persisted` is called"]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Persisted<D: Disk> {
     pub(crate) sequence: u64,
     pub(crate) whole: bool,

@@ -88,6 +88,7 @@ pub struct Opened {
 /// Everything is written in memory at once. [`Storage::flush`] takes what is not yet durable into a
 /// job that runs on any thread; [`Storage::persisted`] is told of its success. Nothing here blocks
 /// on the disk except [`Storage::open`], and the creation of a segment that was not prepared.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Storage<D: Disk> {
     disk: D,
     options: Options,

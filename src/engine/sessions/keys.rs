@@ -23,6 +23,7 @@ struct Kept {
 /// Invariant: an answer is kept for ten minutes of log time, and never dropped before; a leader refuses new keys when
 /// there are too many.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Keys {
     by_key: OrdMap<Arc<str>, Arc<Kept>>,
     /// In the order in which they end.
