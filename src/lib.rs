@@ -45,9 +45,12 @@
 //! ```
 
 pub mod backup;
+mod budget;
 pub mod client;
 mod clock;
 pub mod engine;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod scenarios;
 pub mod server;

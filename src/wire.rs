@@ -1,9 +1,10 @@
 //! What a native client and a server say to each other, and how structures become frames: a length (u32, little-endian),
-//! then that many bytes of one bincode 2 structure.
+//! then that many bytes of one bincode 2 structure. Whoever reads them takes no more memory than bytes have arrived.
 //!
 //! The client greets, the server answers once ([`Welcome`]); then both send frames at will. Requests carry a number of the
 //! client's, unique on its connection; the answers carry it back, in any order.
 
+use crate::budget::{Budget, Share};
 use crate::engine::machine::Outcome;
 use crate::engine::sessions::{Batch, SessionError};
 use crate::engine::{ConfigurationError, Consistency, DecodeError, Index, ServerId, SessionId, Term, decode, encode};
@@ -138,32 +139,61 @@ pub(crate) enum Refusal {
     Configuration(ConfigurationError),
 }
 
-/// Appends a frame to what is to be written.
-///
-/// # Panics
-/// If it is longer than `limit`: what is sent is bounded below.
-pub(crate) fn put<T: Encode>(buffer: &mut Vec<u8>, frame: &T, limit: u32) {
+/// Appends a frame to what is to be written. Says whether it did: one that is longer than `limit` is not sent.
+#[must_use]
+pub(crate) fn put<T: Encode>(buffer: &mut Vec<u8>, frame: &T, limit: u32) -> bool {
     let bytes = encode(frame);
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-    assert!(length <= limit, "a frame of {length} bytes");
+    let Some(length) = u32::try_from(bytes.len()).ok().filter(|&length| length <= limit) else { return false };
     buffer.extend_from_slice(&length.to_le_bytes());
     buffer.extend_from_slice(&bytes);
+    true
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+/// The answer to a request, as a frame of at most `limit` bytes. In the place of one that is longer the client is told
+/// that there is none: of a query because it is too large; a command has had its effect.
+pub(crate) fn put_answer<T: Encode>(buffer: &mut Vec<u8>, answer: Answer, limit: u32, frame: impl Fn(Answer) -> T) {
+    let query = matches!(&answer, Ok(Response { consistency: Some(_), .. }));
+    if !put(buffer, &frame(answer), limit) {
+        let refusal = if query { Refusal::TooLarge } else { Refusal::Timeout { maybe_applied: true } };
+        let put = put(buffer, &frame(Err(refusal)), limit);
+        debug_assert!(put, "a refusal is short");
+    }
+}
+
+/// What a request got.
+pub(crate) type Answer = Result<Response, Refusal>;
+
+pub(crate) fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// The bytes of the next frame; one that claims to be longer than `limit` is refused before memory is taken for it.
-pub(crate) async fn read_bytes(stream: &mut (impl io::Read + Unpin), limit: u32) -> io::Result<Vec<u8>> {
+/// What memory is taken for before a byte of a frame has arrived, and without asking the budget.
+const FIRST: usize = 4096;
+
+/// The bytes of the next frame; one that claims to be longer than `limit` is refused at once. Memory is taken as they
+/// arrive, at most twice what has come, out of the share.
+pub(crate) async fn read_bytes(
+    stream: &mut (impl io::Read + Unpin),
+    limit: u32,
+    share: &mut Share,
+) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length).await?;
     let length = u32::from_le_bytes(length);
     if length > limit {
         return Err(invalid(format!("a frame of {length} bytes")));
     }
-    let mut bytes = vec![0; length as usize];
-    stream.read_exact(&mut bytes).await?;
+    let (length, mut bytes) = (length as usize, Vec::new());
+    while bytes.len() < length {
+        let arrived = bytes.len();
+        let next = (arrived * 2).max(FIRST).min(length);
+        if next > FIRST {
+            share.grow(next).await?;
+        }
+        bytes.reserve_exact(next - arrived);
+        bytes.resize(next, 0);
+        stream.read_exact(&mut bytes[arrived..]).await?;
+    }
     Ok(bytes)
 }
 
@@ -172,9 +202,9 @@ pub(crate) fn parse<T: Decode<()>>(bytes: &[u8]) -> io::Result<T> {
     decode(bytes).map_err(|e: DecodeError| invalid(e))
 }
 
-/// The next frame.
+/// The next frame, of a connection that has its memory for itself.
 pub(crate) async fn read<T: Decode<()>>(stream: &mut (impl io::Read + Unpin), limit: u32) -> io::Result<T> {
-    parse(&read_bytes(stream, limit).await?)
+    parse(&read_bytes(stream, limit, &mut Budget::new(limit as usize).share()).await?)
 }
 
 /// Whether a greeting is a client's.

@@ -46,6 +46,7 @@ impl<M: StateMachine + Default> Three<M> {
             .storage(storage)
             // Small files and frequent snapshots, so that an example sees the log being compacted.
             .segment_size(64 * 1024)
+            .largest_entry(48 * 1024)
             .transport(self.host(&address(id)))
             .bootstrap((1..=3).map(|id| (id, address(id))))?;
         self.servers[usize::try_from(id)? - 1] = Some(server);

@@ -20,7 +20,8 @@ pub(crate) struct Claims(Caller);
 impl Claims {
     /// What parameters and headers say.
     pub(crate) fn parse(params: &Params, headers: &HeaderMap) -> Result<Self, Problem> {
-        let session = match (params.number("session")?, params::number_in(headers, SESSION)?) {
+        let named = real("session", params.number("session")?)?;
+        let session = match (named, real(SESSION, params::number_in(headers, SESSION)?)?) {
             (Some(a), Some(b)) if a != b => {
                 return Err(Problem::bad_request("session", "it and the header Copycat-Session differ"));
             }
@@ -54,6 +55,7 @@ impl Claims {
         (session_field, session): (&str, Option<u64>),
         (sequence_field, sequence): (&str, Option<u64>),
     ) -> Result<Self, Problem> {
+        let session = real(session_field, session)?;
         if session.is_some() && self.0.session.is_some_and(|other| Some(other) != session) {
             return Err(Problem::bad_request(session_field, "it and the session of the request itself differ"));
         }
@@ -105,6 +107,14 @@ impl Claims {
             Caller { .. } => Ok(()),
         }
     }
+}
+
+/// 0 is no session.
+pub(crate) fn real(field: &str, session: Option<u64>) -> Result<Option<u64>, Problem> {
+    if session == Some(0) {
+        return Err(Problem::bad_request(field, "0 is no session: they are numbered from 1"));
+    }
+    Ok(session)
 }
 
 fn is_key(key: &str) -> bool {

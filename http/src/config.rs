@@ -37,6 +37,9 @@ pub struct HttpConfig {
     pub connections: usize,
     /// Connections of one address. Further ones: 429.
     pub connections_per_address: usize,
+    /// The first file descriptor that no connection may have: from there on they are kept for other things. Further
+    /// connections: 503.
+    pub descriptors: u64,
     /// Requests under way at once, probes apart. Further ones: 503. A connection has one at a time, so that this is
     /// reached only with more connections than that.
     pub requests: usize,
@@ -63,6 +66,7 @@ impl Default for HttpConfig {
             idle_timeout: Duration::from_secs(120),
             connections: 16 * 1024,
             connections_per_address: 4096,
+            descriptors: u64::MAX,
             requests: 16 * 1024,
             drain: Duration::from_millis(1500),
             allow_hosts: Vec::new(),

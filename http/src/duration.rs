@@ -35,6 +35,11 @@ pub(crate) fn text(ms: u64) -> String {
     if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }
 
+/// The same, in minutes where that is a whole number of them.
+pub(crate) fn long_text(ms: u64) -> String {
+    if ms >= 60_000 && ms.is_multiple_of(60_000) { format!("{}m", ms / 60_000) } else { text(ms) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

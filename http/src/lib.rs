@@ -53,10 +53,10 @@ pub use backend::{
     Answer, Backend, Backup, Caller, ClusterEvent, Command, CommandOutput, Compaction, Condition, Conflict,
     Consistency, Ended, EntryView, EventBatch, EventPage, Failure, Feed, Item, KeptAlive, Keys, Listed, LockHolder,
     LockMode, LockOutput, LockRequest, LockView, LockWaiter, Logged, MemberChange, MemberKind, Operation,
-    OperationOutput, Poll, Predicate, Query, QueryOutput, Read, Registered, SessionEvent, SessionPage, SessionView,
-    SnapshotTaken, Unanswered, WatchTarget, Watched,
+    OperationOutput, Poll, Predicate, Query, QueryOutput, Range, Read, Registered, SessionEvent, SessionPage,
+    SessionView, SettingsChange, SnapshotTaken, Unanswered, WatchTarget, Watched,
 };
 pub use config::HttpConfig;
 pub use duration::parse_duration;
 pub use serve::serve;
-pub use status::{Checks, ClusterView, LogView, MemberView, SegmentView, ServerView, SnapshotView};
+pub use status::{Checks, ClusterView, LogView, MemberView, SegmentView, ServerView, SettingsView, SnapshotView};

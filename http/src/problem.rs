@@ -1,7 +1,8 @@
 //! Errors: `application/problem+json` (RFC 9457) with a stable code and the outcome.
 
-use crate::backend::{Conflict, Failure};
+use crate::backend::{Conflict, Failure, Range};
 use crate::code::Code;
+use crate::duration::long_text;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -198,6 +199,10 @@ impl Problem {
                 Self::new(Code::MemberNotFound, format!("the cluster has no member {id}"))
             }
             Failure::ConfigurationConflict(conflict) => Self::of_conflict(conflict),
+            Failure::OutOfRange(Range { field, least, most, is_time }) => {
+                let text = |value: u64| if is_time { long_text(value) } else { value.to_string() };
+                Self::bad_request(field, format!("give {} to {}", text(least), text(most)))
+            }
             Failure::Internal => Self::internal(),
         }
     }

@@ -1,7 +1,8 @@
 //! The shapes of `/v1/cluster`, `/v1/server`, `/livez` and `/readyz`.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// `GET /v1/cluster`
@@ -19,6 +20,45 @@ pub struct ClusterView {
     pub configuration_index: u64,
     /// The members, by id.
     pub members: Vec<MemberView>,
+}
+
+/// `GET /v1/cluster/settings`: what all members have alike.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SettingsView {
+    /// How long a follower waits for its leader before it asks for votes: this long to twice this long.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, example = "500ms")]
+    pub election_timeout: Duration,
+    /// By how much clocks of two members may drift apart, in thousandths: taken off every lease.
+    pub clock_drift_permille: u64,
+    /// The most bytes that an entry of the log may have.
+    pub largest_entry: u64,
+    /// Most open sessions.
+    pub sessions: u64,
+    /// Most answers that a session may leave unacknowledged.
+    pub session_answers: u64,
+    /// Their bytes.
+    pub session_answer_bytes: u64,
+    /// Most events that a session may leave unacknowledged, of one that is registered now.
+    pub session_events: u64,
+    /// Their bytes.
+    pub session_event_bytes: u64,
+    /// Most requests with an idempotency key whose answers are kept.
+    pub idempotency_keys: u64,
+    /// Their bytes.
+    pub idempotency_key_bytes: u64,
+    /// For how long an answer to a request with an idempotency key is kept.
+    #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String, example = "10m")]
+    pub idempotency_window: Duration,
+    /// The index of the configuration that they are of, which a change must name.
+    pub configuration: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn as_text<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    to.serialize_str(&crate::duration::long_text(ms))
 }
 
 /// A member.

@@ -70,6 +70,9 @@ impl Restore {
             let persisted = job.run().map_err(|e| failed(&e))?;
             storage.persisted(persisted);
         }
+        if let Some(why) = storage.unsaved() {
+            return Err(failed(&format!("the configuration cannot be written: {why}")));
+        }
         Ok(Restored { index: info.index, term: info.term, entries: info.references, identity })
     }
 

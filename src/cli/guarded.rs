@@ -1,5 +1,5 @@
-//! `copycat guarded`, which `copycat lock` runs its command by: it gets SIGTERM when `copycat lock` is suddenly gone, since
-//! then nobody keeps the lock. Only a process can ask for that itself, hence this step between.
+//! `copycat guarded`, which the supervisor of `copycat lock` runs its command by: the command is killed when the supervisor is
+//! suddenly gone, since then nobody would end it. Only a process can ask for that itself, hence this step between.
 
 use super::Failure;
 use super::lock::cannot_run;
@@ -18,20 +18,29 @@ pub(super) struct Guarded {
     command: Vec<OsString>,
 }
 
+/// This very program, also when its file was replaced meanwhile.
+pub(super) fn own_program() -> std::io::Result<Command> {
+    if cfg!(target_os = "linux") {
+        let mut own = Command::new("/proc/self/exe");
+        own.arg0("copycat");
+        return Ok(own);
+    }
+    std::env::current_exe().map(Command::new)
+}
+
 /// What to start so that `command` runs guarded, where the system can do that.
 ///
 /// To be started by the main thread: it is the end of the starting thread that the system looks at.
 pub(super) fn command(command: &[OsString]) -> Command {
-    let (program, arguments) = (command.first().cloned().unwrap_or_default(), command.get(1..).unwrap_or_default());
-    if cfg!(target_os = "linux") {
-        // This very program, also when its file was replaced meanwhile.
-        let mut guarded = Command::new("/proc/self/exe");
-        guarded.arg0("copycat").args(["guarded", "--parent", &std::process::id().to_string(), "--"]);
+    if cfg!(target_os = "linux")
+        && let Ok(mut guarded) = own_program()
+    {
+        guarded.args(["guarded", "--parent", &std::process::id().to_string(), "--"]);
         guarded.args(command);
         return guarded;
     }
-    let mut bare = Command::new(program);
-    bare.args(arguments);
+    let mut bare = Command::new(command.first().cloned().unwrap_or_default());
+    bare.args(command.get(1..).unwrap_or_default());
     bare
 }
 
@@ -41,7 +50,7 @@ impl Guarded {
         #[cfg(target_os = "linux")]
         {
             use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-            if let Err(e) = set_parent_process_death_signal(Some(Signal::TERM)) {
+            if let Err(e) = set_parent_process_death_signal(Some(Signal::KILL)) {
                 return Failure::with_code(format!("its parent's end cannot be watched: {e}"), 126);
             }
             if getppid() != Pid::from_raw(self.parent) {

@@ -39,7 +39,7 @@ pub(super) enum Polled {
 }
 
 /// A clock that also runs while the machine sleeps, where there is one: sessions end meanwhile.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let id = rustix::time::ClockId::Boottime;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -102,9 +102,14 @@ impl Lease {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Until when the session will live for sure, on the clock of [`now`].
+    pub(super) fn alive_until(&self) -> Duration {
+        Duration::from_millis(self.alive_until.load(Ordering::Relaxed))
+    }
+
     /// How long the session will live for sure.
     pub(super) fn left(&self) -> Duration {
-        Duration::from_millis(self.alive_until.load(Ordering::Relaxed)).saturating_sub(now())
+        self.alive_until().saturating_sub(now())
     }
 
     /// How long a request may be held.
@@ -112,21 +117,31 @@ impl Lease {
         LONGEST_WAIT.min(self.timeout / 2)
     }
 
-    /// Keeps it alive from a thread, which ends when the session has, and tells why.
-    pub(super) fn keep(self: &Arc<Self>, over: impl FnOnce(String) + Send + 'static) {
+    /// Keeps it alive from a thread, once in an interval, and tells of each time that it was. The thread ends when the session
+    /// has, and tells why.
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        interval: Duration,
+        alive: impl Fn() + Send + 'static,
+        over: impl FnOnce(String) + Send + 'static,
+    ) {
         let lease = Arc::clone(self);
         thread::spawn(move || {
-            if let Some(why) = lease.keep_on() {
+            if let Some(why) = lease.keep_on(interval, &alive) {
                 over(why);
             }
         });
     }
 
-    fn keep_on(&self) -> Option<String> {
+    /// How often a session is kept alive if nothing depends on it to the second.
+    pub(super) fn usual_interval(&self) -> Duration {
+        self.timeout / 3
+    }
+
+    fn keep_on(&self, interval: Duration, alive: &impl Fn()) -> Option<String> {
         let path = format!("/v1/sessions/{}/keep-alive", self.session);
         let call = Call::new("POST", &path);
-        let interval = self.timeout / 3;
-        let mut due = self.left().saturating_sub(self.timeout - interval);
+        let mut due = self.left().saturating_sub(self.timeout.saturating_sub(interval));
         let mut pauses = Pauses::new(&self.client);
         loop {
             thread::sleep(due);
@@ -137,10 +152,11 @@ impl Lease {
             match self.client.attempt(&call, interval.min(ATTEMPT)) {
                 Ok(answer) if answer.status == 200 => {
                     self.was_alive_at(sent);
+                    alive();
                     (due, pauses) = (interval, Pauses::new(&self.client));
                 }
                 Ok(answer) if matches!(answer.status, 404 | 410) => return Some(answer.failure().text),
-                Ok(_) | Err(_) => due = pauses.next(),
+                Ok(_) | Err(_) => due = pauses.next().min(interval),
             }
         }
     }

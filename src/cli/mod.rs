@@ -28,7 +28,7 @@ use std::time::Duration;
 #[derive(Parser)]
 #[command(name = "copycat", version, about, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 failed without effect, 2 wrong usage, 3 no such key or session, \
-4 the condition does not hold, 5 the outcome is unknown. Those of lock stand in its own help.")]
+4 the condition does not hold, 5 the outcome is unknown, 6 the directory is in use. Those of lock stand in its own help.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -54,6 +54,8 @@ enum Command {
     Lock(lock::Lock),
     #[command(hide = true)]
     Guarded(guarded::Guarded),
+    #[command(hide = true)]
+    LockSupervise(lock::Supervise),
     /// Looks at sessions, begins and ends them
     Session(sessions::Session),
     /// Looks at the cluster and changes its members
@@ -142,6 +144,7 @@ pub(crate) fn run() -> ExitCode {
         // Theirs are the exit codes of another command.
         Command::Lock(c) => return c.run().map_or_else(report, ExitCode::from),
         Command::Guarded(c) => return report(c.run()),
+        Command::LockSupervise(c) => c.run(),
         Command::Session(c) => c.run(),
         Command::Cluster(c) => c.run(),
         Command::Snapshot(c) => c.run(),

@@ -2,7 +2,7 @@
 
 use super::{Failure, duration, limits, signals, start_logging};
 use clap::{Args, ValueEnum};
-use copycat::engine::MemberType;
+use copycat::engine::{MemberType, Setting};
 use copycat::server::{Builder, Durability, Storage};
 use copycat::store::Store;
 use copycat_http::HttpConfig;
@@ -56,10 +56,9 @@ pub(super) struct Tuning {
     /// When a write counts as durable: always, interval=100ms, never
     #[arg(long, env = "COPYCAT_DURABILITY", default_value = "always", value_parser = durability)]
     durability: Durability,
-    /// How long a follower waits for its leader before it asks for votes: this long to twice this long
-    #[arg(long, env = "COPYCAT_ELECTION_TIMEOUT", default_value = "500ms", value_parser = election_timeout)]
-    election_timeout: Duration,
-    /// The size of a log file in bytes
+    #[command(flatten)]
+    cluster: OfCluster,
+    /// The size of a log file in bytes; larger where the largest entry would not fit
     #[arg(long, env = "COPYCAT_SEGMENT_SIZE", default_value_t = copycat_storage::Options::default().segment_size,
           value_parser = clap::value_parser!(u32).range(2 * 1024 * 1024..=1024 * 1024 * 1024))]
     segment_size: u32,
@@ -69,12 +68,6 @@ pub(super) struct Tuning {
     /// The longest that a client may be held until something changes: longer waits are cut to this
     #[arg(long, env = "COPYCAT_LONGEST_WAIT", default_value = "5m", value_parser = longest_wait)]
     longest_wait: Duration,
-    /// Most answers that a session may leave unacknowledged; then it gets no new command
-    #[arg(long, env = "COPYCAT_SESSION_ANSWERS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
-    session_answers: u32,
-    /// Most events that a session may leave unacknowledged; then it is ended
-    #[arg(long, env = "COPYCAT_SESSION_EVENTS", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..))]
-    session_events: u64,
     #[command(flatten)]
     requests: limits::Requests,
     /// Listen on addresses that other machines reach, without encryption or passwords
@@ -86,6 +79,54 @@ pub(super) struct Tuning {
     /// While a server that says so leads: members that are not heard are replaced by available passive and reserve ones
     #[arg(long, env = "COPYCAT_AUTO_REPLACE")]
     auto_replace: bool,
+}
+
+/// What all members have alike: named for a cluster's first start only, on all of its servers, and changed later by
+/// `copycat cluster settings`. A server that is started with something else than what is in force refuses to start; what is
+/// left out is what is in force.
+#[derive(Args)]
+#[command(next_help_heading = "Settings of the cluster, for its first start")]
+struct OfCluster {
+    /// How long a follower waits for its leader before it asks for votes: this long to twice this long [default: 500ms]
+    #[arg(long, env = "COPYCAT_ELECTION_TIMEOUT", value_name = "TIME", value_parser = election_timeout)]
+    election_timeout: Option<Duration>,
+    /// The most bytes that an entry of the log may have [default: 8 MiB]
+    #[arg(long, env = "COPYCAT_LARGEST_ENTRY", value_name = "BYTES",
+          value_parser = clap::value_parser!(u64).range(Setting::LargestEntry.range()))]
+    largest_entry: Option<u64>,
+    /// Most answers that a session may leave unacknowledged; then it gets no new command [default: 1024]
+    #[arg(long, env = "COPYCAT_SESSION_ANSWERS", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    session_answers: Option<u32>,
+    /// Most events that a session may leave unacknowledged; then it is ended [default: 16384]
+    #[arg(long, env = "COPYCAT_SESSION_EVENTS", value_name = "N",
+          value_parser = clap::value_parser!(u64).range(Setting::SessionEvents.range()))]
+    session_events: Option<u64>,
+    /// How long a repeat of a request is known by its Idempotency-Key [default: 10m]
+    #[arg(long, env = "COPYCAT_IDEMPOTENCY_WINDOW", value_name = "TIME", value_parser = idempotency_window)]
+    idempotency_window: Option<Duration>,
+}
+
+impl OfCluster {
+    /// Sets what is named, and nothing else.
+    fn apply(&self, mut server: Builder<Store>) -> Builder<Store> {
+        if let Some(timeout) = self.election_timeout {
+            server = server.election_timeout(timeout);
+        }
+        if let Some(bytes) = self.largest_entry {
+            server = server.largest_entry(bytes);
+        }
+        if let Some(most) = self.session_answers {
+            server = server.session_answers(usize::try_from(most).unwrap_or(usize::MAX));
+        }
+        if let Some(most) = self.session_events {
+            server = server.session_events(most);
+        }
+        if let Some(window) = self.idempotency_window {
+            server = server.idempotency_window(window);
+        }
+        server
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -149,6 +190,11 @@ fn longest_wait(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|t| if t <= Duration::from_secs(300) { Ok(t) } else { Err("give at most 5m".into()) })
 }
 
+fn idempotency_window(text: &str) -> Result<Duration, String> {
+    let sane = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    duration(text).and_then(|t| if sane.contains(&t) { Ok(t) } else { Err("give 1s to 24h".into()) })
+}
+
 fn election_timeout(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|t| {
         let sane = Duration::from_millis(50)..=Duration::from_secs(60);
@@ -171,12 +217,11 @@ impl Tuning {
         let allow_hosts = self.allow_host.clone();
         let mut limits = HttpConfig { allow_hosts, wait: self.longest_wait, ..HttpConfig::default() };
         self.requests.apply(&mut limits);
-        let server = server
+        let server = self
+            .cluster
+            .apply(server)
             .durability(self.durability)
-            .election_timeout(self.election_timeout)
             .segment_size(self.segment_size)
-            .session_answers(usize::try_from(self.session_answers).unwrap_or(usize::MAX))
-            .session_events(self.session_events)
             .auto_replace(self.auto_replace)
             .http_limits(limits);
         Ok(match self.snapshot_bytes {

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use copycat::backup::{Header, Reader, Restore as Job};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -87,10 +88,20 @@ impl<R: Read> Read for Copying<R> {
     }
 }
 
+/// A new file, for its owner alone: all keys and values will be in there. What is left of an earlier try, or was put there by
+/// somebody else, is taken away, and never written to or through.
+fn create(part: &Path) -> io::Result<File> {
+    match fs::remove_file(part) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    File::options().write(true).create_new(true).mode(0o600).open(part)
+}
+
 /// Writes a backup to a file, and verifies it on its way.
 fn copy(from: impl Read, part: &Path) -> Result<(Header, u64), Failure> {
     let failed = |e: io::Error| Failure::new(format!("{}: {e}", part.display()));
-    let mut copy = Copying { from, to: File::create(part).map_err(failed)?, bytes: 0, failed: None };
+    let mut copy = Copying { from, to: create(part).map_err(failed)?, bytes: 0, failed: None };
     let reader = Reader::new(BufReader::with_capacity(1 << 20, &mut copy));
     let verified = reader.and_then(Reader::verify);
     if let Some(e) = copy.failed {

@@ -116,7 +116,7 @@ impl Watcher {
         loop {
             let lease = Lease::begin(&self.client, TIMEOUT, "copycat watch", until(before.is_some()))?;
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&lease));
-            lease.keep(|_| {});
+            lease.keep(lease.usual_interval(), || {}, |_| {});
             let from = match lease.watch(&self.what, until(before.is_some())) {
                 Ok(index) => index,
                 // Lost again, before it was of use.

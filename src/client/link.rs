@@ -139,7 +139,7 @@ impl Search {
     async fn greet(&self, address: &str) -> io::Result<(Welcome, Reader, Writer)> {
         let Connection { reader, mut writer } = self.transport.dial(address).await?;
         let mut bytes = Vec::new();
-        wire::put(&mut bytes, &Hello::new(), wire::HELLO_LIMIT);
+        put(&mut bytes, &Hello::new(), wire::HELLO_LIMIT);
         writer.write_all(&bytes).await?;
         let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
         Ok((wire::read(&mut reader, wire::ANSWER_LIMIT).await?, reader, writer))
@@ -148,6 +148,12 @@ impl Search {
 
 type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// What a client sends is bounded far below, when it is handed in.
+fn put<T: bincode::Encode>(buffer: &mut Vec<u8>, frame: &T, limit: u32) {
+    let put = wire::put(buffer, frame, limit);
+    debug_assert!(put, "a frame that is too long");
+}
 
 impl Link {
     fn start(server: ServerId, reader: Reader, writer: Writer) -> Self {
@@ -177,7 +183,7 @@ impl Link {
         }
         let mut bytes = Vec::new();
         for frame in frames {
-            wire::put(&mut bytes, frame, wire::REQUEST_LIMIT);
+            put(&mut bytes, frame, wire::REQUEST_LIMIT);
         }
         // A connection that has ended is noticed by its reader.
         let _ = self.outgoing.try_send(bytes);
@@ -199,7 +205,7 @@ async fn read(mut reader: Reader, to: &Sender<ToClient>) -> io::Result<()> {
 async fn write(mut writer: Writer, frames: &Receiver<Vec<u8>>) -> io::Result<()> {
     let mut pinged = Instant::now();
     let mut ping = Vec::new();
-    wire::put(&mut ping, &ToServer::Ping, wire::REQUEST_LIMIT);
+    put(&mut ping, &ToServer::Ping, wire::REQUEST_LIMIT);
     loop {
         if pinged.elapsed() >= PING {
             pinged = Instant::now();

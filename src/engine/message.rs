@@ -96,7 +96,7 @@ pub enum Message {
         /// The configuration's entry,
         index: Index,
         /// and the configuration.
-        configuration: Configuration,
+        configuration: Box<Configuration>,
     },
     /// Committed entries for a passive member, from any server that has them: what is committed needs no term.
     Feed {

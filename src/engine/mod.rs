@@ -19,10 +19,12 @@
 
 pub mod consensus;
 mod entry;
+mod limited;
 pub mod machine;
 mod message;
 mod options;
 pub mod sessions;
+mod settings;
 mod types;
 
 pub use consensus::{
@@ -36,4 +38,5 @@ pub use options::Bug;
 pub use options::Options;
 #[allow(unused_imports)] // used where a bug is planted
 pub(crate) use options::planted_here;
+pub use settings::{LARGEST_ENTRY, NamedSettings, Setting, Settings};
 pub use types::{Consistency, Identity, Index, Now, RequestId, Role, ServerId, SessionId, Term};

@@ -1,17 +1,14 @@
-//! The engine's settings and bounds.
+//! The bounds of one engine, which are its server's own, and the bugs that can be planted.
 
-use super::sessions::Limits;
+use super::settings::Settings;
 use std::time::Duration;
 
-/// Timeouts and bounds of one engine. All members of a cluster should have the same.
+/// Bounds of one engine. Members of a cluster may have different ones, but for `settings`.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// T: a follower that hears no leader for a random time in \[T, 2T) asks for votes.
-    pub election_timeout: Duration,
-    /// How often a leader that has nothing else to say is heard.
-    pub heartbeat_interval: Duration,
-    /// The share of T, in thousandths, by which clocks of two members may drift apart within T: taken off every lease.
-    pub clock_drift_permille: u32,
+    /// What all members have alike, as this one would have it. It goes by these until the cluster has settings, which are
+    /// those of its first leader; then by the cluster's.
+    pub settings: Settings,
     /// Most entries in one append message.
     pub append_entries: usize,
     /// Most bytes of entries in one append message (at least one entry is sent, however large).
@@ -22,24 +19,12 @@ pub struct Options {
     pub uncommitted_entries: u64,
     /// Most queries that wait for a round or an index; further ones are refused as overloaded.
     pub waiting_queries: usize,
-    /// How long a session's command is held whose number comes too early.
-    pub hold: Duration,
-    /// Most open sessions; then no new one is registered.
-    pub sessions: usize,
-    /// Most answers that a session may leave unacknowledged, those on their way included,
-    pub session_answers: usize,
-    /// and their bytes; then it gets no new command.
-    pub session_answer_bytes: u64,
-    /// Most events that a session may leave unacknowledged, and their bytes; then it is ended.
-    pub session_limits: Limits,
-    /// Most commands with an idempotency key whose answers are kept,
-    pub keys: usize,
-    /// and their bytes; then commands with new keys are refused.
-    pub key_bytes: u64,
     /// Most entries applied in one call of `poll`, or lent at once.
     pub apply_batch: u64,
     /// Entries are applied elsewhere: [`Engine::lend`](super::Engine::lend) gives them out, with the state machine.
     pub machine_thread: bool,
+    /// A member that lacks no more entries than this may become a voter: commits will not wait for it.
+    pub promotion_lag: u64,
     /// A follower that knows it is further than this behind the leader answers no sequential query.
     pub sequential_lag: u64,
     /// When this many bytes of entries were applied since the last snapshot, the next one is taken.
@@ -53,50 +38,36 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self::with_election_timeout(Duration::from_millis(500))
+        Self::with_settings(Settings::default())
     }
 }
 
 impl Options {
-    /// The defaults, scaled to an election timeout.
+    /// The defaults, with an election timeout.
     #[must_use]
     pub fn with_election_timeout(election_timeout: Duration) -> Self {
+        Self::with_settings(Settings { election_timeout, ..Settings::default() })
+    }
+
+    /// The defaults, with these settings.
+    #[must_use]
+    pub fn with_settings(settings: Settings) -> Self {
         Self {
-            election_timeout,
-            heartbeat_interval: election_timeout / 5,
-            clock_drift_permille: 100,
+            settings,
             append_entries: 1024,
             append_bytes: 256 * 1024,
             append_inflight: 32,
             uncommitted_entries: 16 * 1024,
             waiting_queries: 16 * 1024,
-            hold: election_timeout * 2,
-            sessions: 64 * 1024,
-            session_answers: 1024,
-            session_answer_bytes: 4 * 1024 * 1024,
-            session_limits: Limits { events: 16 * 1024, event_bytes: 8 * 1024 * 1024 },
-            keys: 256 * 1024,
-            key_bytes: 64 * 1024 * 1024,
             apply_batch: 1024,
             machine_thread: false,
+            promotion_lag: 128,
             sequential_lag: 16 * 1024,
             snapshot_bytes: u64::from(copycat_storage::DEFAULT_SEGMENT) / 2,
             auto_replace: false,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
-    }
-
-    /// How long a flush may be outstanding before a leader gives up its office: a hung disk keeps no zombie in it.
-    #[must_use]
-    pub fn flush_stall(&self) -> Duration {
-        Duration::from_secs(2).max(self.election_timeout * 4)
-    }
-
-    /// How long a lease lasts, from when its round of heartbeats was sent.
-    #[must_use]
-    pub fn lease(&self) -> Duration {
-        self.election_timeout - self.election_timeout * self.clock_drift_permille / 1000
     }
 }
 
@@ -200,6 +171,14 @@ pub enum Bug {
     ReleasedDroppedAtOnce,
     /// What waited for entries that a snapshot came instead of is said to have had no effect.
     InstallSaysNotApplied,
+    /// What is no operation of the machine's is logged all the same.
+    MalformedApplied,
+    /// A lease goes by an election timeout that is not committed, or that those who grant it do not know.
+    LeaseByNewTimeoutAtOnce,
+    /// Votes are refused by a shorter election timeout that is not committed.
+    VoteByNewTimeoutAtOnce,
+    /// An entry that is larger than a server's segments ends the server.
+    SegmentsNeverGrow,
     /// A leader takes itself for the only voter where one voter is a majority.
     AloneByNumber,
     /// A leader keeps its lease though it gives its vote up.
@@ -220,6 +199,35 @@ pub enum Bug {
     FeedByOldMatch,
     /// A server whose disk does not finish a flush stands for election.
     HungDiskStands,
+    /// A vote is given though a leader was heard within T.
+    VoteWhileLed,
+    /// A restarted server does not wait T before it votes or stands.
+    StandsAtOnce,
+    /// A follower acknowledges its whole log, also what the leader has not proved to be its own.
+    MatchUnproved,
+    /// Sessions are ended without a round of heartbeats that began when they were overdue.
+    ExpireWithoutRound,
+    /// A member becomes a voter before it has caught up.
+    PromoteUnready,
+    /// A lock that is released is given to one of those in the queue, also if others could share it.
+    PromotesOnlyOne,
+    /// Nobody is looked at behind one that gives its place in a queue up.
+    GiveUpPromotesNobody,
+    /// A place in the queue of a lock is never given up.
+    WaitsForEver,
+    /// A lock is given to whoever comes, also if others wait.
+    LockOvertakes,
+    /// A leader that steps down leaves those without an answer who wait for their turn.
+    ForgetsWaiting,
+    /// A leader that steps down leaves those without an answer who wait for a round.
+    ReadsForgotten,
+    /// An idempotency key ends when an entry is applied that drops it, whatever the log time is by which it is judged.
+    KeysEndOnApplyOnly,
+    /// A command is logged at a time at which a timer is due that has not fired, and is judged by what should be over.
+    JudgedByOverdue,
+    /// A start that finds no log where there was one deletes the snapshot and begins afresh. (Whoever opens the storage
+    /// plants it: `Storage::open_discarding_snapshot`.)
+    StartDiscardsSnapshot,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -270,14 +278,9 @@ impl Bug {
         Self::SnapshotWithoutConfiguration,
         Self::ReleasedSkippedInAppends,
         Self::ReleasedDroppedAtOnce,
-    ];
-    /// Those that no search has found of late. Golden scripts and the replay checker see them.
-    pub const UNFOUND: &[Self] = &[
         Self::ChangeBeforeInitialize,
         Self::LeaseAfterTransfer,
-        Self::InstallSaysNotApplied,
         Self::AloneByNumber,
-        Self::LeaseWithoutVote,
         Self::AloneUncommitted,
         Self::TermBehindLog,
         Self::QuorumOfTheRemembered,
@@ -288,6 +291,29 @@ impl Bug {
         Self::HungDiskStands,
         Self::SnapshotForgetsBackPointer,
         Self::SnapshotForgetsTime,
+        Self::LeaseByNewTimeoutAtOnce,
+        Self::VoteByNewTimeoutAtOnce,
+        Self::VoteWhileLed,
+        Self::StandsAtOnce,
+        Self::MatchUnproved,
+        Self::ExpireWithoutRound,
+        Self::PromoteUnready,
+        Self::PromotesOnlyOne,
+        Self::GiveUpPromotesNobody,
+        Self::WaitsForEver,
+        Self::LockOvertakes,
+        Self::ForgetsWaiting,
+        Self::ReadsForgotten,
+        Self::KeysEndOnApplyOnly,
+        Self::JudgedByOverdue,
+        Self::StartDiscardsSnapshot,
+    ];
+    /// Those that no search has found of late. Golden scripts and the replay checker see them.
+    pub const UNFOUND: &[Self] = &[
+        Self::InstallSaysNotApplied,
+        Self::MalformedApplied,
+        Self::LeaseWithoutVote,
+        Self::SegmentsNeverGrow,
     ];
 }
 

@@ -37,6 +37,19 @@ impl Alarm {
     }
 }
 
+impl Alarm {
+    /// The same, and nothing only when that moment has come. What is waited for is not begun anew.
+    pub(super) async fn next<T>(&mut self, until: Duration, what: impl Future<Output = T>) -> Option<T> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            match self.until(until, &mut what).await {
+                None if clock::monotonic() < until => {}
+                found => return found,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +67,23 @@ mod tests {
                 assert!(clock::monotonic() >= at, "not before");
                 assert_eq!(alarm.until(at, async { 2 }).await, Some(2), "though it is late");
             }
+        };
+        task::block_on(future::timeout(Duration::from_secs(60), waits)).expect("a ring");
+    }
+
+    #[test]
+    fn an_early_ring_ends_nothing_that_has_time_left() {
+        let mut alarm = Alarm::default();
+        let waits = async {
+            let begun = clock::monotonic();
+            let (soon, late) = (begun + Duration::from_millis(20), begun + Duration::from_secs(3600));
+            assert_eq!(alarm.next(soon, async { 1 }).await, Some(1), "the alarm is left behind");
+            let slow = async {
+                task::sleep(Duration::from_millis(60)).await;
+                2
+            };
+            assert_eq!(alarm.next(late, slow).await, Some(2));
+            assert_eq!(alarm.next(clock::monotonic() + Duration::from_millis(5), pending::<()>()).await, None);
         };
         task::block_on(future::timeout(Duration::from_secs(60), waits)).expect("a ring");
     }

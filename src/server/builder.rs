@@ -6,7 +6,7 @@ use super::port::Port;
 use super::start;
 use super::{Server, ServerError};
 use crate::engine::machine::StateMachine;
-use crate::engine::{MemberType, ServerId};
+use crate::engine::{MemberType, NamedSettings, ServerId, Setting};
 use crate::store::Store;
 use crate::transport::{Tcp, Transport};
 use copycat_http::{Backend, HttpConfig};
@@ -44,11 +44,10 @@ pub(super) struct Settings {
     pub(super) http: Option<String>,
     pub(super) advertise_http: Option<String>,
     pub(super) limits: HttpConfig,
-    pub(super) election_timeout: Duration,
+    /// What is named of the cluster's settings.
+    pub(super) given: NamedSettings,
     pub(super) auto_replace: bool,
     pub(super) machine_thread: bool,
-    pub(super) session_answers: usize,
-    pub(super) session_events: u64,
     pub(super) bootstrap: Vec<(ServerId, String)>,
     pub(super) join: Vec<String>,
     pub(super) member_type: MemberType,
@@ -78,7 +77,6 @@ impl<M: StateMachine> std::fmt::Debug for Builder<M> {
 
 impl<M: StateMachine> Builder<M> {
     pub(super) fn new(id: ServerId, make: Make<M>) -> Self {
-        let engine = crate::engine::Options::default();
         let settings = Settings {
             id,
             storage: None,
@@ -92,11 +90,9 @@ impl<M: StateMachine> Builder<M> {
             http: None,
             advertise_http: None,
             limits: HttpConfig::default(),
-            election_timeout: engine.election_timeout,
+            given: NamedSettings::default(),
             auto_replace: false,
             machine_thread: false,
-            session_answers: engine.session_answers,
-            session_events: engine.session_limits.events,
             bootstrap: Vec::new(),
             join: Vec::new(),
             member_type: MemberType::Active,
@@ -125,7 +121,8 @@ impl<M: StateMachine> Builder<M> {
         self.with(|s| s.durability = durability)
     }
 
-    /// The size of a log file in bytes, a multiple of 4,096; by default 32 MiB. An entry must fit into one.
+    /// The size of a log file in bytes, a multiple of 4,096; by default 32 MiB. If the largest entry that the cluster allows
+    /// does not fit into one, they are made larger.
     pub fn segment_size(self, bytes: u32) -> Self {
         self.with(|s| s.segment_size = bytes)
     }
@@ -170,10 +167,21 @@ impl<M: StateMachine> Builder<M> {
         self.with(|s| s.limits = limits)
     }
 
-    /// How long a follower waits for its leader before it asks for votes: this long to twice this long; by default 500 ms. The
-    /// same on all servers.
+    /// How long a follower waits for its leader before it asks for votes: this long to twice this long, in whole
+    /// milliseconds, 50 ms to 1 minute; by default 500 ms.
+    ///
+    /// It is a setting of the cluster, as [`largest_entry`](Self::largest_entry), [`session_answers`](Self::session_answers)
+    /// and [`session_events`](Self::session_events) are: what is named here holds for a cluster's first start, on all of its
+    /// servers alike. Later it is changed by a request (`PUT /v1/cluster/settings`), and a server that is started with
+    /// something else than what is in force refuses to start. One that names nothing takes what is in force.
     pub fn election_timeout(self, timeout: Duration) -> Self {
-        self.with(|s| s.election_timeout = timeout)
+        self.with(|s| s.given.set_time(Setting::ElectionTimeout, timeout))
+    }
+
+    /// The most bytes that an entry of the log may have, thus roughly a command, 16 KiB to 28 MiB; by default 8 MiB. A setting
+    /// of the cluster: see [`election_timeout`](Self::election_timeout).
+    pub fn largest_entry(self, bytes: u64) -> Self {
+        self.with(|s| s.given.set(Setting::LargestEntry, bytes))
     }
 
     /// Whether the state machine gets a thread of its own. It should, if applying an entry may take longer than a small part of
@@ -188,14 +196,23 @@ impl<M: StateMachine> Builder<M> {
         self.with(|s| s.auto_replace = replace)
     }
 
-    /// Most answers that a session may leave unacknowledged; then it gets no new command. By default 1,024.
+    /// Most answers that a session may leave unacknowledged; then it gets no new command. By default 1,024. A setting of the
+    /// cluster: see [`election_timeout`](Self::election_timeout).
     pub fn session_answers(self, most: usize) -> Self {
-        self.with(|s| s.session_answers = most)
+        self.with(|s| s.given.set(Setting::SessionAnswers, most as u64))
     }
 
-    /// Most events that a session may leave unacknowledged; then it is ended. By default 16,384.
+    /// Most events that a session may leave unacknowledged; then it is ended. By default 16,384. A setting of the cluster: see
+    /// [`election_timeout`](Self::election_timeout).
     pub fn session_events(self, most: u64) -> Self {
-        self.with(|s| s.session_events = most)
+        self.with(|s| s.given.set(Setting::SessionEvents, most))
+    }
+
+    /// How long the answer to a request with an idempotency key is kept, and a repeat of the request known by it; then the key
+    /// is new again. By default 10 minutes. A setting of the cluster: see
+    /// [`election_timeout`](Self::election_timeout).
+    pub fn idempotency_window(self, window: Duration) -> Self {
+        self.with(|s| s.given.set_time(Setting::IdempotencyWindow, window))
     }
 
     /// What it is to be when it joins: it enters as passive or reserve, and votes, if it is to, when it has caught up. By

@@ -4,7 +4,9 @@ use super::inbox::Inbox;
 use super::requests::{Refusal, Request};
 use super::view::View;
 use crate::engine::machine::Outcome;
-use crate::engine::{Change, Configuration, Index, Member, MemberStatus, MemberType, ServerId, Term, decode};
+use crate::engine::{
+    Change, Configuration, Index, Member, MemberStatus, MemberType, NamedSettings, ServerId, Settings, Term, decode,
+};
 use std::time::Duration;
 
 /// How long a change of the members may take: one that becomes active is caught up first.
@@ -18,6 +20,7 @@ pub struct Cluster {
     term: Term,
     leader: Option<ServerId>,
     configuration: Configuration,
+    settings: Settings,
 }
 
 /// A member of a [`Cluster`].
@@ -31,8 +34,8 @@ pub struct ClusterMember {
 
 impl Cluster {
     pub(super) fn new(inbox: Inbox, view: View) -> Self {
-        let View { status, configuration, .. } = view;
-        Self { inbox, term: status.term, leader: status.leader, configuration }
+        let View { status, configuration, settings, .. } = view;
+        Self { inbox, term: status.term, leader: status.leader, configuration, settings }
     }
 
     /// The cluster's own id, made by its first leader; `None`: not known yet.
@@ -68,6 +71,29 @@ impl Cluster {
     #[must_use]
     pub fn member(&self, id: ServerId) -> Option<ClusterMember> {
         self.configuration.members.get(&id).map(|member| self.handle(id, member))
+    }
+
+    /// What all members have alike.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Changes what is named of the settings; returns the cluster as it is then.
+    ///
+    /// # Errors
+    /// If a value is out of its range, the configuration has changed since this one was looked at, or there is no answer within
+    /// a minute: then it may happen yet.
+    pub async fn set(&self, named: NamedSettings) -> Result<Self, Refusal> {
+        self.change(Change::Settings { named, configuration: self.index() }).await
+    }
+
+    async fn change(&self, change: Change) -> Result<Self, Refusal> {
+        let reply = self.inbox.ask(Request::Change(change), PATIENCE).await?;
+        let Outcome::Output(bytes) = &reply.output else { return Err(Refusal::Internal) };
+        let configuration = decode::<Configuration>(bytes).map_err(|_| Refusal::Internal)?;
+        let settings = configuration.settings.unwrap_or(self.settings);
+        Ok(Self { configuration, settings, term: reply.term, ..self.clone() })
     }
 
     fn handle(&self, id: ServerId, member: &Member) -> ClusterMember {
@@ -119,10 +145,7 @@ impl ClusterMember {
     }
 
     async fn change(&self, change: Change) -> Result<Cluster, Refusal> {
-        let reply = self.cluster.inbox.ask(Request::Change(change), PATIENCE).await?;
-        let Outcome::Output(bytes) = &reply.output else { return Err(Refusal::Internal) };
-        let configuration = decode::<Configuration>(bytes).map_err(|_| Refusal::Internal)?;
-        Ok(Cluster { configuration, term: reply.term, ..self.cluster.clone() })
+        self.cluster.change(change).await
     }
 
     /// Makes it something else; returns the cluster as it is then. One that is to vote is caught up first.

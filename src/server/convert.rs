@@ -2,9 +2,9 @@
 //! reasons: the store's are in the log.
 
 use super::inbox::Segment;
+use crate::engine::Kind;
 use crate::engine::machine::{CompactionMode, decode_operation};
 use crate::engine::sessions::{Batch, Keyed, SessionInfo};
-use crate::engine::{Kind, decode};
 use crate::store;
 use copycat_http as api;
 use copycat_storage::Entry;
@@ -286,7 +286,7 @@ pub(super) fn entry(entry: &Entry, command: fn(&[u8]) -> Option<api::Logged>) ->
     let kind = Kind::from_byte(entry.kind);
     let operation = match kind {
         Some(Kind::Command) => Some(entry.data.clone()),
-        Some(Kind::KeyedCommand) => decode::<Keyed>(&entry.data).ok().map(|keyed| keyed.operation),
+        Some(Kind::KeyedCommand) => Keyed::decode(&entry.data).ok().map(|keyed| keyed.operation),
         _ => None,
     };
     api::EntryView {

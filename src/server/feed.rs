@@ -113,6 +113,7 @@ impl Feeds {
             Event::Snapshot { index } => ("snapshot", at, server, None, Some(format!("of entry {index}"))),
             Event::Compacted => ("compaction", at, server, None, None),
             Event::Installed { index } => ("install", at, server, None, Some(format!("a snapshot of entry {index}"))),
+            Event::Settings { reason, .. } => ("settings", at, server, None, Some(reason.clone())),
             Event::NotTaken { peer, why } => ("trouble", at, *peer, None, Some(format!("not taken: {why}"))),
             Event::Trouble { text } => ("trouble", at, server, None, Some(text.clone())),
         };

@@ -2,6 +2,7 @@
 
 use super::requests::{Refusal, Reply, ReplyTo, Request};
 use super::transport::frame::{Refused, WireRefusal, WireRequest, WireResponse};
+use crate::budget::Share;
 use crate::engine::{Identity, Message, RequestId, ServerId, Worked};
 use async_channel::{Receiver, RecvError, Sender, TrySendError};
 use copycat_storage::{AnyDisk, Entry, MappedFile, Persisted, Prepared, SegmentInfo, SnapshotInfo, SnapshotStream};
@@ -54,6 +55,8 @@ pub(crate) enum Event {
         identity: Identity,
         cluster: u128,
         message: Message,
+        /// What it has of the memory for long frames, until the driver takes it.
+        share: Share,
     },
     Persisted(std::io::Result<Persisted<AnyDisk>>),
     Prepared(std::io::Result<Prepared<AnyDisk>>),
@@ -70,20 +73,30 @@ pub(crate) enum Event {
         from: ServerId,
         id: RequestId,
         request: WireRequest,
+        /// What it has of the memory for long frames, until the driver takes it.
+        share: Share,
     },
     ForwardReply {
+        from: ServerId,
         id: RequestId,
         result: Result<WireResponse, WireRefusal>,
     },
-    /// A greeting went well; `dialed`: this server began it, so that what it sends will be heard.
+    /// A server was dialed, and greeted this one as the member that was meant; or it is this one itself.
     Met {
         id: ServerId,
         identity: Identity,
         cluster: u128,
         http: String,
-        /// Where its peers reach it; empty: as the configuration has it.
+    },
+    /// A server of this cluster has come that the configuration does not know, from where it says that it is.
+    Stranger {
+        id: ServerId,
         peer: String,
-        dialed: bool,
+    },
+    /// This is where such a server is: as the members have it.
+    Found {
+        id: ServerId,
+        peer: String,
     },
     Disconnected {
         id: ServerId,

@@ -13,11 +13,14 @@ mod builder;
 mod chores;
 mod cluster;
 mod convert;
+mod descriptors;
 mod disks;
 mod driver;
 mod durability;
 mod feed;
 mod flusher;
+#[cfg(test)]
+pub(crate) mod fuzzed;
 mod inbox;
 mod lag;
 mod listeners;
@@ -26,6 +29,7 @@ mod native;
 mod port;
 mod requests;
 mod running;
+mod settings;
 mod start;
 mod transport;
 mod view;
@@ -35,6 +39,8 @@ mod worker;
 use crate::clock;
 pub use builder::{Builder, Storage};
 pub use cluster::{Cluster, ClusterMember};
+#[doc(hidden)]
+pub use disks::remedy;
 pub use durability::Durability;
 #[cfg(test)]
 pub(crate) use native::understood;

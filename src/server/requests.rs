@@ -406,7 +406,7 @@ mod tests {
             }
         }
         let pending = r.get_mut(command).expect("there");
-        for refusal in [Refusal::TooLarge, mismatch] {
+        for refusal in [Refusal::TooLarge, Refusal::Malformed, mismatch] {
             assert_eq!(pending.refused(refusal), refusal, "so it was refused before, too");
         }
     }

@@ -2,8 +2,10 @@
 
 use super::builder::{Api, Make, Settings};
 use super::clock;
-use super::disks::{self, place, random};
+use super::descriptors::Descriptors;
+use super::disks::{self, Kept, place, random};
 use super::driver::{self, Driver, Wiring};
+use super::durability;
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Event, Inbox};
@@ -11,6 +13,7 @@ use super::machine::MachineThread;
 use super::native::Clients;
 use super::port::Port;
 use super::running::Parts;
+use super::settings::{Flags, differing};
 use super::transport::frame::Me;
 use super::transport::{Door, Hall, Links, join, listen};
 use super::view::{View, Views};
@@ -18,7 +21,7 @@ use super::waiters::Waiters;
 use super::worker::Worker;
 use super::{Server, ServerError};
 use crate::engine::machine::StateMachine;
-use crate::engine::{Configuration, Engine, Fatal, Index, decode, encode};
+use crate::engine::{Configuration, ConfigurationError, Engine, Fatal, Index, LARGEST_ENTRY, decode, encode};
 use crate::transport::Listener;
 use async_channel::Receiver;
 use async_global_executor::GlobalExecutorConfig;
@@ -46,6 +49,9 @@ fn start_runtime() {
 fn no_thread(error: &io::Error) -> ServerError {
     ServerError::new(format!("cannot start a thread: {error}"))
 }
+
+/// The largest entry that the engine writes of its own accord: signs of life of many sessions.
+const OWN_ENTRY: u64 = 48 * 1024;
 
 /// Where a server is reached.
 struct Doors {
@@ -114,30 +120,67 @@ fn enter(settings: &Settings, me: &Me, storage: &mut Storage<AnyDisk>) -> Result
     Ok(())
 }
 
+/// Makes the log's files large enough for the largest entry: by what the storage knows of the cluster's settings, or as this
+/// server would have them.
+fn fit_segments(settings: &Settings, own: &crate::engine::Settings, storage: &mut Storage<AnyDisk>) {
+    let known = decode::<(Index, Configuration)>(storage.configuration()).ok().and_then(|(_, known)| known.settings);
+    let largest = known.map_or(own.largest_entry, |known| known.largest_entry).clamp(OWN_ENTRY, LARGEST_ENTRY);
+    let asked = storage.options().segment_size;
+    if storage.fit(usize::try_from(largest).unwrap_or(usize::MAX)) && storage.options().segment_size > asked {
+        tracing::warn!(
+            "server {}: new log files have {} bytes, not the {asked} of --segment-size: an entry may have {largest} bytes",
+            settings.id,
+            storage.options().segment_size
+        );
+    }
+}
+
+/// What this server acknowledged may be gone: see to it, and say so. Whether it is alone, the engine knows by now.
+fn lose_unflushed<M: StateMachine>(settings: &Settings, engine: &mut Engine<AnyDisk, M>) {
+    let is_alone = |c: &Configuration| c.voters().eq([settings.id]);
+    let alone = is_alone(engine.configuration()) && is_alone(engine.committed_configuration());
+    let mut meta = engine.storage().meta().clone();
+    let said = durability::after_power_loss(&mut meta, alone, engine.storage().last_index());
+    engine.storage_mut().set_meta(meta);
+    tracing::warn!("server {}: {}: {said}", settings.id, place(settings));
+}
+
 /// The engine on this storage.
 fn engine<M: StateMachine>(
     settings: &Settings,
     initial: &Configuration,
-    storage: Storage<AnyDisk>,
+    kept: Kept,
     make: &Make<M>,
 ) -> Result<Engine<AnyDisk, M>, ServerError> {
-    let mut options = crate::engine::Options::with_election_timeout(settings.election_timeout);
-    options.session_answers = settings.session_answers;
-    options.session_limits.events = settings.session_events;
+    let own = crate::engine::Settings::default().with(&settings.given);
+    let mut options = crate::engine::Options::with_settings(own);
     options.auto_replace = settings.auto_replace;
     options.machine_thread = settings.machine_thread;
     options.snapshot_bytes = settings.snapshot_bytes.unwrap_or(u64::from(settings.segment_size) / 2);
-    let (seed, disk) = (random()?, storage.disk().clone());
-    let start = |storage| {
+    let (seed, disk) = (random()?, kept.storage.disk().clone());
+    let start = |mut storage: Storage<AnyDisk>| {
+        fit_segments(settings, &own, &mut storage);
         let (options, now, make) = (options.clone(), clock::now(), make.clone());
         Engine::new(settings.id, options, seed, now, storage, move || make(), initial.clone())
     };
+    let Kept { storage, mut unflushed } = kept;
     let engine = match start(storage) {
         // Found only now, by reading what a start needs.
-        Err(Fatal::Corrupt(damage)) => start(disks::reopen(settings, disk, &damage)?),
+        Err(Fatal::Corrupt(damage)) => {
+            let again = disks::reopen(settings, disk, &damage)?;
+            unflushed = again.unflushed;
+            start(again.storage)
+        }
         started => started,
     };
-    let engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
+    let mut engine = engine.map_err(|e| ServerError::new(format!("{}: {e}", place(settings))))?;
+    let (committed, current) = (engine.committed_configuration(), engine.configuration());
+    if let Some(line) = differing(&settings.given, committed, current) {
+        return Err(ServerError::new(format!("server {}: {line}", settings.id)));
+    }
+    if unflushed {
+        lose_unflushed(settings, &mut engine);
+    }
     if !initial.members.is_empty() && !engine.configuration().same_members(initial) {
         tracing::warn!(
             "server {}: {} knows other members or addresses than --bootstrap lists: what it knows is in force",
@@ -151,7 +194,8 @@ fn engine<M: StateMachine>(
 /// Serves HTTP until the server has `ended`; the channel that is returned is closed when it is done.
 fn serve(listener: TcpListener, backend: Arc<dyn Backend>, settings: &Settings, ended: Receiver<()>) -> Receiver<()> {
     let (end, done) = async_channel::bounded(1);
-    let limits = settings.limits.clone();
+    let mut limits = settings.limits.clone();
+    limits.descriptors = limits.descriptors.min(Descriptors::of_process().clients());
     task::spawn(async move {
         if let Err(e) = copycat_http::serve(listener, backend, limits, ended).await {
             tracing::error!("the HTTP server ended: {e}");
@@ -168,22 +212,27 @@ pub(super) fn start<M: StateMachine>(
     api: Api<M>,
 ) -> Result<Server<M>, ServerError> {
     start_runtime();
+    if let Some(setting) = settings.given.out_of_range() {
+        return Err(ServerError::new(ConfigurationError::OutOfRange(setting)));
+    }
     let peer = peer_address(&settings)?;
     settings.peer = Some(peer.clone());
     let initial = Configuration::bootstrap(settings.bootstrap.iter().cloned());
-    let mut storage = disks::open(&settings)?;
+    let mut kept = disks::open(&settings)?;
     let doors = Doors::open(&settings, &peer)?;
     let http = doors.http.as_ref().map(|&(_, at)| at);
     let advertised = settings.advertise_http.clone().or(http.map(|at| at.to_string())).unwrap_or_default();
-    let (id, identity) = (settings.id, storage.meta().identity);
-    let me = Me { id, identity, digest: initial.digest(), http: advertised.clone(), peer: peer.clone() };
-    enter(&settings, &me, &mut storage)?;
-    let cluster = storage.meta().cluster;
-    let engine = engine(&settings, &initial, storage, make)?;
+    let (id, identity, given) = (settings.id, kept.storage.meta().identity, settings.given.clone());
+    let me = Me { id, identity, digest: initial.digest(), http: advertised.clone(), peer: peer.clone(), given };
+    enter(&settings, &me, &mut kept.storage)?;
+    let cluster = kept.storage.meta().cluster;
+    let engine = engine(&settings, &initial, kept, make)?;
     let door = Door::new(me, cluster, engine.configuration().clone());
     let (inbox, events) = Inbox::new();
-    inbox.offer(Event::Met { id, identity, cluster, http: advertised, peer, dialed: false });
-    let silence = (settings.election_timeout * 2).max(Duration::from_secs(1));
+    inbox.offer(Event::Met { id, identity, cluster, http: advertised });
+    let silence = (engine.election_timeout() * 2).max(Duration::from_secs(1));
+    let known = engine.committed_configuration().settings;
+    let flags = Flags::new(settings.given.clone(), known, cluster != 0);
     let views = Views::new(View::of(&engine));
     let name = format!("copycat-{id}");
     let waiters = Waiters::default();
@@ -201,13 +250,15 @@ pub(super) fn start<M: StateMachine>(
         views: views.clone(),
         waiters: waiters.clone(),
         feeds: feeds.clone(),
+        flags,
     };
     let driver = Arc::new(Mutex::new(Some(Driver::new(engine, wiring, settings.durability, random()?))));
     let port = Arc::new(Port::new(id, inbox.clone(), driver.clone(), views, (waiters, feeds.clone())));
     // As long as the driver runs: whoever serves sockets ends when this is dropped.
     let (running, ended) = async_channel::bounded::<()>(1);
-    let clients = Clients::new(port.clone());
-    let hall = |clients, peers| Hall { door: door.clone(), inbox: inbox.clone(), clients, peers };
+    let descriptors = Descriptors::of_process();
+    let clients = Clients::new(port.clone(), descriptors);
+    let hall = |clients, peers| Hall::new(door.clone(), inbox.clone(), clients, peers, silence);
     // Clients have an address of their own, or share that of the peers.
     let at_peers = doors.client.as_ref().map_or_else(|| clients.clone(), |own| clients.send_to(own.address()));
     let mut listeners = vec![task::spawn(listen(doors.peer, hall(at_peers, true), ended.clone()))];

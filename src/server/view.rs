@@ -2,7 +2,7 @@
 
 use super::lag::Lags;
 use crate::engine::machine::StateMachine;
-use crate::engine::{Configuration, Engine, Index, ServerId, Status};
+use crate::engine::{Configuration, Engine, Index, ServerId, Settings, Status};
 use copycat_storage::{Disk, SegmentInfo, SnapshotInfo};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,8 @@ pub(crate) struct View {
     pub(crate) status: Status,
     /// Who belongs to the cluster.
     pub(crate) configuration: Configuration,
+    /// What it goes by.
+    pub(crate) settings: Settings,
     /// On a leader: through which index each member holds the log,
     pub(crate) matched: BTreeMap<ServerId, Index>,
     /// when it was last heard, and for how long it has lacked the first entry that it lacks,
@@ -49,6 +51,7 @@ impl View {
             live: engine.live(),
             snapshot: engine.storage().snapshot(),
             global_index: engine.global_index(),
+            settings: *engine.settings(),
             configuration,
         }
     }

@@ -140,6 +140,10 @@ impl Store {
             let token = self.grant(&name, session, wish.mode, context);
             return Output::Granted { token, mode: wish.mode };
         }
+        if planted_here!(context, LockOvertakes) && place.is_none() && lock.admits(wish.mode) {
+            let token = self.grant(&name, session, wish.mode, context);
+            return Output::Granted { token, mode: wish.mode };
+        }
         if place.is_none() && wish.wait_ms == 0 && !wish.queue {
             return Output::Held { position: lock.queue.len() as u64 + 1, view: lock.brief(&name) };
         }
@@ -205,6 +209,9 @@ impl Store {
             if stays {
                 context.publish(session, Event::LockAcquired { lock: name.to_vec(), token, mode });
             }
+            if planted_here!(context, PromotesOnlyOne) {
+                break;
+            }
         }
         if self.locks.get(name).is_some_and(|lock| lock.holders.is_empty() && lock.queue.is_empty()) {
             self.locks.remove(name);
@@ -267,9 +274,11 @@ impl Store {
             return;
         };
         waiter.timer = None;
-        if !waiter.stays {
+        if !waiter.stays && !planted_here!(context, WaitsForEver) {
             self.leave(name, session, context);
-            self.promote(name, context);
+            if !planted_here!(context, GiveUpPromotesNobody) {
+                self.promote(name, context);
+            }
         }
     }
 

@@ -4,11 +4,12 @@ use std::fmt;
 
 use crate::configuration;
 use crate::disk::Disk;
+use crate::error::OpenError;
 use crate::log::Part;
 use crate::log::{self, Floor};
-use crate::meta::{self, Found, Meta};
+use crate::meta::{self, Found, Meta, Record};
 use crate::snapshot::{Incoming, SnapshotFile, SnapshotInfo, corrupt};
-use crate::storage::{choose_meta, floor, is_leftover, is_set_aside, names, read_snapshot};
+use crate::storage::{choose_meta, floor, is_kept, is_leftover, is_set_aside, look, missing_log, names, read_snapshot};
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +31,10 @@ pub struct Report {
     pub last: u64,
     /// The meta record, if one can be read.
     pub meta: Option<Meta>,
-    /// Size of the configuration in bytes, if it can be read.
-    pub configuration: Option<usize>,
+    /// The configuration, if it can be read; empty if there is none.
+    pub configuration: Option<Vec<u8>>,
+    /// Why [`Storage::open`](crate::Storage::open) would refuse the directory; `None`: it would open it.
+    pub refusal: Option<String>,
     /// The snapshot, if there is one whose header and tables are whole.
     pub snapshot: Option<SnapshotInfo>,
 }
@@ -116,40 +119,72 @@ pub fn check<D: Disk>(disk: &D) -> Report {
             }
         }
     };
-    check_meta(disk, &names, &mut report);
-    match configuration::read(disk, &names) {
-        Ok(data) => report.configuration = Some(data.len()),
-        Err(error) => report.problems.push(error.to_string()),
+    let record = check_meta(disk, &names, &mut report);
+    check_log(disk, &names, record.as_ref(), &mut report);
+    check_configuration(disk, &names, &mut report);
+    // By the code of an open: whatever is wrong otherwise, this is what a start says.
+    report.refusal = match look(disk, 1) {
+        Ok(found) => missing_log(&found.record, found.snapshot.as_ref(), &found.plan).map(OpenError::from),
+        Err(error) => Some(error),
     }
-    check_log(disk, &names, &mut report);
+    .map(|error| error.to_string());
     report
 }
 
-fn check_meta<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
+/// The configuration repeats what log and snapshot say: damage there is mended, but for members that have no log.
+fn check_configuration<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
+    match configuration::read_cache(disk, names) {
+        Ok((data, None)) => report.configuration = Some(data),
+        Ok((_, Some(damage))) if report.last > 0 || report.snapshot.is_some() => {
+            report.notes.push(format!("{damage}; the next start makes it anew from the log"));
+        }
+        Ok((_, Some(damage))) => report.problems.push(format!("{damage}; without a log, only other members know it")),
+        Err(error) => report.problems.push(error.to_string()),
+    }
+}
+
+fn problem(error: &OpenError) -> String {
+    match error {
+        OpenError::Corrupt(damage) => damage.to_string(),
+        error => error.to_string(),
+    }
+}
+
+fn check_meta<D: Disk>(disk: &D, names: &[String], report: &mut Report) -> Option<Record> {
     let survey = match meta::survey(disk, names) {
         Ok(survey) => survey,
         Err(error) => {
             report.problems.push(error.to_string());
-            return;
+            return None;
         }
     };
-    match choose_meta(&survey, names, 0) {
-        Err(error) => report.problems.push(error.to_string()),
-        Ok((_, true)) => report.notes.push("an empty directory".to_owned()),
-        Ok((record, false)) => report.meta = Some(record.meta),
-    }
+    let record = match choose_meta(&survey, names, 0) {
+        Err(error) => {
+            report.problems.push(error.to_string());
+            None
+        }
+        Ok((record, fresh)) => {
+            if fresh {
+                report.notes.push("an empty directory".to_owned());
+            } else {
+                report.meta = Some(record.meta.clone());
+            }
+            Some(record)
+        }
+    };
     for (copy, name) in survey.copies.iter().zip(meta::NAMES) {
         if matches!(copy, Found::Blank | Found::Damaged) && survey.best.is_some() {
             report.notes.push(format!("{name} is missing or damaged; the next open mends it from the other copy"));
         }
     }
+    record
 }
 
-fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
+fn check_log<D: Disk>(disk: &D, names: &[String], record: Option<&Record>, report: &mut Report) {
     let snapshot = match read_snapshot(disk, names) {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            report.problems.push(error.to_string());
+            report.problems.push(problem(&error));
             None
         }
     };
@@ -157,11 +192,16 @@ fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
     let plan = match log::inspect(disk, names, floor) {
         Ok(plan) => plan,
         Err(error) => {
-            report.problems.push(error.to_string());
+            report.problems.push(problem(&error));
             log_piecemeal(disk, names, report);
             return;
         }
     };
+    if let Some(missing) = record.and_then(|record| missing_log(record, snapshot.as_ref(), &plan)) {
+        report.problems.push(missing.to_string());
+        report.snapshot = snapshot.as_ref().map(SnapshotFile::info);
+        return;
+    }
     if plan.torn {
         report.notes.push("the log has a torn tail; the next open cuts it".to_owned());
     }
@@ -169,7 +209,11 @@ fn check_log<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
         report.notes.push(format!("{name} was never finished; the next open deletes it"));
     }
     for name in names.iter().filter(|name| is_set_aside(name)) {
-        report.notes.push(format!("{name} was set aside by a repair; nothing uses it, and it may be deleted"));
+        report.notes.push(if is_kept(name) {
+            format!("{name} is kept until the log is back from the other servers, and then deleted")
+        } else {
+            format!("{name} was set aside by a repair; nothing uses it, and it may be deleted")
+        });
     }
     for name in plan.beyond.iter().chain(&plan.dead) {
         report.notes.push(format!("{name} is unused or replaced; the next open deletes it"));
@@ -245,7 +289,7 @@ fn log_piecemeal<D: Disk>(disk: &D, names: &[String], report: &mut Report) {
         }
     }
     for problem in problems {
-        let line = problem.to_string();
+        let line = self::problem(&problem);
         if !report.problems.contains(&line) {
             report.problems.push(line);
         }

@@ -24,8 +24,19 @@ const HEADER: usize = 24;
 const MAGIC: &[u8; 8] = b"CCATCONF";
 const FORMAT: u16 = 1;
 
-/// Replaces the file durably: write aside, flush, rename, sync the directory.
-pub(crate) fn save<D: Disk>(disk: &D, data: &[u8]) -> io::Result<()> {
+/// Replaces the file durably: write aside, flush, rename, sync the directory. Inside: whether that was done; if not, the
+/// old file is there, and it may be tried again, since each try writes another file from its beginning.
+///
+/// # Errors
+/// If the directory could not be synced: that may have been about the names of other files too.
+pub(crate) fn save<D: Disk>(disk: &D, data: &[u8]) -> io::Result<io::Result<()>> {
+    match replace(disk, data) {
+        Ok(()) => disk.sync_dir().map(Ok),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn replace<D: Disk>(disk: &D, data: &[u8]) -> io::Result<()> {
     match disk.remove(TEMPORARY) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -40,8 +51,20 @@ pub(crate) fn save<D: Disk>(disk: &D, data: &[u8]) -> io::Result<()> {
     let mut file = disk.create(TEMPORARY, bytes.len() as u64)?;
     file.write(0, &bytes);
     file.flusher(0..bytes.len() as u64).run()?;
-    disk.rename(TEMPORARY, NAME)?;
-    disk.sync_dir()
+    disk.rename(TEMPORARY, NAME)
+}
+
+/// The data of the file, and why there is none though there is a file: it is a cache of what log and snapshot say.
+///
+/// # Errors
+/// If the file is of a later version.
+pub(crate) fn read_cache<D: Disk>(disk: &D, names: &[String]) -> Result<(Vec<u8>, Option<String>), OpenError> {
+    match read(disk, names) {
+        Ok(data) => Ok((data, None)),
+        Err(OpenError::Corrupt(damage)) => Ok((Vec::new(), Some(damage.to_string()))),
+        Err(OpenError::Io { source, .. }) => Ok((Vec::new(), Some(format!("{NAME} cannot be read: {source}")))),
+        Err(error) => Err(error),
+    }
 }
 
 /// The data of the file, empty when there is none.

@@ -3,23 +3,30 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, fstatvfs};
+use rustix::fs::{Advice, FallocateFlags, OFlags, fadvise, fallocate, fstatvfs};
+use rustix::io::Errno;
 
 use crate::disk::{Disk, DiskFile, Flush};
 use crate::mapping::Mapping;
 
+/// Who may read what is made: its owner, and nobody else. Keys and values are in there.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
 /// The lock file's name. It holds nothing; the lock on it says that a server uses the directory.
 const LOCK: &str = "LOCK";
+/// What may lie beside the files of a server: its lock, and what some file systems have in their root.
+const BESIDE: [&str; 2] = [LOCK, "lost+found"];
 
 /// Why a directory could not be taken into use.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     /// Another process holds the directory's lock.
     #[error(
-        "{} is already in use by another server: stop that server or choose another directory",
+        "{} is already in use by another server (or is being checked): stop that server or choose another directory",
         path.display()
     )]
     InUse {
@@ -41,8 +48,9 @@ struct Shared {
     path: PathBuf,
     /// Open on the directory itself, for syncing it.
     directory: File,
-    /// Held, never read: closing it gives the lock up. `None` when opened for reading only.
-    lock: Option<File>,
+    /// Held, never read: closing it gives the lock up. `None` where there is no lock file to hold.
+    _lock: Option<File>,
+    writable: bool,
 }
 
 /// A [`Disk`] in a directory of a file system. The directory is locked for the life of its clones
@@ -64,8 +72,7 @@ impl FileDisk {
         let path = dir.as_ref();
         let io = |source| DirectoryError::Io { path: path.to_owned(), source };
         create_directory(path).map_err(io)?;
-        let lock =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(LOCK)).map_err(io)?;
+        let lock = new_file().create(true).truncate(false).open(path.join(LOCK)).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -74,14 +81,16 @@ impl FileDisk {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let directory = File::open(path).map_err(io)?;
-        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, lock: Some(lock) }) })
+        Ok(FileDisk {
+            shared: Arc::new(Shared { path: path.to_owned(), directory, _lock: Some(lock), writable: true }),
+        })
     }
 
-    /// Opens `dir` for reading only: takes no lock, writes nothing, and every operation that would
-    /// change something fails. For an offline check; of a directory in use it may show a state in
-    /// the middle of a change.
+    /// Opens `dir` for reading only: writes nothing, and every operation that would change something fails. For an
+    /// offline check. As long as it lives no server takes the directory into use; others may read it beside this one.
     ///
     /// # Errors
+    /// [`DirectoryError::InUse`] when a server has it: what it holds would change while it is read.
     /// [`DirectoryError::Io`] when the directory is missing or cannot be read.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<FileDisk, DirectoryError> {
         let path = dir.as_ref();
@@ -90,7 +99,18 @@ impl FileDisk {
                 if file.metadata()?.is_dir() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::NotADirectory)) }
             })
             .map_err(|source| DirectoryError::Io { path: path.to_owned(), source })?;
-        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, lock: None }) })
+        // A copy need not have the file, and no server uses one without it.
+        let lock = File::open(path.join(LOCK)).ok();
+        if lock.as_ref().is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))) {
+            return Err(DirectoryError::InUse { path: path.to_owned() });
+        }
+        Ok(FileDisk { shared: Arc::new(Shared { path: path.to_owned(), directory, _lock: lock, writable: false }) })
+    }
+
+    /// The directory's permissions, if others than its owner have any: it was made so, and is left so.
+    pub fn others_may(&self) -> Option<u32> {
+        let mode = self.shared.directory.metadata().ok()?.permissions().mode() & 0o777;
+        (mode & !DIRECTORY_MODE != 0).then_some(mode)
     }
 
     /// The directory.
@@ -99,7 +119,7 @@ impl FileDisk {
     }
 
     fn writable(&self) -> io::Result<()> {
-        if self.shared.lock.is_some() {
+        if self.shared.writable {
             Ok(())
         } else {
             Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory was opened for reading only"))
@@ -109,6 +129,13 @@ impl FileDisk {
     fn file(&self, name: &str) -> PathBuf {
         self.shared.path.join(name)
     }
+}
+
+/// Opens what is made for this server alone, and through no link that somebody else has put there.
+fn new_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
 }
 
 /// Creates a directory and its missing parents, each durable in its parent.
@@ -121,7 +148,7 @@ fn create_directory(path: &Path) -> io::Result<()> {
         _ => Path::new("."),
     };
     create_directory(parent)?;
-    match fs::create_dir(path) {
+    match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -134,11 +161,17 @@ impl Disk for FileDisk {
     fn create(&self, name: &str, len: u64) -> io::Result<MappedFile> {
         self.writable()?;
         let path = self.file(name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = new_file().create_new(true).open(&path)?;
         // Never by writing zeros: that leaves large folios in the page cache, and flushing one
         // page then writes a mebibyte.
         let made = fallocate(&file, FallocateFlags::empty(), 0, len)
-            .map_err(io::Error::from)
+            .map_err(|error| match error {
+                Errno::OPNOTSUPP => io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "this file system cannot allocate blocks ahead of use (fallocate): choose ext4 or XFS",
+                ),
+                error => io::Error::from(error),
+            })
             .and_then(|()| Mapping::new(&file, true));
         match made {
             Ok(mapping) => Ok(MappedFile { file: Arc::new(file), mapping }),
@@ -151,7 +184,7 @@ impl Disk for FileDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<MappedFile> {
-        let writable = self.shared.lock.is_some();
+        let writable = self.shared.writable;
         let file = OpenOptions::new().read(true).write(writable).open(self.file(name))?;
         // After a failed flush the page cache shows bytes that are not on the disk, marked clean.
         // Write out what is dirty, then forget the cache, so that the disk itself is read.
@@ -173,7 +206,7 @@ impl Disk for FileDisk {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.shared.path)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if name != LOCK {
+            if !BESIDE.contains(&name.as_str()) {
                 names.push(name);
             }
         }

@@ -24,6 +24,8 @@ pub struct FlushJob<D: Disk> {
     pub(crate) rename: Option<(&'static str, &'static str)>,
     pub(crate) meta: Option<(MetaFiles<D::File>, Record)>,
     pub(crate) configuration: Option<Vec<u8>>,
+    /// What is to be deleted last, and may stay.
+    pub(crate) tidy: Vec<String>,
     pub(crate) failed: Arc<AtomicBool>,
 }
 
@@ -36,10 +38,12 @@ pub struct Persisted<D: Disk> {
     pub(crate) whole: bool,
     pub(crate) renamed: bool,
     pub(crate) meta: Option<MetaFiles<D::File>>,
+    /// What became of the configuration's file, if it was to be written.
+    pub(crate) configuration: Option<io::Result<()>>,
 }
 
 impl<D: Disk> Persisted<D> {
-    /// Every write up to this number is durable.
+    /// Every write up to this number is durable; but see [`Storage::unsaved`](crate::Storage::unsaved).
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -73,9 +77,11 @@ impl<D: Disk> FlushJob<D> {
             && log.flushers.is_empty()
             && !log.sync_dir
             && log.remove.is_empty()
+            && self.tidy.is_empty()
     }
 
-    /// Does it, and blocks until it is done. For any thread.
+    /// Does it, and blocks until it is done. For any thread. That the configuration's file could not be written is no
+    /// failure: [`Storage::unsaved`](crate::Storage::unsaved) tells of it afterwards.
     ///
     /// # Errors
     /// What the disk says. The storage it came from then refuses to append, to flush and to call
@@ -117,10 +123,10 @@ impl<D: Disk> FlushJob<D> {
             self.disk.rename(from, to)?;
             self.disk.sync_dir()?;
         }
-        // The configuration after the log: it never speaks of an entry that is not durable.
-        if let Some(data) = &self.configuration {
-            configuration::save(&self.disk, data)?;
-        }
+        // The configuration after the log: it never speaks of an entry that is not durable. It says what the log says, so
+        // a disk that has no room for it is no reason to end.
+        let configuration =
+            self.configuration.as_deref().map(|data| configuration::save(&self.disk, data)).transpose()?;
         // Deletions last: only now is everything durable that takes the deleted files' place.
         if !self.log.remove.is_empty() {
             for name in &self.log.remove {
@@ -128,8 +134,12 @@ impl<D: Disk> FlushJob<D> {
             }
             self.disk.sync_dir()?;
         }
+        for name in &self.tidy {
+            // Somebody may have been faster. What stays is deleted by the next open.
+            let _ = self.disk.remove(name);
+        }
         let renamed = self.rename.is_some();
-        Ok(Persisted { sequence: self.sequence, whole: self.whole, renamed, meta })
+        Ok(Persisted { sequence: self.sequence, whole: self.whole, renamed, meta, configuration })
     }
 }
 

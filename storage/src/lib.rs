@@ -14,6 +14,7 @@ mod bytes;
 mod check;
 mod configuration;
 mod disk;
+mod entries;
 mod entry;
 mod error;
 mod file_disk;
@@ -28,6 +29,7 @@ mod storage;
 
 pub use check::{Report, SegmentReport, check};
 pub use disk::{Disk, DiskFile, Flush};
+pub use entries::each_entry;
 pub use entry::{Entry, EntryRef};
 pub use error::{AppendError, Corrupt, OpenError, WorkError};
 pub use file_disk::{DirectoryError, FileDisk, FileFlush, MappedFile};
@@ -40,4 +42,4 @@ pub use snapshot::{
     Incoming, InstallError, Reference, Refused, Snapshot, SnapshotInfo, SnapshotJob, SnapshotStream, StageJob, Staged,
     Written,
 };
-pub use storage::{DEFAULT_SEGMENT, MAX_SEGMENT, MIN_SEGMENT, Opened, Options, Seed, Storage};
+pub use storage::{DEFAULT_SEGMENT, MAX_SEGMENT, MIN_SEGMENT, Opened, Options, Seed, Storage, stored_configuration};

@@ -16,7 +16,8 @@
 //! | 88 | 1 | durability |
 //! | 89 | 7 | 0 |
 //! | 96 | 8 | starts |
-//! | 104 | 408 | 0 |
+//! | 104 | 4 | era: how often the log was given up by a repair |
+//! | 108 | 404 | 0 |
 
 use std::io;
 
@@ -66,10 +67,28 @@ pub(crate) struct Record {
     /// The log's first segment was made. Without it, an empty directory would look like a lost
     /// log when a power cut came between the making of the two.
     pub(crate) born: bool,
+    /// How often a repair has begun the log anew. Each such log has ids of its own, so that no file of an earlier one
+    /// takes the place of one of its files when it is put back.
+    pub(crate) era: u32,
     pub(crate) meta: Meta,
 }
 
+/// How many ids an era has.
+const ERA_BITS: u32 = 20;
+/// The last era.
+const LAST_ERA: u32 = (1 << (u32::BITS - ERA_BITS)) - 1;
+
 impl Record {
+    /// The log was given up: the next one is of another era. (After 4,095 of them ids are no longer kept apart.)
+    pub(crate) fn next_era(&mut self) {
+        self.era = self.era.saturating_add(1).min(LAST_ERA);
+    }
+
+    /// Segments up to this id are of an earlier era.
+    pub(crate) fn ids_before(&self) -> u32 {
+        self.era.min(LAST_ERA) << ERA_BITS
+    }
+
     fn encode(&self) -> [u8; RECORD] {
         let meta = &self.meta;
         let mut out = [0; RECORD];
@@ -91,6 +110,7 @@ impl Record {
         put(&mut out, 72, &meta.boot.to_le_bytes());
         out[88] = meta.durability;
         put(&mut out, 96, &meta.starts.to_le_bytes());
+        put(&mut out, 104, &self.era.to_le_bytes());
         let crc = crc32c::crc32c(&out);
         put(&mut out, 12, &crc.to_le_bytes());
         out
@@ -117,6 +137,7 @@ impl Record {
         Found::Good(Record {
             counter: u64_at(bytes, 16),
             born: flags & BORN != 0,
+            era: u32_at(bytes, 104),
             meta: Meta {
                 identity: u64_at(bytes, 24),
                 server: u64_at(bytes, 32),
@@ -250,6 +271,7 @@ mod tests {
         let record = Record {
             counter: 9,
             born: true,
+            era: 8,
             meta: Meta {
                 identity: 1,
                 server: 2,

@@ -2,22 +2,25 @@
 
 mod background;
 mod files;
+mod open;
 mod repair;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::configuration;
 use crate::disk::Disk;
 use crate::entry::{Entry, EntryRef};
 use crate::error::{AppendError, Corrupt, OpenError};
 use crate::job::{FlushJob, Persisted, PrepareJob, Prepared};
-use crate::log::{self, Log, Make, SegmentInfo};
-use crate::meta::{self, Meta, MetaFiles, Record};
-use crate::snapshot::{self, Snapshots};
+use crate::log::{self, Log, SegmentInfo};
+use crate::meta::{Meta, MetaFiles, Record};
+use crate::snapshot::Snapshots;
 
-pub(crate) use files::{choose_meta, floor, is_leftover, is_set_aside, names, read_snapshot};
+pub use files::stored_configuration;
+pub(crate) use files::{choose_meta, floor, is_leftover, look, missing_log, names, read_snapshot};
+use open::Missing;
+pub(crate) use repair::{is_kept, is_set_aside, stem_of_set_aside};
 
 /// The smallest segment.
 pub const MIN_SEGMENT: u32 = 4096;
@@ -31,7 +34,7 @@ pub const DEFAULT_SEGMENT: u32 = 32 << 20;
 pub struct Options {
     /// Size of the log segments made from now on, in bytes: a multiple of 4096 between
     /// [`MIN_SEGMENT`] and [`MAX_SEGMENT`]. Existing segments keep theirs. It bounds an entry, see
-    /// [`Options::max_entry`], so it should be the same on all servers.
+    /// [`Options::max_entry`], until [`Storage::fit`] asks for larger ones.
     pub segment_size: u32,
 }
 
@@ -46,6 +49,13 @@ impl Options {
     /// header and its share of the index table.
     pub fn max_entry(&self) -> usize {
         log::max_entry(self.segment_size)
+    }
+
+    /// The smallest segment that an entry with so many bytes of data fits in; `None` if none is large enough.
+    pub fn segment_for(entry: usize) -> Option<u32> {
+        let overhead = MIN_SEGMENT as usize - log::max_entry(MIN_SEGMENT);
+        let size = entry.checked_add(overhead)?.checked_next_multiple_of(4096)?;
+        u32::try_from(size).ok().filter(|size| *size <= MAX_SEGMENT).map(|size| size.max(MIN_SEGMENT))
     }
 
     fn check(&self) -> Result<(), OpenError> {
@@ -79,8 +89,11 @@ pub struct Opened {
     pub beyond: Vec<String>,
     /// Names of deleted segments that were unused or replaced.
     pub dead: Vec<String>,
-    /// The meta file was there and the log was not.
+    /// A repair has begun the log anew: see [`Storage::open_damaged`].
     pub log_lost: bool,
+    /// Why the configuration's file could not be read, if so. The configuration is then empty: what it was, log and
+    /// snapshot say, if there is a log.
+    pub configuration_lost: Option<String>,
 }
 
 /// Log, snapshot, meta and configuration of one directory.
@@ -100,6 +113,12 @@ pub struct Storage<D: Disk> {
     meta_dirty: bool,
     configuration: Vec<u8>,
     configuration_dirty: bool,
+    /// The flush job that is out writes it.
+    configuration_out: bool,
+    /// Why its file could not be written last time.
+    unsaved: Option<String>,
+    /// Files that a repair has set aside until it is complete.
+    kept: Vec<String>,
     /// The last write.
     sequence: u64,
     /// The last write that counts as durable.
@@ -124,78 +143,12 @@ impl<D: Disk> std::fmt::Debug for Storage<D> {
 }
 
 impl<D: Disk> Storage<D> {
-    /// Opens a directory, making its files when it is empty, repairing what a power cut leaves, and
-    /// refusing what only damage explains. On return everything found is durable.
-    ///
-    /// # Errors
-    /// See [`OpenError`]. Everything is judged before anything is changed.
-    pub fn open(disk: D, options: Options, seed: Seed) -> Result<Storage<D>, OpenError> {
-        options.check()?;
-        let names = names(&disk)?;
-        let survey = meta::survey(&disk, &names)?;
-        let (mut record, fresh) = choose_meta(&survey, &names, seed.identity)?;
-        let configuration = configuration::read(&disk, &names)?;
-        let mut snapshot = read_snapshot(&disk, &names)?;
-        let plan = log::inspect(&disk, &names, floor(snapshot.as_ref()))?;
-
-        let mut opened =
-            Opened { fresh, torn: plan.torn, beyond: plan.beyond.clone(), dead: plan.dead.clone(), log_lost: false };
-        if plan.parts.is_empty() && record.born {
-            // Noted before a new log is begun, which would hide it.
-            opened.log_lost = true;
-            record.counter += 1;
-            record.meta.lost = true;
-        }
-        let io = |source| OpenError::io("write", "the meta files", source);
-        let mut files = MetaFiles::settle(&disk, &names, &survey, &record).map_err(io)?;
-        if names.iter().any(|name| name == configuration::TEMPORARY) {
-            disk.remove(configuration::TEMPORARY)
-                .map_err(|source| OpenError::io("delete", configuration::TEMPORARY, source))?;
-        }
-        for name in names.iter().filter(|name| is_leftover(name)) {
-            disk.remove(name).map_err(|source| OpenError::io("delete", name, source))?;
-        }
-        if plan.parts.is_empty() && snapshot.take().is_some() {
-            // It refers to a log that is lost, durably so by now.
-            let delete = |source| OpenError::io("delete", snapshot::NAME, source);
-            disk.remove(snapshot::NAME).map_err(delete)?;
-        }
-        let make = Make { size: options.segment_size, salt: seed.salt, now: seed.now_ms };
-        let mut log =
-            if plan.parts.is_empty() { log::fresh(&disk, make, &plan)? } else { log::found(&disk, make, plan)? };
-        if let Some(snapshot) = &snapshot {
-            log.release_unreferred(snapshot);
-        }
-        if !record.born {
-            record.counter += 1;
-            record.born = true;
-            files.save(&record).map_err(io)?;
-        }
-        Ok(Storage {
-            failed: log.failed(),
-            disk,
-            options,
-            log,
-            snapshots: Snapshots::new(snapshot),
-            record,
-            meta_files: Some(files),
-            meta_dirty: false,
-            configuration,
-            configuration_dirty: false,
-            sequence: 0,
-            durable: 0,
-            flushed: 0,
-            flushing: false,
-            opened,
-        })
-    }
-
     /// What the open found and did.
     pub fn opened(&self) -> &Opened {
         &self.opened
     }
 
-    /// Whether the open found a meta file but no log. `meta().lost` is then set, durably.
+    /// Whether the log was begun anew, because it was damaged or missing. `meta().lost` is then set, durably.
     pub fn log_lost(&self) -> bool {
         self.opened.log_lost
     }
@@ -205,9 +158,20 @@ impl<D: Disk> Storage<D> {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// What it was opened with.
+    /// What it was opened with, and has grown to since: see [`Storage::fit`].
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Sees to it that an entry with so many bytes of data fits into the segments made from now on. Returns false, having
+    /// done nothing, if no segment is large enough.
+    pub fn fit(&mut self, entry: usize) -> bool {
+        let Some(size) = Options::segment_for(entry) else { return false };
+        if size > self.options.segment_size {
+            self.options.segment_size = size;
+            self.log.grow(size);
+        }
+        true
     }
 
     /// The disk it lives on.
@@ -249,6 +213,28 @@ impl<D: Disk> Storage<D> {
         self.configuration = configuration;
         self.configuration_dirty = true;
         self.sequence += 1;
+    }
+
+    /// Whether the configuration, as last set, is in its file, durably. Others may be told that this server has it only if
+    /// it is, or if it is in the log.
+    pub fn is_configuration_durable(&self) -> bool {
+        !self.configuration_dirty && !self.configuration_out && self.unsaved.is_none()
+    }
+
+    /// Why the file of the configuration could not be written last time. It does not keep a flush from succeeding: the
+    /// file repeats what log and snapshot say (but for members without a log). [`Storage::save_again`] tries once more, and so does
+    /// the next [`Storage::set_configuration`].
+    pub fn unsaved(&self) -> Option<&str> {
+        self.unsaved.as_deref()
+    }
+
+    /// Has the next flush write the configuration's file, if that failed. To be called now and then while
+    /// [`Storage::unsaved`] says something.
+    pub fn save_again(&mut self) {
+        if self.unsaved.is_some() && !self.configuration_dirty && !self.configuration_out {
+            self.configuration_dirty = true;
+            self.sequence += 1;
+        }
     }
 
     /// The lowest index in the log; 1 when it is empty.
@@ -404,6 +390,9 @@ impl<D: Disk> Storage<D> {
         // A snapshot counts only after the log that it covers is really durable.
         let log = log || rename.is_some() || self.log.is_anew();
         let configuration = std::mem::take(&mut self.configuration_dirty).then(|| self.configuration.clone());
+        self.configuration_out = configuration.is_some();
+        // A repair is complete when the loss is taken back, which this job makes durable before it deletes anything.
+        let tidy = if self.record.meta.lost { Vec::new() } else { std::mem::take(&mut self.kept) };
         self.flushing = true;
         Some(FlushJob {
             disk: self.disk.clone(),
@@ -414,6 +403,7 @@ impl<D: Disk> Storage<D> {
             rename,
             meta,
             configuration,
+            tidy,
             failed: Arc::clone(&self.failed),
         })
     }
@@ -428,6 +418,10 @@ impl<D: Disk> Storage<D> {
         self.durable = persisted.sequence;
         if persisted.meta.is_some() {
             self.meta_files = persisted.meta;
+        }
+        self.configuration_out = false;
+        if let Some(written) = persisted.configuration {
+            self.unsaved = written.err().map(|error| error.to_string());
         }
         if persisted.renamed {
             self.committed();

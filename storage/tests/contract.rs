@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Directory, Rng, all, assert_log, entry, fill, flush, open, options, settle, try_open};
-use copycat_storage::{AppendError, Disk, Entry, Meta, OpenError, check};
+use copycat_storage::{AppendError, Disk, Entry, Meta, OpenError, Options, check};
 
 /// Runs one test on each disk.
 macro_rules! on_each {
@@ -44,6 +44,7 @@ on_each! {
     prepares_ahead
     a_late_prepared_segment_is_not_used
     a_segment_size_may_change
+    segments_grow_with_the_largest_entry
     meta_and_configuration_last
     durable_index_and_sequence
     an_idle_mark_is_written_once
@@ -296,6 +297,42 @@ fn a_segment_size_may_change<D: Disk>(disk: &D) {
     assert_log(&open(disk, 8192), &log);
 }
 
+fn segments_grow_with_the_largest_entry<D: Disk>(disk: &D) {
+    for size in [4096, 8192, 1 << 20, copycat_storage::MAX_SEGMENT] {
+        let most = options(size).max_entry();
+        assert_eq!(Options::segment_for(most), Some(size));
+        assert_eq!(
+            Options::segment_for(most + 1),
+            size.checked_add(4096).filter(|s| *s <= copycat_storage::MAX_SEGMENT)
+        );
+    }
+    assert_eq!(Options::segment_for(usize::MAX), None);
+    let mut storage = open(disk, 4096);
+    let mut log = Vec::new();
+    fill(&mut storage, &mut log, 3, 1, 1000);
+    // One is created ahead and waits, another is on its way: both are too small by the time they are wanted.
+    let ahead = storage.prepare().expect("the segment is half full").run();
+    storage.prepared(ahead);
+    assert!(!storage.fit(usize::MAX) && storage.fit(100));
+    assert_eq!(storage.options().segment_size, 4096);
+    assert!(storage.fit(20_000));
+    let mut push = |storage: &mut copycat_storage::Storage<D>, index, bytes: usize| {
+        let large = entry(index, 1, &vec![b'x'; bytes]);
+        storage.append(&large).expect("it fits");
+        log.push(large);
+        flush(storage);
+    };
+    push(&mut storage, 4, 20_000);
+    let late = storage.prepare().expect("the segment is half full");
+    assert!(storage.fit(50_000));
+    storage.prepared(late.run());
+    push(&mut storage, 5, 50_000);
+    flush(&mut storage);
+    assert_log(&storage, &log);
+    drop(storage);
+    assert_log(&open(disk, 4096), &log);
+}
+
 fn meta_and_configuration_last<D: Disk>(disk: &D) {
     let mut meta = Meta {
         identity: 42,
@@ -433,7 +470,7 @@ fn a_clean_directory_passes_the_check<D: Disk>(disk: &D) {
     let report = check(disk);
     assert!(report.is_sound() && report.notes.is_empty(), "{report}");
     assert_eq!((report.first, report.last, report.entries), (1, 45, 45));
-    assert_eq!((report.bytes, report.configuration), (4_500, Some(77)));
+    assert_eq!((report.bytes, report.configuration.map(|data| data.len())), (4_500, Some(77)));
     assert_eq!(report.meta.unwrap().identity, 42);
 }
 

@@ -78,11 +78,13 @@ impl Model {
     }
 
     /// The flush taken at `at` was reported.
-    fn persisted(&mut self, at: Captured) {
+    fn persisted(&mut self, at: Captured, saved: bool) {
         self.branches.drain(..at.branch);
         raise_floors(self.branches.iter_mut().map(|branch| (branch.cut, &mut branch.floor)), at.len);
         self.metas.drain(..at.meta);
-        self.configurations.drain(..at.configuration);
+        if saved {
+            self.configurations.drain(..at.configuration);
+        }
     }
 
     /// Panics unless `storage` is one of the states that may be found.
@@ -109,7 +111,7 @@ impl Model {
 
 stats! {
     images torn_pages lost_writes undone_changes kills tails beyond dead undone_truncations lost_suffixes old_metas
-    truncations flushes unreported cut_flushes cut_prepares cut_opens failed_flushes sealed prepared idle_marks
+    truncations flushes unreported cut_flushes cut_prepares cut_opens failed_flushes sealed prepared idle_marks unsaved
 }
 
 /// How likely the operations of one life are, so that lives differ in kind.
@@ -244,8 +246,13 @@ impl Life {
             }
             Ok(persisted) => {
                 storage.persisted(persisted);
-                self.model.persisted(captured);
+                let saved = storage.unsaved().is_none();
+                self.model.persisted(captured, saved);
                 self.stats.flushes += 1;
+                self.stats.unsaved += u64::from(!saved);
+                if self.rng.one_in(2) {
+                    storage.save_again();
+                }
             }
             Err(_) => {
                 if self.disk.is_cut() {

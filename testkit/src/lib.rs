@@ -2,7 +2,9 @@
 
 pub mod http;
 pub mod linearizability;
+mod mutator;
 pub mod proxy;
 mod rng;
 
+pub use mutator::Mutator;
 pub use rng::Rng;

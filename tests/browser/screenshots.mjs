@@ -26,7 +26,7 @@ function load(cluster, stop) {
 }
 
 mkdirSync(OUT, { recursive: true });
-const cluster = await Cluster.start(["--segment-size", String(2 * 1024 * 1024)]);
+const cluster = await Cluster.start(["--segment-size", String(2 * 1024 * 1024), "--largest-entry", "1500000"]);
 const chrome = await browser();
 const stop = { done: false };
 try {

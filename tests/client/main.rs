@@ -55,6 +55,7 @@ impl<M: StateMachine + Default> Cluster<M> {
         let builder = Server::builder(id)
             .storage(Storage::Mapped(self.directory.join(id.to_string())))
             .segment_size(1 << 20)
+            .largest_entry((1 << 20) - 4096)
             .transport(self.network.host(&at(id)))
             .peer_address(at(id));
         self.servers.insert(id, builder.bootstrap([1, 2, 3].map(|id| (id, at(id)))).unwrap());

@@ -15,7 +15,11 @@ fn free() -> String {
 
 fn server(client: Option<&str>) -> (Server<Store>, String) {
     let peer = free();
-    let mut builder = Server::<Store>::builder(1).storage(Storage::Memory).segment_size(1 << 20).memory_limit(64 << 20);
+    let mut builder = Server::<Store>::builder(1)
+        .storage(Storage::Memory)
+        .segment_size(1 << 20)
+        .largest_entry((1 << 20) - 4096)
+        .memory_limit(64 << 20);
     builder = builder.peer_address(&peer);
     if let Some(client) = client {
         builder = builder.client_address(client);

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const SEGMENT: u64 = 2 << 20;
-const SMALL: &[&str] = &["--segment-size", "2097152"];
+const SMALL: &[&str] = &["--segment-size", "2097152", "--largest-entry", "1500000"];
 
 /// Overwrites `keys` keys with values of 256 bytes, `writes` times in all.
 fn overwrite(servers: &[SocketAddr], keys: usize, writes: usize) {

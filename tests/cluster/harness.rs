@@ -263,11 +263,16 @@ impl Server {
         self.proxy.set(link);
     }
 
-    pub fn is_ready(&mut self) -> bool {
+    /// Panics if its process has ended.
+    pub fn assert_running(&mut self) {
         let process = self.process.as_mut().expect("it runs");
         if let Some(status) = process.has_ended() {
             panic!("server {} ended, {status}: {}", self.id, process.output());
         }
+    }
+
+    pub fn is_ready(&mut self) -> bool {
+        self.assert_running();
         Client::new(self.http, Duration::from_millis(500))
             .request("GET", "/readyz", &[], b"")
             .is_ok_and(|answer| answer.status == 200)
@@ -290,6 +295,11 @@ impl Cluster {
     /// The same, with the data directories that `prepare` makes: it gets a server's number, where its directory is to be,
     /// and the list of all servers.
     pub fn start_on(prepare: impl Fn(u64, &Path, &str)) -> Self {
+        Self::start_with(&[], prepare)
+    }
+
+    /// The same, with more arguments.
+    pub fn start_with(more: &[&str], prepare: impl Fn(u64, &Path, &str)) -> Self {
         let directory = Directory::new();
         let first = free_ports(9);
         let listed = |i: u16| local(first + 6 + i);
@@ -299,7 +309,8 @@ impl Cluster {
             let id = u64::from(i) + 1;
             let data = directory.join(&format!("server-{id}"));
             prepare(id, &data, &bootstrap);
-            let arguments = server_arguments(id, &data, http, peer, &bootstrap);
+            let mut arguments = server_arguments(id, &data, http, peer, &bootstrap);
+            arguments.extend(more.iter().map(ToString::to_string));
             let log = directory.join(&format!("server-{id}.log"));
             let proxy = Proxy::start(listed(i), peer).unwrap();
             Server { id, data, http, proxy, arguments, log, process: None }

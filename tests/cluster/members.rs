@@ -107,6 +107,10 @@ impl Shape {
         });
     }
 
+    pub fn signal(&self, id: u64, signal: Signal) {
+        self.running[&id].signal(signal);
+    }
+
     pub fn kill(&mut self, id: u64) {
         self.running.remove(&id).expect("it runs").kill();
     }

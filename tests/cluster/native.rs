@@ -177,7 +177,8 @@ fn a_client_goes_on_while_members_come_and_go() {
 #[test]
 fn a_session_and_its_watch_outlive_all_servers() {
     let _turn = turn();
-    let shape = &mut Shape::start(3, &["--segment-size", "2097152", "--snapshot-bytes", "65536"]);
+    let shape =
+        &mut Shape::start(3, &["--segment-size", "2097152", "--largest-entry", "1500000", "--snapshot-bytes", "65536"]);
     let list = shape.bootstrap(3);
     let (keys, mut watch) = within(async {
         let keys = connect(shape, ServerSelection::Any, Duration::from_secs(30)).await;

@@ -2,6 +2,7 @@
 
 use crate::chaos::fault;
 use crate::harness::{Cluster, PATIENCE, ask, get, json, long, turn, wait_for};
+use crate::members::Shape;
 use copycat_testkit::Rng;
 use copycat_testkit::http::{Answer, Client};
 use serde_json::{Value, json as value};
@@ -433,4 +434,37 @@ fn a_poll_is_not_superseded_by_one_that_was_answered_before_it() {
         let next = get(near, &format!("{path}?wait=20ms"));
         assert_eq!(next.status, 200, "round {round}: {}", next.text());
     }
+}
+
+/// How long a request is known by its key, in the test of it.
+const WINDOW: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_key_ends_also_in_a_cluster_at_rest() {
+    let _turn = turn();
+    let window = format!("{}s", WINDOW.as_secs());
+    let shape = Shape::start(3, &["--idempotency-window", &window]);
+    let keyed = |path: &str, body: &[u8]| ask(shape.http(2), "PUT", path, &[("Idempotency-Key", "same")], body);
+    let begun = Instant::now();
+    let first = keyed("/v1/kv/a", b"x");
+    assert_eq!(first.status, 201, "{}", first.text());
+    let again = keyed("/v1/kv/a", b"x");
+    // Else this machine took too long for it to be a repeat.
+    if begun.elapsed() < WINDOW {
+        assert_eq!((again.status, &again.body), (201, &first.body), "byte for byte");
+        assert_eq!(again.header("copycat-index"), first.header("copycat-index"));
+        assert_eq!(keyed("/v1/kv/b", b"y").status, 422, "another request");
+    }
+    assert_eq!(ask(shape.http(1), "DELETE", "/v1/kv/a", &[], b"").status, 200);
+    // Nothing is logged meanwhile. Log time may be a little slower than the clock.
+    thread::sleep(WINDOW + WINDOW / 10);
+    let third = keyed("/v1/kv/a", b"x");
+    assert_eq!(third.status, 201, "{}", third.text());
+    assert_ne!(third.body, first.body, "it was carried out again");
+    for id in 1..=3 {
+        let found = get(shape.http(id), "/v1/kv/a");
+        assert_eq!((found.status, found.body), (200, b"x".to_vec()), "and the value is there");
+    }
+    thread::sleep(WINDOW + WINDOW / 10);
+    assert_eq!(keyed("/v1/kv/b", b"y").status, 201, "the key may name another request");
 }

@@ -12,7 +12,8 @@ fn body(answer: &Answer) -> Value {
 }
 
 fn serves<C: Codec>() {
-    let server = Server::<Tally<C>>::builder(1).storage(Storage::Memory).segment_size(1 << 20);
+    let server =
+        Server::<Tally<C>>::builder(1).storage(Storage::Memory).segment_size(1 << 20).largest_entry((1 << 20) - 4096);
     let server = server.transport(LocalNetwork::new().host("a")).http_address("127.0.0.1:0").bootstrap([(1, "a")]);
     let server = server.unwrap();
     let mut client = Client::new(server.http().unwrap(), Duration::from_secs(30));

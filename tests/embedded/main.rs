@@ -87,6 +87,7 @@ fn builder(network: &LocalNetwork, directory: Option<&Path>, id: u64) -> Builder
         .storage(storage)
         .memory_limit(64 << 20)
         .segment_size(1 << 20)
+        .largest_entry((1 << 20) - 4096)
         .transport(network.host(&at(id)))
         .peer_address(at(id))
 }

@@ -1,7 +1,7 @@
 //! Members that come, change and go, by the handles of a running server.
 
 use crate::{PATIENCE, Three, at, block, builder, turn, type_of, until};
-use copycat::engine::ConfigurationError;
+use copycat::engine::{ConfigurationError, Setting};
 use copycat::{MemberStatus, MemberType, Refusal};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -98,4 +98,24 @@ fn a_listener_that_hangs_or_panics_costs_the_server_nothing() {
     drop(release);
     assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(next));
     three.shut_down();
+}
+
+#[test]
+fn settings_are_changed_by_the_handle_of_any_server() {
+    let _turn = turn();
+    let three = Three::start(None);
+    until("there are settings", || three.server(1).cluster().id());
+    let before = three.server(1).cluster();
+    assert_eq!(before.settings().election_timeout, Duration::from_millis(500));
+    let named = |value| [(Setting::ElectionTimeout, value)].into_iter().collect();
+    let after = block(before.set(named(700))).unwrap();
+    assert_eq!(after.settings().election_timeout, Duration::from_millis(700));
+    assert!(after.index() > before.index());
+    for id in 1..=3 {
+        until("it knows them", || (three.server(id).cluster().settings() == after.settings()).then_some(()));
+    }
+    let stale = block(before.set(named(900))).unwrap_err();
+    assert!(matches!(stale, Refusal::Configuration(ConfigurationError::Stale { .. })), "{stale:?}");
+    let out = block(after.set(named(1))).unwrap_err();
+    assert_eq!(out, Refusal::Configuration(ConfigurationError::OutOfRange(Setting::ElectionTimeout)));
 }

@@ -39,7 +39,11 @@ fn one_of_three_breaks(machine_thread: bool) {
         let broken = Arc::new(AtomicBool::new(false));
         let its = broken.clone();
         let builder = Server::builder_with(id, move || Fragile { broken: its.clone(), count: 0 });
-        let builder = builder.storage(Storage::Memory).memory_limit(64 << 20).segment_size(1 << 20);
+        let builder = builder
+            .storage(Storage::Memory)
+            .memory_limit(64 << 20)
+            .segment_size(1 << 20)
+            .largest_entry((1 << 20) - 4096);
         let builder = builder.transport(network.host(&name)).machine_thread(machine_thread);
         (builder.bootstrap(list()).unwrap(), broken)
     };

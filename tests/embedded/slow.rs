@@ -36,7 +36,11 @@ fn terms_around_a_nap(machine_thread: bool) -> (u64, u64) {
     let network = LocalNetwork::new();
     let start = |(id, name): (u64, String)| {
         let builder = Server::<Sleeper>::builder(id).storage(Storage::Memory).memory_limit(64 << 20);
-        let builder = builder.segment_size(1 << 20).transport(network.host(&name)).machine_thread(machine_thread);
+        let builder = builder
+            .segment_size(1 << 20)
+            .largest_entry((1 << 20) - 4096)
+            .transport(network.host(&name))
+            .machine_thread(machine_thread);
         builder.bootstrap(list()).unwrap()
     };
     let servers = list().map(start);

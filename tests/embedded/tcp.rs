@@ -29,7 +29,12 @@ fn next(events: &async_channel::Receiver<Event>, is: impl Fn(&Event) -> bool) ->
 fn a_program_hears_of_elections_and_of_members_that_come_and_go() {
     let _turn = turn();
     let (peer, second, directory) = (free(), free(), Directory::new("hears"));
-    let server = |id| Server::<Store>::builder(id).storage(Storage::Mapped(directory.of(id))).segment_size(1 << 20);
+    let server = |id| {
+        Server::<Store>::builder(id)
+            .storage(Storage::Mapped(directory.of(id)))
+            .segment_size(1 << 20)
+            .largest_entry((1 << 20) - 4096)
+    };
     let first = server(1).bootstrap([(1, peer.clone())]).unwrap();
     let events = first.events();
     next(&events, |e| matches!(e, Event::Role { role: Role::Leader, .. }));
@@ -56,7 +61,8 @@ fn who_waits_for_the_feed_of_a_server_that_ends_is_told_so() {
     let _turn = turn();
     for round in 0..5 {
         let address = free();
-        let server = Server::<Store>::builder(1).storage(Storage::Memory).segment_size(1 << 20);
+        let server =
+            Server::<Store>::builder(1).storage(Storage::Memory).segment_size(1 << 20).largest_entry((1 << 20) - 4096);
         let server = server.http_address("127.0.0.1:0").keys_and_locks().bootstrap([(1, address)]).unwrap();
         let http = server.http().unwrap();
         let mut client = Client::new(http, Duration::from_secs(30));

@@ -88,7 +88,7 @@ fn an_append_of_the_leaders_own_term_does_not_end_it() {
     assert_eq!(lab.forge((2, 22), 3, append(1, (LAST, 1), vec![], LAST + 1)), None, "told once");
     let index = 9;
     let configuration = Configuration::bootstrap([(2, "s2:1".into())]);
-    lab.forge((2, 22), 3, Message::Configure { term: 1, index, configuration });
+    lab.forge((2, 22), 3, Message::Configure { term: 1, index, configuration: Box::new(configuration) });
     // Nor do the others take it from anybody but the leader.
     assert_eq!(
         lab.forge((2, 22), 1, append(1, (LAST, 1), vec![entry(LAST + 1, 1)], LAST + 1)),
@@ -112,7 +112,7 @@ fn a_stranger_leads_nobody_who_hears_a_leader() {
         let (last_index, last_term) = (MOST, MOST);
         lab.forge((77, 777), to, Message::Vote { term: 2, last_index, last_term, transfer: true });
         let configuration = Configuration::bootstrap([(77, "s77:1".into())]);
-        lab.forge((77, 777), to, Message::Configure { term: 2, index: 9, configuration });
+        lab.forge((77, 777), to, Message::Configure { term: 2, index: 9, configuration: Box::new(configuration) });
         assert_eq!(lab.at(to).1, 1, "the term is that of the leader");
         assert_eq!(lab.at(to).2, LAST, "nothing was stored");
         // A member's number with another directory is no better.

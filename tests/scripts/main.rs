@@ -1,13 +1,15 @@
 //! Golden scripts: a few lines of orders to a cluster of engines, and the full trace of what they do. The trace *is* the
 //! specification; a change of it is reviewed as a diff. `COPYCAT_UPDATE=1 cargo test --test scripts` rewrites them.
 //!
-//! Orders: `limit sessions|answers|keys|events 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
+//! Orders: `limit sessions|answers|keys|events|window 1` (a bound; before `cluster`) · `cluster 1 2 3` · `wait 600ms` (time
 //! passes, everybody is polled) · `poll 1` · `deliver` (messages travel until none is left) · `deliver 1 2` (one link's, once) · `drop 1 2` · `flush 1`, `flush` · `put 1 key value` ·
 //! `get 1 key [lease|sequential N]` · `register 1 timeout-ms [key]` · `number 1 session sequence key value` (a numbered
-//! put) · `keyed 1 name key value` (one with an idempotency key) · `watch 1 session prefix` ·
+//! put) · `keyed 1 name key value` (one with an idempotency key) · `raw 1 session sequence mode bytes` (a command in hexadecimal digits, and the
+//! compaction mode that its sender claims) · `question 1 bytes` · `log 1` (its entries) ·
+//! `brief 1 key ttl-ms` (a put that ends) · `create 1 key` (a put if the key is not there) · `watch 1 session prefix` ·
 //! `alive 1 session [sequence event-index]` · `close 1 session` · `events 1 session [after]` · `session 1 id` ·
 //! `transfer 1 2` · `join 1 id type` · `enter id told-by` · `turn 1 id type configuration` · `remove 1 id configuration` ·
-//! `members` · `fill 1 N` (N puts of 4 KiB) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
+//! `small 2 4096` (that server's segments; before `cluster`) · `set 1 setting value configuration` (times in ms) · `members` · `fill 1 N` (N puts of 4 KiB) · `large 1 key bytes` (a put of so many) · `snapshot 1` and `compact 1` (are wanted) · `work 1` (background work begins) ·
 //! `done 1` (and ends) · `crash 1` (power cut, nothing unflushed survives) · `start 1` ·
 //! `show` · `cluster 1 2 3 leader=1` (what it takes to elect that one is not shown: all know that term 1's first entries
 //! are committed) · `hang 1` (a flush begins, and does not end) and `unhang 1` · `save 1` (its disk
@@ -15,11 +17,13 @@
 
 mod forged;
 
-use copycat::engine::machine::{Ask, Outcome, StateMachine, decode_output, decode_query_output, encode_operation};
+use copycat::engine::machine::{
+    Ask, CompactionMode, Outcome, StateMachine, decode_output, decode_query_output, encode_operation,
+};
 use copycat::engine::sessions::{Batch, KeepAlive, Submit};
 use copycat::engine::{
     AppendOutcome, Change, Configuration, Consistency, Engine, Input, Kind, Member, MemberType, Message, Now, Options,
-    Output, Query, Work, decode, encode,
+    Output, Query, Setting, Work, decode, encode,
 };
 use copycat::store::{self, Command, Condition, Store};
 use copycat_storage::{FlushJob, MemDisk, Seed, Storage};
@@ -45,6 +49,8 @@ impl Node {
 #[derive(Default)]
 struct Lab {
     options: Options,
+    /// Servers with segments of another size.
+    small: BTreeMap<u64, u32>,
     nodes: BTreeMap<u64, Node>,
     wire: Vec<(u64, u64, Message)>,
     time: Duration,
@@ -63,8 +69,9 @@ impl Lab {
 
     fn start(&mut self, id: u64) {
         let initial = Configuration::bootstrap(self.nodes.keys().map(|&id| (id, format!("s{id}:1"))));
+        let segment = self.small.get(&id).copied().unwrap_or(SEGMENT);
         let node = self.nodes.get_mut(&id).expect("a member");
-        let storage = open(node, id);
+        let storage = open(node, id, segment);
         let seed = id * 1000 + node.copy.1;
         let now = Now { monotonic: self.time, wall: 1000 };
         let engine = Engine::new(id, self.options.clone(), seed, now, storage, Store::default, initial);
@@ -127,15 +134,24 @@ impl Lab {
         let number = |i: usize| words[i].parse::<u64>().unwrap_or_else(|_| panic!("{line}: no number"));
         match words[0] {
             "limit" => {
-                let most = usize::try_from(number(2)).expect("a small number");
+                let most = number(2);
                 match words[1] {
-                    "sessions" => self.options.sessions = most,
-                    "answers" => self.options.session_answers = most,
-                    "keys" => self.options.keys = most,
-                    "events" => self.options.session_limits.events = number(2),
+                    "sessions" => self.options.settings.sessions = most,
+                    "answers" => self.options.settings.session_answers = most,
+                    "keys" => self.options.settings.keys = most,
+                    "events" => self.options.settings.session_limits.events = most,
+                    "window" => self.options.settings.idempotency_window = Duration::from_millis(most),
                     other => panic!("unknown bound {other}"),
                 }
             }
+            "small" => drop(self.small.insert(number(1), u32::try_from(number(2)).expect("a small number"))),
+            "set" => {
+                let (at, value, configuration) = (number(1), number(3), number(4));
+                let setting = Setting::ALL.into_iter().find(|s| s.name() == words[2]).expect("a setting");
+                let named = [(setting, value)].into_iter().collect();
+                self.change(at, Change::Settings { named, configuration });
+            }
+            "large" => self.put(number(1), (words[2], &"x".repeat(words[3].parse().expect("bytes"))), 0, 0, None),
             "cluster" => {
                 (self.nodes, self.wire) = (BTreeMap::new(), Vec::new());
                 let leader = words.last().and_then(|w| w.strip_prefix("leader="));
@@ -179,6 +195,25 @@ impl Lab {
                 self.put(number(1), (words[4], words[5]), session, sequence, None);
             }
             "keyed" => self.put(number(1), (words[3], words[4]), 0, 0, Some(words[2].into())),
+            "raw" => {
+                let (session, sequence, operation) = (number(2), number(3), bytes_of(words[5]));
+                let mode = u8::try_from(number(4)).expect("a byte");
+                self.submit(number(1), Submit::Command { operation, mode, session, sequence, key: None });
+            }
+            "question" => self.ask(number(1), Ask::Machine(bytes_of(words[2]))),
+            "log" => {
+                let storage = self.running(number(1)).storage();
+                let entry = |index| {
+                    let entry = storage.get(index).expect("it is read").expect("an entry");
+                    let kind = Kind::from_byte(entry.kind).expect("a known kind");
+                    let mode = CompactionMode::from_byte(entry.mode);
+                    format!("{index}@{} {kind:?} {mode:?}, {} bytes", entry.term, entry.data.len())
+                };
+                let lines: Vec<String> = (storage.first_index()..=storage.last_index()).map(entry).collect();
+                lines.iter().for_each(|line| self.say(line));
+            }
+            "brief" => self.command(number(1), &put(words[2], "", number(3), Condition::Always), (0, 0), None),
+            "create" => self.command(number(1), &put(words[2], "", 0, Condition::Absent), (0, 0), None),
             "watch" => {
                 let target = store::Target::Prefix(words[3].into());
                 let command = Command::Watch { target, values: false, limit: 10 };
@@ -334,7 +369,7 @@ impl Lab {
     fn enter(&mut self, id: u64, index: u64, known: Configuration) {
         let options = self.options.clone();
         let node = self.nodes.get_mut(&id).expect("a server");
-        let mut storage = open(node, id);
+        let mut storage = open(node, id, SEGMENT);
         let meta = copycat_storage::Meta { cluster: known.cluster, ..storage.meta().clone() };
         storage.set_meta(meta);
         storage.set_configuration(encode(&(index, known)));
@@ -350,8 +385,12 @@ impl Lab {
     }
 
     fn put(&mut self, id: u64, (key, value): (&str, &str), session: u64, sequence: u64, name: Option<String>) {
-        let (operation, mode) = command(key, value);
-        self.submit(id, Submit::Command { operation, mode, session, sequence, key: name });
+        self.command(id, &put(key, value, 0, Condition::Always), (session, sequence), name);
+    }
+
+    fn command(&mut self, id: u64, command: &Command, (session, sequence): (u64, u64), key: Option<String>) {
+        let (operation, mode) = (encode_operation(command), Store::mode(command) as u8);
+        self.submit(id, Submit::Command { operation, mode, session, sequence, key });
     }
 
     fn submit(&mut self, id: u64, submit: Submit) {
@@ -370,23 +409,28 @@ impl Lab {
     }
 }
 
+const SEGMENT: u32 = 16384;
+
+fn put(key: &str, value: &str, ttl_ms: u64, condition: Condition) -> Command {
+    let content_type = "text/plain".into();
+    Command::Put { key: key.into(), value: value.into(), content_type, ttl_ms, ephemeral: false, condition }
+}
+
 /// A put as it is logged, and its compaction mode.
 fn command(key: &str, value: &str) -> (Vec<u8>, u8) {
-    let command = Command::Put {
-        key: key.into(),
-        value: value.into(),
-        content_type: "text/plain".into(),
-        ttl_ms: 0,
-        ephemeral: false,
-        condition: Condition::Always,
-    };
+    let command = put(key, value, 0, Condition::Always);
     (encode_operation(&command), Store::mode(&command) as u8)
 }
 
-fn open(node: &Node, id: u64) -> Storage<MemDisk> {
+fn open(node: &Node, id: u64, segment_size: u32) -> Storage<MemDisk> {
     let seed = Seed { identity: id * 11, salt: 7, now_ms: 1000 };
-    let options = copycat_storage::Options { segment_size: 16384 };
+    let options = copycat_storage::Options { segment_size };
     Storage::open(node.disk.clone(), options, seed).expect("the disk opens")
+}
+
+fn bytes_of(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 fn type_of(word: &str) -> MemberType {
@@ -536,6 +580,10 @@ fn planted_bugs_are_seen() {
         (Bug::StatusMovesIndex, "changes"),
         (Bug::LeaseAfterTransfer, "transfer"),
         (Bug::InstallSaysNotApplied, "install"),
+        (Bug::MalformedApplied, "malformed"),
+        (Bug::LeaseByNewTimeoutAtOnce, "timeout-longer"),
+        (Bug::VoteByNewTimeoutAtOnce, "timeout-shorter"),
+        (Bug::SegmentsNeverGrow, "larger"),
         (Bug::AloneByNumber, "vote-given-up"),
         (Bug::LeaseWithoutVote, "vote-given-up"),
         (Bug::AloneUncommitted, "last-voter"),
@@ -546,6 +594,8 @@ fn planted_bugs_are_seen() {
         (Bug::ServesOldCommit, "old-commit"),
         (Bug::FeedByOldMatch, "feed-again"),
         (Bug::HungDiskStands, "hung-disk"),
+        (Bug::KeysEndOnApplyOnly, "windows"),
+        (Bug::JudgedByOverdue, "overdue"),
     ];
     for (bug, name) in seen_by {
         let path = format!("{}/tests/scripts/{name}.txt", env!("CARGO_MANIFEST_DIR"));

@@ -16,6 +16,8 @@ pub(crate) const FIRST: RequestId = 1 << 40;
 pub(crate) const LONGEST_TIMEOUT: u64 = 6000;
 /// Numbered commands on their way at once.
 const PIPELINE: u64 = 4;
+/// Requests with idempotency keys that a client may repeat.
+const KEYED: usize = 4;
 /// What the names of the workload's keys begin with.
 const WATCHED: &str = "key-";
 
@@ -44,6 +46,8 @@ enum What {
 struct Intent {
     session: SessionId,
     what: What,
+    /// When it was first asked for.
+    since: u64,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +69,8 @@ pub(crate) struct Actor {
     open: BTreeMap<RequestId, Intent>,
     kept_at: u64,
     dead: bool,
+    /// What it once asked for by an idempotency key.
+    keyed: Vec<Intent>,
 }
 
 #[derive(Debug, Default)]
@@ -148,7 +154,9 @@ impl Actors {
             self.next_value += 1;
             let key = format!("register-{at}-{}", self.next_value);
             let timeout_ms = rng.range(1000, LONGEST_TIMEOUT);
-            return vec![self.request(at, Intent { session: 0, what: What::Register { timeout_ms, key } })];
+            return vec![
+                self.request(at, Intent { session: 0, what: What::Register { timeout_ms, key }, since: time }),
+            ];
         }
         let mut begun = Vec::new();
         if time >= actor.kept_at + actor.timeout_ms * 1000 / 3 {
@@ -177,14 +185,20 @@ impl Actors {
                     begun.push(What::Poll { after: actor.seen });
                 }
             }
-            16..32 if room => {
+            18..32 if room => {
                 if rng.chance(1, 8) {
                     self.next_value += 1;
                     let key = Some(format!("put-{}", self.next_value));
                     let command = self.put(format!("{OWN}{at}-keyed"), false);
                     let session = if rng.chance(1, 2) { session } else { 0 };
                     let what = What::Command { sequence: 0, key, command };
-                    return vec![self.request(at, Intent { session, what })];
+                    let intent = Intent { session, what, since: time };
+                    let keyed = &mut self.all[at].keyed;
+                    keyed.push(intent.clone());
+                    if keyed.len() > KEYED {
+                        keyed.remove(0);
+                    }
+                    return vec![self.request(at, intent)];
                 }
                 actor.next += 1;
                 let sequence = actor.next;
@@ -195,10 +209,18 @@ impl Actors {
                 }
                 begun.extend(commands.into_iter().map(|command| What::Command { sequence, key: None, command }));
             }
+            // The same key again, perhaps long after: the first answer, or carried out anew.
+            16..18 => {
+                let keyed = &self.all[at].keyed;
+                let old = keyed.get(rng.below(keyed.len().max(1) as u64) as usize);
+                if let Some(old) = old.filter(|old| old.session == 0 || old.session == session).cloned() {
+                    return vec![self.request(at, Intent { since: time, ..old })];
+                }
+            }
             32..38 => begun.push(self.lock(at, rng)),
             _ => {}
         }
-        begun.into_iter().map(|what| self.request(at, Intent { session, what })).collect()
+        begun.into_iter().map(|what| self.request(at, Intent { session, what, since: time })).collect()
     }
 
     fn put(&mut self, key: String, ephemeral: bool) -> Command {
@@ -314,6 +336,12 @@ impl Actors {
                 if once && !model.is_command(response.index, sequence, &encode_operation(&command)) {
                     let at = response.index;
                     return Err(format!("ANOTHER COMMAND'S ANSWER: {command:?}, number {sequence}, at {at}"));
+                }
+                if key.is_some() && !model.may_answer(response.index, intent.since) {
+                    let (at, since) = (response.index, intent.since);
+                    return Err(format!(
+                        "KEPT TOO LONG: {key:?}, asked for at {since} µs, has the answer of entry {at}"
+                    ));
                 }
                 self.done(at, sequence, &command, &output, response.index);
             }

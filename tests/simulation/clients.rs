@@ -59,6 +59,7 @@ impl World {
     pub(crate) fn dispatch(&mut self, client: usize, request: RequestId, wait: u64) {
         let servers = self.servers.len() as u64;
         let at = match self.workload.clients[client].leader {
+            _ if self.workload.stays(client) && self.rng.chance(9, 10) => self.workload.clients[client].home,
             Some(leader) if self.rng.chance(4, 5) => leader as usize - 1,
             _ => self.rng.below(servers) as usize,
         };

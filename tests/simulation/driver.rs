@@ -2,9 +2,14 @@
 
 use crate::actors::FIRST;
 use crate::members::OPERATOR;
-use crate::server::{Place, SimInput};
+use crate::oracles::Cue;
+use crate::server::{Place, Server, SimInput};
 use crate::world::{ELECTION_TIMEOUT, Event, LONGEST_HANG, World};
-use copycat::engine::{Fatal, Input, Output, Role, Work};
+use copycat::engine::{Fatal, Input, Output, Refusal, Role, Work};
+
+/// Nobody is elected whose disk has not finished a flush for so long, microseconds: four election timeouts, and what clocks
+/// may differ.
+const HUNG: u64 = 4 * ELECTION_TIMEOUT + ELECTION_TIMEOUT / 2;
 
 impl World {
     pub(crate) fn start(&mut self, at: usize) -> Result<(), String> {
@@ -17,9 +22,14 @@ impl World {
         let (time, initial) = (self.time, self.initial.clone());
         self.servers[at].start(time, &initial).map_err(|e| format!("CANNOT START: server {}: {e}", at + 1))?;
         self.count("start");
+        if std::mem::take(&mut self.servers[at].repaired) {
+            self.count("damage found, log given up");
+        }
+        self.invariants.oracles.started(&self.servers[at], time);
         let (id, identity) = (self.servers[at].id, self.servers[at].identity());
         let life = self.servers[at].life;
         self.schedule(0, Event::Met { at, life, id, identity });
+        self.tell_if_removed(at);
         for other in 0..self.servers.len() {
             if other != at && self.servers[other].is_up() {
                 let delay = self.rng.below(20_000);
@@ -32,10 +42,28 @@ impl World {
         self.act(at, None)
     }
 
+    /// Whoever answers the connection of a server that was removed while it was down says so.
+    pub(crate) fn tell_if_removed(&mut self, at: usize) {
+        let (identity, life) = (self.servers[at].identity(), self.servers[at].life);
+        let knows = |s: &Server| s.engine.as_ref().is_some_and(|e| e.committed_configuration().has_removed(identity));
+        if self.servers.iter().any(knows) {
+            let delay = self.rng.below(200_000);
+            self.schedule(delay, Event::Stop { at, life });
+        }
+    }
+
     /// One step of a server, as its driver makes it: input, poll, outputs, flush; then the invariants.
     pub(crate) fn act(&mut self, at: usize, input: Option<SimInput>) -> Result<(), String> {
         let now = self.servers[at].now(self.time);
         let drained = self.time > self.servers[at].paused_until + 600;
+        self.work += u64::from(input.is_some());
+        let cue = Cue::of(&self.servers[at], input.as_ref());
+        self.invariants.oracles.asked(at, input.as_ref(), self.time);
+        if self.talkative
+            && let Some(Input::Submit { .. } | Input::Query { .. } | Input::Change { .. }) = &input
+        {
+            self.say(|| format!("{} is asked {input:?}", at + 1));
+        }
         let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };
         let mut result = input.map_or(Ok(()), |input| engine.step(now, input));
         // What a paused server was sent meanwhile comes in its first moments.
@@ -61,8 +89,9 @@ impl World {
             if let Err(e) = self.begin_apply(at) {
                 return self.stopped(at, &e);
             }
-            self.outputs(at);
+            self.outputs(at)?;
         }
+        self.invariants.oracles.stepped(&self.servers, at, &cue, self.time)?;
         self.wake(at, batch);
         let Some(engine) = &self.servers[at].engine else { return Ok(()) };
         let status = engine.status();
@@ -78,6 +107,10 @@ impl World {
         let now = self.servers[at].now(self.time);
         let server = &mut self.servers[at];
         let Some(engine) = &mut server.engine else { return };
+        // As a server does now and then.
+        if self.rng.chance(1, 20) {
+            engine.storage_mut().save_again();
+        }
         if let Some(job) = engine.storage_mut().prepare() {
             let prepared = job.run();
             engine.storage_mut().prepared(prepared);
@@ -96,6 +129,7 @@ impl World {
             && let Some(job) = engine.flush(now)
         {
             server.job = Some(job);
+            server.flush_since = Some(self.time);
             let life = server.life;
             let hang = !self.healed && self.rng.chance(1, 2000);
             let delay = if hang {
@@ -154,7 +188,20 @@ impl World {
             return Ok(());
         }
         let Some(job) = self.servers[at].job.take() else { return Ok(()) };
+        self.servers[at].flush_since = None;
+        let cut = !self.healed && self.rng.chance(self.profile.aimed, 4000);
+        if cut {
+            let after = self.rng.below(6);
+            self.servers[at].disk.cut_after(after);
+        }
         match job.run() {
+            result if cut => {
+                // Whatever the job did, its server is gone before it hears of it.
+                drop(result);
+                self.count("power cut in a flush");
+                self.crash(at, true);
+                Ok(())
+            }
             Ok(persisted) => self.act(at, Some(Input::Persisted(persisted))),
             Err(_) => {
                 // A failed flush ends the server; what it did not flush is in doubt, so the power goes too.
@@ -186,24 +233,45 @@ impl World {
         self.act(at, Some(Input::Worked(worked)))
     }
 
+    /// Sees to it that the server is woken at its deadline, and not at an earlier one that is void.
     pub(crate) fn wake(&mut self, at: usize, batch: bool) {
-        let server = &mut self.servers[at];
+        let server = &self.servers[at];
         let Some(engine) = &server.engine else { return };
         let mut due = server.time_of(engine.deadline()).max(self.time + 1);
         if batch {
             due = self.time + 1 + self.rng.below(300);
         }
-        let server = &mut self.servers[at];
-        if due < server.wake_at {
-            server.wake_at = due;
-            let life = server.life;
-            self.schedule(due - self.time, Event::Wake { at, life });
+        if self.servers[at].wake.is_none_or(|(time, _)| time != due) {
+            self.unschedule_wake(at);
+            self.wake_at(at, due);
         }
     }
 
-    pub(crate) fn outputs(&mut self, at: usize) {
-        let Some(engine) = &mut self.servers[at].engine else { return };
+    pub(crate) fn wake_at(&mut self, at: usize, time: u64) {
+        self.schedule(time - self.time, Event::Wake { at });
+        self.servers[at].wake = Some((time, self.sequence));
+    }
+
+    pub(crate) fn unschedule_wake(&mut self, at: usize) {
+        if let Some(place) = self.servers[at].wake.take() {
+            self.queue.remove(&place);
+        }
+    }
+
+    pub(crate) fn outputs(&mut self, at: usize) -> Result<(), String> {
+        let Some(engine) = &mut self.servers[at].engine else { return Ok(()) };
         for output in engine.take_outputs() {
+            if let Output::Reply { id, result } = &output {
+                self.invariants.oracles.answered(&self.servers[at], *id, result.as_ref().ok())?;
+                // A refusal says that nothing was done.
+                if matches!(result, Err(refusal) if *refusal != Refusal::Lost)
+                    && *id < FIRST
+                    && let Some(operation) = self.workload.unique(*id, at)
+                    && self.invariants.model.is_committed(&operation)
+                {
+                    return Err(format!("DONE, AND REFUSED: request {id} at server {}: {result:?}", at + 1));
+                }
+            }
             if self.talkative && !matches!(output, Output::Send { .. }) {
                 let text = format!("{} {output:?}", at + 1);
                 self.say(|| text);
@@ -231,6 +299,12 @@ impl World {
                         self.schedule(delay, Event::Stop { at: told, life });
                     }
                 }
+                // All that travels here was sent by servers that mean well.
+                Output::Event(copycat::engine::Event::NotTaken { peer, why })
+                    if !why.contains("no configuration known") =>
+                {
+                    return Err(format!("NOT TAKEN: server {} refused a message of {peer}: {why}", at + 1));
+                }
                 Output::Event(copycat::engine::Event::Installed { .. }) => self.count("snapshot installed"),
                 Output::Event(copycat::engine::Event::Removed { .. }) => {
                     let (life, delay) = (self.servers[at].life, self.rng.below(1_000_000));
@@ -240,19 +314,40 @@ impl World {
                 Output::Event(_) => {}
             }
         }
+        Ok(())
     }
 
     /// The first moments of a term are the dangerous ones (Raft paper, figure 8): some leaders do not survive them.
     pub(crate) fn elected(&mut self, at: usize) {
         self.count("elections won");
+        let hangs = self.servers[at].flush_since.is_some_and(|since| self.time > since + HUNG);
+        if hangs && !self.profile.retimed && !self.profile.jumps {
+            let broken = format!("HUNG DISK LEADS: server {}", at + 1);
+            self.invariants.broken.get_or_insert(broken);
+        }
+        self.invariants.model.elected = self.time;
         if !self.healed && self.rng.chance(self.profile.early_death, 100) {
             let (life, delay) = (self.servers[at].life, self.rng.below(30_000));
             self.schedule(delay, Event::Kill { at, life });
         }
+        // And so are those of a leader that is asked to give its vote up.
+        if !self.healed && self.rng.chance(self.profile.early_demotion, 100) {
+            let delay = self.rng.below(60_000);
+            self.schedule(delay, Event::Operator { leader: Some(at) });
+        }
     }
 
-    /// The engine said that it must stop.
+    /// The engine said that it must stop. One that has read a flipped byte is started again, and asks its peers.
     pub(crate) fn stopped(&mut self, at: usize, error: &Fatal) -> Result<(), String> {
+        if let Fatal::Corrupt(damage) = error
+            && self.servers[at].flipped
+        {
+            self.count("damage read");
+            self.servers[at].damage = Some(damage.clone());
+            self.servers[at].log_gone = true;
+            self.crash(at, false);
+            return Ok(());
+        }
         Err(format!("STOPPED: server {}: {error}", self.servers[at].id))
     }
 }

@@ -1,12 +1,13 @@
 //! What must hold after every step, looked at from outside the engine.
 
 use crate::model::Model;
+use crate::oracles::Oracles;
 use crate::server::Server;
 use crate::workload::BRIEF;
 use copycat::engine::machine::{Executor, Outcome, decode_operation, decode_query_output, encode_operation};
-use copycat::engine::{Configuration, Index, Kind, MemberType, Options, Role, Term, decode};
+use copycat::engine::{AppendOutcome, Configuration, Index, Kind, MemberType, Message, Options, Role, Term, decode};
 use copycat::store::{Answer, Command, Listed, Listing, Query, Store};
-use copycat_storage::{EntryRef, Lookup};
+use copycat_storage::{EntryRef, Lookup, MemDisk, Storage};
 use std::collections::BTreeMap;
 
 type Voters = Vec<(u64, Option<u64>)>;
@@ -25,9 +26,16 @@ struct Seen {
     applied: Index,
     /// The log was compared with the others through here, when it was this long.
     compared: Index,
+    /// All that is committed was looked for in this leader's log, of this term, through here.
+    complete: (Term, Index),
+    /// The configuration that it last said to know.
+    told: Index,
+    /// Its log was looked at after this write.
+    written: u64,
 }
 
 pub(crate) struct Invariants {
+    pub oracles: Oracles,
     seen: Vec<Seen>,
     leaders: BTreeMap<Term, u64>,
     /// The configuration that all begin with, and those in logs by (index, term): voters, and their identities.
@@ -37,7 +45,7 @@ pub(crate) struct Invariants {
     shape: Configuration,
     /// Votes that were sent: by voter (its identity) and term, for whom.
     votes: BTreeMap<(u64, Term), u64>,
-    broken: Option<String>,
+    pub broken: Option<String>,
     /// By (index, term): a checksum of the entry, and the term before it.
     entries: BTreeMap<(Index, Term), (u32, Term)>,
     /// By (index, term): when the entry was first seen in a log, in simulated microseconds.
@@ -45,8 +53,8 @@ pub(crate) struct Invariants {
     pub model: Model,
     /// The term of each committed entry, from index 1.
     committed: Vec<Term>,
-    /// The state after each applied index, as the first server that reached it had it.
-    digests: BTreeMap<Index, u32>,
+    /// The state after each applied index, as the first server that reached it had it, and its log time.
+    digests: BTreeMap<Index, (u32, u64)>,
     reference: Executor<Store>,
     /// When each key with a TTL must go, in log time.
     brief: BTreeMap<Vec<u8>, u64>,
@@ -54,10 +62,11 @@ pub(crate) struct Invariants {
     /// By key: from which index on it had which version.
     versions: BTreeMap<Vec<u8>, Vec<(Index, Option<u64>)>>,
     pub commands: u64,
+    checks: u64,
 }
 
 impl Invariants {
-    pub(crate) fn new(servers: usize, initial: &Configuration, keys: Vec<Vec<u8>>, options: &Options) -> Self {
+    pub(crate) fn new(oracles: Oracles, initial: &Configuration, keys: Vec<Vec<u8>>, options: &Options) -> Self {
         #[allow(unused_mut)] // only a planted bug changes it
         let mut reference = Executor::new(Store::default());
         // What is wrong on all servers alike must be found too.
@@ -65,7 +74,8 @@ impl Invariants {
         reference.plant(options.bug);
         let _ = options;
         Self {
-            seen: vec![Seen::default(); servers],
+            seen: vec![Seen::default(); oracles.servers()],
+            oracles,
             leaders: BTreeMap::new(),
             initial: voters(initial),
             configurations: BTreeMap::new(),
@@ -82,6 +92,7 @@ impl Invariants {
             keys,
             versions: BTreeMap::new(),
             commands: 0,
+            checks: 0,
         }
     }
 
@@ -101,6 +112,11 @@ impl Invariants {
         Ok(())
     }
 
+    /// Whether this server led this term, or a later one.
+    pub(crate) fn has_led(&self, id: u64, term: Term) -> bool {
+        self.leaders.range(term..).any(|(_, &leader)| leader == id)
+    }
+
     pub(crate) fn committed(&self) -> Index {
         self.committed.len() as Index
     }
@@ -108,18 +124,60 @@ impl Invariants {
     /// A server is another one from now on: its disk was wiped.
     pub(crate) fn forget(&mut self, at: usize) {
         self.seen[at] = Seen::default();
+        self.oracles.forget(at);
     }
 
     /// A vote leaves a server.
-    pub(crate) fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
+    fn voted(&mut self, voter: u64, term: Term, candidate: u64) {
         let first = *self.votes.entry((voter, term)).or_insert(candidate);
         if first != candidate {
             self.broken = Some(format!("TWO VOTES: {voter} in term {term}: for {first} and {candidate}"));
         }
     }
 
+    /// Looks at what a message promises; `closely`: also at what the worst power cut would leave of that. Returns whether
+    /// it promises anything.
+    pub(crate) fn promises(&mut self, server: &Server, to: u64, message: &Message, closely: bool) -> bool {
+        self.oracles.sends(server, message);
+        let at = server.id as usize - 1;
+        match *message {
+            Message::VoteReply { term, granted: true } => {
+                self.voted(server.identity(), term, to);
+                self.promised(server, term, Some(to), None, 0);
+            }
+            Message::AppendReply { term, outcome: AppendOutcome::Matched(index), configuration, .. } => {
+                // What it has not said before is looked at in any case.
+                let news = configuration > std::mem::replace(&mut self.seen[at].told, configuration);
+                if closely || news {
+                    self.promised(server, term, None, Some(index), configuration);
+                }
+            }
+            Message::AppendReply { .. } | Message::FeedReply { .. } => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// An acknowledgement leaves a server: what it says must be so.
+    pub(crate) fn acknowledges(&mut self, server: &Server, message: &Message) {
+        let storage = server.engine().storage();
+        let wrong = match *message {
+            Message::AppendReply { term, outcome: AppendOutcome::Matched(index), .. } => {
+                self.oracles.matches(server, term, index).err()
+            }
+            Message::FeedReply { outcome: AppendOutcome::Matched(index), .. } => {
+                let known = self.committed.get((index as usize).wrapping_sub(1)).copied();
+                let own = storage.term(index);
+                let wrong = index > 0 && known.is_some() && own != known;
+                wrong.then(|| format!("NOT MATCHED: server {} was fed {own:?} at {index}, not {known:?}", server.id))
+            }
+            _ => None,
+        };
+        self.broken = self.broken.take().or(wrong);
+    }
+
     /// A promise leaves a server: it must outlive the worst power cut, now.
-    pub(crate) fn promised(&mut self, server: &Server, term: Term, vote: Option<u64>, index: Option<Index>) {
+    fn promised(&mut self, server: &Server, term: Term, vote: Option<u64>, index: Option<Index>, configuration: Index) {
         let survivor = server.after_worst_power_cut();
         let (kept, id) = (survivor.meta().term.max(survivor.last_term()), server.id);
         if kept < term || vote.is_some_and(|vote| survivor.meta().vote != vote) {
@@ -129,6 +187,11 @@ impl Invariants {
         let storage = server.engine().storage();
         if let Some(index) = index.filter(|&i| survivor.term(i) != storage.term(i)) {
             self.broken = Some(format!("PROMISE NOT DURABLE: server {id} acknowledged {index}"));
+        }
+        let known = latest_configuration(&survivor);
+        if known < configuration {
+            self.broken =
+                Some(format!("PROMISE NOT DURABLE: server {id} knows configuration {configuration}, kept {known}"));
         }
     }
 
@@ -157,7 +220,8 @@ impl Invariants {
         if status.commit < seen.commit || status.applied < seen.applied || status.applied > status.commit {
             return Err(format!("INDEX REGRESSION: server {id} {seen:?} -> {status:?}"));
         }
-        (seen.commit, seen.applied) = (status.commit, status.applied);
+        let before = std::mem::replace(&mut seen.commit, status.commit);
+        seen.applied = status.applied;
         // A vote becomes a promise once it is durable.
         if engine.storage().durable_sequence() >= engine.storage().write_sequence() {
             if status.term == seen.term && seen.vote != 0 && status.vote != seen.vote {
@@ -171,7 +235,12 @@ impl Invariants {
         if status.role == Role::Leader {
             self.check_leader(servers, at)?;
         }
-        self.check_log(server, at, time)?;
+        let written = engine.storage().write_sequence();
+        self.checks += 1;
+        // Compactions and installs are no writes: now and then it is looked at anyway.
+        if written != std::mem::replace(&mut self.seen[at].written, written) || self.checks.is_multiple_of(16) {
+            self.check_log(servers, at, time, before)?;
+        }
         self.check_commit(servers, at)?;
         self.check_state(server)
     }
@@ -186,12 +255,17 @@ impl Invariants {
         }
         self.check_changes(&servers[at])?;
         if self.leaders.range(term + 1..).next().is_none() {
-            for (i, &committed) in self.committed.iter().enumerate() {
+            let (of, through) = self.seen[at].complete;
+            // Now and then all of it, or what went missing later would not be seen.
+            let from =
+                if of == term && !self.committed.len().is_multiple_of(64) { through.saturating_sub(20) } else { 0 };
+            for (i, &committed) in self.committed.iter().enumerate().skip(from as usize) {
                 let index = i as Index + 1;
                 if engine.storage().term(index) != Some(committed) {
                     return Err(format!("LEADER INCOMPLETE: {id} leads term {term} without committed entry {index}"));
                 }
             }
+            self.seen[at].complete = (term, self.committed.len() as Index);
         }
         Ok(())
     }
@@ -218,7 +292,9 @@ impl Invariants {
         let shape = |c: &Configuration| -> Vec<_> {
             c.members.iter().map(|(&id, m)| (id, m.member_type, m.peer.clone(), m.becoming)).collect()
         };
-        let expected = if shape(&self.shape) == shape(&next) { self.shape.index } else { entry.index };
+        // The first leader's settings are no decision.
+        let retimed = self.shape.settings.is_some() && self.shape.settings != next.settings;
+        let expected = if shape(&self.shape) == shape(&next) && !retimed { self.shape.index } else { entry.index };
         if next.index != expected {
             let (from, to) = (&self.shape, &next);
             return Err(format!("CONFIGURATION INDEX: {from:?} became {to:?} at {}", entry.index));
@@ -228,13 +304,17 @@ impl Invariants {
     }
 
     /// Log matching: the same index and term mean the same entry, and the same entry before it.
-    fn check_log(&mut self, server: &Server, at: usize, time: u64) -> Result<(), String> {
+    fn check_log(&mut self, servers: &[Server], at: usize, time: u64, committed: Index) -> Result<(), String> {
+        let server = &servers[at];
         let storage = server.engine().storage();
         let seen = &mut self.seen[at];
         let last = storage.last_index();
-        let from = seen.commit.min(seen.compared).max(1);
+        let from = committed.min(seen.commit).min(seen.compared).max(1);
         for index in from..=last {
-            let looked = storage.lookup(index).map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?;
+            let looked = match storage.lookup(index) {
+                Err(_) if server.flipped => continue,
+                looked => looked.map_err(|e| format!("UNREADABLE: server {}: {e}", server.id))?,
+            };
             let entry = match looked {
                 Lookup::Entry(entry) => entry,
                 // The rule: holes only at or below the durable snapshot.
@@ -245,6 +325,20 @@ impl Invariants {
             self.appended.entry((index, entry.term)).or_insert(time);
             if entry.kind == Kind::Configuration as u8 && !self.configurations.contains_key(&(index, entry.term)) {
                 let configuration: Configuration = decode(entry.data).map_err(|e| e.to_string())?;
+                let before =
+                    self.configurations.range(..(index, 0)).rev().find(|&(&(at, of), _)| storage.term(at) == Some(of));
+                // A leader that has committed nothing of its own term does not know what is in force (copycat #23).
+                let leads = server.engine().role() == Role::Leader && server.engine().status().term == entry.term;
+                if leads && storage.term(server.engine().status().commit) != Some(entry.term) {
+                    return Err(format!("CHANGED TOO EARLY: server {} in term {} at {index}", server.id, entry.term));
+                }
+                check_promoted(
+                    servers,
+                    server.id,
+                    before.map_or(&self.initial, |(_, v)| v),
+                    &configuration,
+                    committed,
+                )?;
                 self.configurations.insert((index, entry.term), voters(&configuration));
             }
             let before = if index == 1 { 0 } else { storage.term(index - 1).unwrap_or(0) };
@@ -261,10 +355,11 @@ impl Invariants {
     fn check_commit(&mut self, servers: &[Server], at: usize) -> Result<(), String> {
         let engine = servers[at].engine();
         let status = engine.status();
-        for index in 1..=status.commit {
+        let from = (self.committed.len() as Index).min(status.commit).saturating_sub(50);
+        for index in from.max(1)..=status.commit {
             let term = engine.storage().term(index).unwrap_or(0);
             if let Some(&known) = self.committed.get(index as usize - 1) {
-                if known != term && index + 50 > status.commit {
+                if known != term {
                     return Err(format!(
                         "COMMITTED ENTRY CHANGED: {index} was of term {known}, is of term {term} at server {}",
                         servers[at].id
@@ -305,9 +400,11 @@ impl Invariants {
             self.check_brief(entry)?;
             self.check_shape(entry)?;
             let appended = self.appended.get(&(index, term)).copied().unwrap_or_default();
-            self.model.check(entry, &self.reference, appended)?;
+            for session in self.model.check(entry, &self.reference, appended)? {
+                self.oracles.ended(session, term, appended)?;
+            }
             self.commands += u64::from(entry.kind == copycat::engine::Kind::Command as u8);
-            self.digests.insert(index, self.reference.digest());
+            self.digests.insert(index, (self.reference.digest(), self.reference.time()));
             for key in &self.keys {
                 let version = version_of(&self.reference, key);
                 let history = self.versions.entry(key.clone()).or_insert_with(|| vec![(0, None)]);
@@ -323,10 +420,12 @@ impl Invariants {
     /// Servers that applied the same have the same state.
     fn check_state(&self, server: &Server) -> Result<(), String> {
         let Some(executor) = server.executor() else { return Ok(()) };
-        let (applied, digest) = (executor.applied(), executor.digest());
+        let (applied, state) = (executor.applied(), (executor.digest(), executor.time()));
         match self.digests.get(&applied) {
-            Some(&known) if known != digest => {
-                Err(format!("STATE DIVERGED: server {} at {applied}: {digest:08x}, not {known:08x}", server.id))
+            Some(&known) if known != state => {
+                let ((own, time), (digest, at)) = (state, known);
+                let id = server.id;
+                Err(format!("STATE DIVERGED: server {id} at {applied}: {own:08x} at {time}, not {digest:08x} at {at}"))
             }
             _ => Ok(()),
         }
@@ -354,6 +453,41 @@ impl Invariants {
         }
         Ok(())
     }
+}
+
+/// A member that becomes a voter lacks little of what its leader had committed before: commits must not wait for it.
+fn check_promoted(
+    servers: &[Server],
+    leader: u64,
+    before: &Voters,
+    after: &Configuration,
+    committed: Index,
+) -> Result<(), String> {
+    for (id, identity) in voters(after) {
+        let known = before.iter().any(|&(voter, _)| voter == id);
+        let Some(server) = servers.iter().find(|s| s.id == id && identity == Some(s.identity())) else { continue };
+        let Some(engine) = server.engine.as_ref().filter(|e| !known && id != leader && !e.status().lost_log) else {
+            continue;
+        };
+        let durable = engine.storage().durable_index();
+        if durable + engine.options().promotion_lag < committed {
+            return Err(format!("PROMOTED UNREADY: server {id} has {durable} of {committed}"));
+        }
+    }
+    Ok(())
+}
+
+/// The entry of the latest configuration that this storage has.
+fn latest_configuration(storage: &Storage<MemDisk>) -> Index {
+    let told = decode::<(Index, Configuration)>(storage.configuration()).map_or(0, |(index, _)| index);
+    let is_one = |index: &Index| match storage.lookup(*index) {
+        Ok(Lookup::Entry(entry)) => entry.kind == Kind::Configuration as u8,
+        _ => false,
+    };
+    let settled = storage.snapshot().map_or(0, |s| s.index);
+    // A snapshot holds the configuration of its time.
+    let logged = (told.max(settled) + 1..=storage.last_index()).rev().find(is_one);
+    logged.unwrap_or(told.max(settled))
 }
 
 /// The keys with a TTL that are there.

@@ -30,17 +30,42 @@ struct Session {
     sequence: u64,
 }
 
+/// A wait for a lock, as the commands in the log have it.
+#[derive(Debug, Default)]
+struct Wait {
+    /// When the place is given up, in log time.
+    until: Option<u64>,
+    /// It is kept until it is granted.
+    stays: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     time: u64,
     sessions: BTreeMap<SessionId, Session>,
-    keys: BTreeSet<String>,
+    /// Idempotency keys, and when each is forgotten, in log time.
+    keys: BTreeMap<String, u64>,
     last_token: u64,
     holders: BTreeMap<&'static str, BTreeMap<u64, SessionId>>,
+    /// Who had each lock,
+    had: BTreeMap<&'static str, Vec<SessionId>>,
+    /// who waited for it before the entry that is looked at, first come first,
+    queues: BTreeMap<&'static str, Vec<SessionId>>,
+    /// and how long each of them does.
+    waits: BTreeMap<(&'static str, SessionId), Wait>,
+    /// Clocks jump: a session's time is the leader's alone.
+    pub(crate) jumps: bool,
+    /// When a leader was last elected, in simulated microseconds.
+    pub(crate) elected: u64,
     /// By index: the keys of the workload that were changed there.
     changes: BTreeMap<Index, BTreeSet<Vec<u8>>>,
-    /// By index: what the command there says, and for which number.
+    /// By index: what the command there says, and for which number,
     commands: BTreeMap<Index, (u64, u32)>,
+    /// and of those with an idempotency key when they were appended, in simulated microseconds, and how long the key is
+    /// kept, in milliseconds.
+    keyed: BTreeMap<Index, (u64, u64)>,
+    /// The bytes of all commands, as checksums.
+    known: BTreeSet<u32>,
     pub(crate) ended: u64,
     pub(crate) repeats: u64,
 }
@@ -78,15 +103,17 @@ impl Model {
     }
 
     /// Takes in the next committed entry, which `reference` has just applied. `appended` is when an entry was first seen in
-    /// any log.
+    /// any log. Returns the sessions that it ended because they were overdue.
     pub(crate) fn check(
         &mut self,
         entry: EntryRef<'_>,
         reference: &Executor<Store>,
         appended: u64,
-    ) -> Result<(), String> {
+    ) -> Result<Vec<SessionId>, String> {
         self.time = self.time.max(entry.time);
-        let index = entry.index;
+        let time = self.time;
+        self.keys.retain(|_, end| *end > time);
+        let (index, mut ended) = (entry.index, Vec::new());
         match Kind::from_byte(entry.kind) {
             Some(Kind::Initialize) => {
                 for session in self.sessions.values_mut() {
@@ -94,8 +121,9 @@ impl Model {
                 }
             }
             Some(Kind::Register) => {
-                let register: Register = decode(entry.data).map_err(|e| e.to_string())?;
-                if register.key.is_none_or(|key| self.keys.insert(key)) {
+                let register = Register::decode(entry.data).map_err(|e| e.to_string())?;
+                let end = self.time + register.window_ms;
+                if register.key.is_none_or(|key| self.admit(key, end)) {
                     let (timeout_ms, kept_at) = (register.timeout_ms, self.time);
                     let session = Session { timeout_ms, kept_at, kept_by: index, kept_true: appended, sequence: 0 };
                     self.sessions.insert(index, session);
@@ -110,18 +138,20 @@ impl Model {
                     }
                 }
             }
-            Some(Kind::Unregister) => self.end(&entry, appended)?,
-            Some(Kind::Command | Kind::KeyedCommand) => self.command(&entry, reference)?,
+            Some(Kind::Unregister) => ended = self.end(&entry, appended)?,
+            Some(Kind::Command | Kind::KeyedCommand) => self.command(&entry, reference, appended)?,
             _ => {}
         }
         let open: Vec<SessionId> = reference.sessions().list(0, usize::MAX).iter().map(|info| info.session).collect();
         if !open.iter().eq(self.sessions.keys()) {
             return Err(format!("WRONG SESSIONS: at {index} there are {open:?}, not {:?}", self.sessions));
         }
-        self.check_locks(index, reference)
+        self.check_locks(index, reference)?;
+        Ok(ended)
     }
 
-    fn end(&mut self, entry: &EntryRef<'_>, appended: u64) -> Result<(), String> {
+    fn end(&mut self, entry: &EntryRef<'_>, appended: u64) -> Result<Vec<SessionId>, String> {
+        let mut ended = Vec::new();
         for Unregister { session: id, reason, judged_by } in
             decode::<Vec<Unregister>>(entry.data).map_err(|e| e.to_string())?
         {
@@ -132,25 +162,63 @@ impl Model {
                     continue;
                 }
                 let lived = appended.saturating_sub(session.kept_true) / 1000;
-                if lived * 100 < session.timeout_ms * (100 - DRIFT) {
+                if lived * 100 < session.timeout_ms * (100 - DRIFT) && !self.jumps {
                     return Err(format!("ENDED EARLY: session {id} after {lived} ms: {session:?}"));
                 }
                 self.ended += 1;
+                ended.push(id);
             }
             self.sessions.remove(&id);
         }
-        Ok(())
+        Ok(ended)
     }
 
-    fn command(&mut self, entry: &EntryRef<'_>, reference: &Executor<Store>) -> Result<(), String> {
+    /// A wish for a lock that is carried out.
+    fn wish(&mut self, session: SessionId, command: &Command) {
+        let Command::Lock { lock, wait_ms, queue, .. } = command else { return };
+        let Some(name) = LOCKS.iter().find(|name| name.as_bytes() == lock.as_slice()) else { return };
+        let waits = self.queues.get(name).is_some_and(|queue| queue.contains(&session));
+        let wait = self.waits.entry((name, session)).or_default();
+        if !waits {
+            *wait = Wait::default();
+        }
+        wait.stays |= queue;
+        if *wait_ms > 0 {
+            wait.until = Some(self.time + wait_ms);
+        }
+    }
+
+    /// Whether this key is not known; it is kept from now on.
+    fn admit(&mut self, key: String, end: u64) -> bool {
+        let known = self.keys.contains_key(&key);
+        self.keys.entry(key).or_insert(end);
+        !known
+    }
+
+    /// Whether the answer of the command at this index may be given to one who asked for it first at this moment: its key's
+    /// time must not be over.
+    /// Without a leader log time stands still, so nothing is known of a key that an election came behind.
+    pub(crate) fn may_answer(&self, index: Index, asked: u64) -> bool {
+        let Some(&(appended, window)) = self.keyed.get(&index) else { return true };
+        self.jumps || self.elected >= appended || asked.saturating_sub(appended) * (100 - DRIFT) <= window * 1000 * 100
+    }
+
+    fn command(&mut self, entry: &EntryRef<'_>, reference: &Executor<Store>, appended: u64) -> Result<(), String> {
+        let mut due = true;
         let operation = if entry.kind == Kind::KeyedCommand as u8 {
-            decode::<Keyed>(entry.data).map_err(|e| e.to_string())?.operation
+            let keyed = Keyed::decode(entry.data).map_err(|e| e.to_string())?;
+            self.keyed.insert(entry.index, (appended, keyed.window_ms));
+            // The session's end comes first.
+            if entry.session == 0 || self.sessions.contains_key(&entry.session) {
+                due = self.admit(keyed.key, self.time + keyed.window_ms);
+            }
+            keyed.operation
         } else {
             entry.data.to_vec()
         };
         let command: Command = decode_operation(&operation).ok_or("MALFORMED: a command of ours")?;
         self.commands.insert(entry.index, (entry.sequence, crc32c::crc32c(&operation)));
-        let mut due = true;
+        self.known.insert(crc32c::crc32c(&operation));
         if entry.session != 0 {
             match self.sessions.get_mut(&entry.session) {
                 None => due = false,
@@ -166,6 +234,9 @@ impl Model {
             let name = LOCKS.iter().find(|name| name.as_bytes() == lock.as_slice()).ok_or("an unknown lock")?;
             // The holders as they were before this entry, which changes none.
             due &= self.holders.get(name).is_some_and(|holders| holders.contains_key(token));
+        }
+        if due {
+            self.wish(entry.session, &command);
         }
         if let Some(key) = written(&command) {
             let was = version(reference, &key) == Some(entry.index);
@@ -206,12 +277,37 @@ impl Model {
             if let Some(dead) = sessions.into_iter().find(|session| !self.sessions.contains_key(session)) {
                 return Err(format!("LOCK OF THE DEAD: at {index} session {dead} is over: {view:?}"));
             }
-            if let (true, Some(first)) = (holders.is_empty(), queue.first()) {
+            let shared = holders.iter().all(|h| h.mode == LockMode::Shared);
+            let admits = |mode| holders.is_empty() || shared && mode == LockMode::Shared;
+            if let Some(first) = queue.first().filter(|first| admits(first.mode)) {
                 return Err(format!("LOCK FOR NOBODY: at {index} session {} waits: {view:?}", first.session));
             }
+            self.check_queue(name, index, view.as_ref())?;
         }
         self.last_token = granted.last().copied().unwrap_or(self.last_token);
         Ok(())
+    }
+
+    /// Nobody overtakes, and nobody waits for longer than asked.
+    fn check_queue(&mut self, name: &'static str, index: Index, view: Option<&LockView>) -> Result<(), String> {
+        let holders: Vec<SessionId> = view.iter().flat_map(|v| &v.holders).map(|h| h.session).collect();
+        let queue: Vec<SessionId> = view.iter().flat_map(|v| &v.queue).map(|w| w.session).collect();
+        let before = self.queues.insert(name, queue.clone()).unwrap_or_default();
+        let held = self.had.insert(name, holders.clone()).unwrap_or_default();
+        for session in holders.iter().filter(|session| !held.contains(session)) {
+            // Whoever comes at once comes behind all of them.
+            let ahead = before.iter().position(|waiter| waiter == session).unwrap_or(before.len());
+            if let Some(passed) = before[..ahead].iter().find(|waiter| queue.contains(waiter)) {
+                return Err(format!("OVERTAKEN: at {index} session {session} gets {name} before {passed}"));
+            }
+        }
+        self.waits.retain(|&(of, session), _| of != name || queue.contains(&session));
+        let over = |w: &&Wait| !w.stays && w.until.is_some_and(|until| until <= self.time);
+        let late = queue.iter().find(|&&session| self.waits.get(&(name, session)).as_ref().is_some_and(over));
+        match late {
+            Some(session) => Err(format!("WAITS TOO LONG: at {index} session {session} for {name}: {view:?}")),
+            None => Ok(()),
+        }
     }
 
     /// A key of the workload was changed here.
@@ -222,6 +318,11 @@ impl Model {
     /// The indexes above `after`, through `until`, at which keys of the workload were changed, and which.
     pub(crate) fn changes(&self, after: Index, until: Index) -> impl Iterator<Item = (&Index, &BTreeSet<Vec<u8>>)> {
         self.changes.range((Bound::Excluded(after), Bound::Included(until.max(after))))
+    }
+
+    /// Whether a command with these bytes, which no other has, is committed.
+    pub(crate) fn is_committed(&self, operation: &[u8]) -> bool {
+        self.known.contains(&crc32c::crc32c(operation))
     }
 
     /// Whether the command at this index is the one with this number and these bytes.

@@ -1,10 +1,11 @@
 //! One simulated server: the shipped engine on a simulated disk, with clocks of its own.
 
 use copycat::engine::machine::Executor;
-use copycat::engine::{ApplyJob, Configuration, Engine, MemberType, Now, Options, Work, encode};
+use copycat::engine::{ApplyJob, Configuration, Engine, Fatal, MemberType, Now, Options, Work, encode};
 use copycat::store::Store;
-use copycat_storage::{Disk, FlushJob, MemDisk, Meta, OpenError, Seed, Storage};
+use copycat_storage::{Corrupt, Disk, FlushJob, MemDisk, Meta, OpenError, Seed, Storage};
 use copycat_testkit::Rng;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) type SimEngine = Engine<MemDisk, Store>;
@@ -34,16 +35,19 @@ pub(crate) struct Server {
     /// Rises with every start: what was meant for an earlier life is dropped.
     pub life: u64,
     pub job: Option<FlushJob<MemDisk>>,
+    /// When the flush that is out began.
+    pub flush_since: Option<u64>,
     /// Background work that is out.
     pub work: Option<Work<MemDisk>>,
     /// The state machine, if it is out with entries to apply.
     pub applying: Option<ApplyJob<Store>>,
     pub paused_until: u64,
-    pub restart_at: Option<u64>,
-    /// A wake-up is scheduled for this moment.
-    pub wake_at: u64,
-    /// The monotonic clock runs this much faster or slower, in millionths.
+    /// The one wake-up that is scheduled, by its place in the queue of events.
+    pub wake: Option<(u64, u64)>,
+    /// The monotonic clock runs this much faster or slower, in millionths,
     drift: i64,
+    /// and has jumped ahead by so much, microseconds.
+    pub jumped: i64,
     /// The wall clock is this far off, milliseconds.
     pub wall_offset: i64,
     segment: u32,
@@ -53,8 +57,14 @@ pub(crate) struct Server {
     pub durable_when_down: Vec<(u64, u64)>,
     /// Its log was lost while it was down; once it is up, its engine tells.
     pub log_gone: bool,
-    /// The same of the disk before this one, and whose that was.
-    lost_disk: (u64, Vec<(u64, u64)>),
+    /// A byte on its disk was flipped, and was not noticed yet.
+    pub flipped: bool,
+    /// The damage that ended its last life.
+    pub damage: Option<Corrupt>,
+    /// Damage was found by a start, and the log given up.
+    pub repaired: bool,
+    /// The same of the disks before this one, by whose they were.
+    lost_disks: BTreeMap<u64, Vec<(u64, u64)>>,
 }
 
 impl Server {
@@ -67,20 +77,24 @@ impl Server {
             engine: None,
             life: 0,
             job: None,
+            flush_since: None,
             work: None,
             applying: None,
             paused_until: 0,
-            restart_at: None,
-            wake_at: u64::MAX,
+            wake: None,
             // Two clocks differ by at most 4 %: well inside the engine's bound of 10 %.
             drift: rng.range(0, 40_000) as i64 - 20_000,
+            jumped: 0,
             wall_offset: rng.range(0, 2_000) as i64 - 1_000,
             segment,
             seed: rng.next_u64(),
             options,
             durable_when_down: Vec::new(),
             log_gone: false,
-            lost_disk: (0, Vec::new()),
+            flipped: false,
+            damage: None,
+            repaired: false,
+            lost_disks: BTreeMap::new(),
         }
     }
 
@@ -88,28 +102,30 @@ impl Server {
     pub(crate) fn now(&self, time: u64) -> Now {
         let own = time as i64 + time as i64 / 1_000_000 * self.drift + time as i64 % 1_000_000 * self.drift / 1_000_000;
         let wall = 1_700_000_000_000 + time as i64 / 1000 + self.wall_offset;
-        Now { monotonic: Duration::from_micros(own as u64), wall: wall as u64 }
+        Now { monotonic: Duration::from_micros((own + self.jumped) as u64), wall: wall as u64 }
     }
 
     /// The simulated time at which this server's monotonic clock shows `at`, rounded up.
     pub(crate) fn time_of(&self, at: Duration) -> u64 {
-        let own = at.as_micros() as i64;
+        let own = (at.as_micros() as i64 - self.jumped).max(0);
         (own * 1_000_000 / (1_000_000 + self.drift)) as u64 + 2
     }
 
     /// Opens the disk and starts the engine, as a process does.
     pub(crate) fn start(&mut self, time: u64, initial: &Configuration) -> Result<(), String> {
         self.life += 1;
-        self.job = None;
+        (self.job, self.flush_since) = (None, None);
         self.work = None;
         self.applying = None;
-        self.restart_at = None;
-        self.wake_at = u64::MAX;
+        assert!(self.wake.is_none(), "a server that is down is not woken");
         let identity = self.identity();
         let salt = (self.seed >> 32) as u32 ^ self.life as u32;
         let seed = Seed { identity, salt, now_ms: self.now(time).wall };
         let options = copycat_storage::Options { segment_size: self.segment };
-        let mut storage = Storage::open(self.disk.clone(), options, seed).map_err(|e: OpenError| e.to_string())?;
+        let mut storage = self.open(options, seed, None)?;
+        if let Some(damage) = self.damage.take() {
+            storage = self.open(options, seed, Some(damage))?;
+        }
         let mut initial = initial.clone();
         if let Some((index, known)) = &self.joined {
             // As a server does that is let in, before its engine starts; and again if that was lost with the power.
@@ -120,12 +136,40 @@ impl Server {
             }
         }
         let random = self.seed.wrapping_add(self.life);
+        let now = self.now(time);
+        let (id, engine_options) = (self.id, self.options.clone());
         let engine =
-            Engine::new(self.id, self.options.clone(), random, self.now(time), storage, Store::default, initial)
-                .map_err(|e| e.to_string())?;
-        self.engine = Some(engine);
+            |storage| Engine::new(id, engine_options.clone(), random, now, storage, Store::default, initial.clone());
+        let engine = match engine(storage) {
+            Err(Fatal::Corrupt(damage)) => engine(self.open(options, seed, Some(damage))?),
+            started => started,
+        };
+        self.engine = Some(engine.map_err(|e| e.to_string())?);
         self.log_gone = false;
         Ok(())
+    }
+
+    /// Opens the disk as a server does: what is damaged is given up, to be asked of the peers.
+    fn open(
+        &mut self,
+        options: copycat_storage::Options,
+        seed: Seed,
+        known: Option<Corrupt>,
+    ) -> Result<Storage<MemDisk>, String> {
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(copycat::engine::Bug::StartDiscardsSnapshot) {
+            let opened = Storage::open_discarding_snapshot(self.disk.clone(), options, seed);
+            return opened.map_err(|e| e.to_string());
+        }
+        let opened = Storage::open_damaged(self.disk.clone(), options, seed, known);
+        let (storage, damage) = opened.map_err(|e: OpenError| e.to_string())?;
+        if damage.is_some() {
+            if !self.flipped && !self.log_gone {
+                return Err(format!("nothing was flipped, and yet: {damage:?}"));
+            }
+            (self.flipped, self.repaired) = (false, true);
+        }
+        Ok(storage)
     }
 
     /// What would be left of this server if the power failed now and took all that can be taken.
@@ -135,6 +179,41 @@ impl Server {
         disk.set_capacity(None);
         let options = copycat_storage::Options { segment_size: self.segment };
         Storage::open(disk, options, Seed { identity: 1, salt: 1, now_ms: 0 }).expect("what is left opens")
+    }
+
+    /// Starts once without the segments, which are put back then.
+    ///
+    /// # Errors
+    /// If the start was not refused, or not all is there that was.
+    pub(crate) fn start_without_log(&mut self) -> Result<(), String> {
+        self.disk.fail_flushes(0);
+        self.disk.set_capacity(None);
+        let names = self.disk.list().expect("the disk lists");
+        let segments: Vec<String> = names.into_iter().filter(|n| n.ends_with(".log")).collect();
+        let kept: Vec<(String, Vec<u8>)> =
+            segments.iter().map(|name| (name.clone(), self.disk.get(name).expect("it is listed"))).collect();
+        for name in &segments {
+            self.disk.remove(name).expect("the disk removes");
+        }
+        self.disk.sync_dir().expect("the disk syncs");
+        let options = copycat_storage::Options { segment_size: self.segment };
+        let seed = Seed { identity: self.identity(), salt: self.life as u32 ^ 77, now_ms: 0 };
+        #[cfg(feature = "planted-bugs")]
+        if self.options.bug == Some(copycat::engine::Bug::StartDiscardsSnapshot) {
+            drop(Storage::open_discarding_snapshot(self.disk.clone(), options, seed));
+        }
+        let first = Storage::open(self.disk.clone(), options, seed);
+        for (name, bytes) in &kept {
+            self.disk.put(name, bytes);
+        }
+        if first.is_ok() {
+            return Err(format!("it starts with nothing, its files are {:?}", self.disk.list()));
+        }
+        let there = Storage::open(self.disk.fork(), options, seed).map_err(|e| e.to_string())?;
+        match self.durable_when_down.iter().find(|&&(index, term)| there.term(index) != Some(term)) {
+            Some((index, _)) => Err(format!("entry {index} is gone")),
+            None => Ok(()),
+        }
     }
 
     /// The segments vanish, for good; the other files stay.
@@ -151,7 +230,8 @@ impl Server {
     pub(crate) fn wipe(&mut self, rng: &mut Rng) {
         assert!(self.engine.is_none(), "it is down");
         self.disk = MemDisk::new();
-        self.lost_disk = (self.identity(), std::mem::take(&mut self.durable_when_down));
+        self.lost_disks.insert(self.identity(), std::mem::take(&mut self.durable_when_down));
+        (self.log_gone, self.flipped, self.damage) = (false, false, None);
         self.seed = rng.next_u64();
         self.joined = None;
     }
@@ -159,7 +239,7 @@ impl Server {
     /// Whether a disk that is gone held this entry durably: what that acknowledged may be counted for a moment yet. Who
     /// has the disk's number now has not.
     pub(crate) fn had(&self, identity: Option<u64>, entry: (u64, u64)) -> bool {
-        identity == Some(self.lost_disk.0) && self.lost_disk.1.contains(&entry)
+        identity.and_then(|of| self.lost_disks.get(&of)).is_some_and(|held| held.contains(&entry))
     }
 
     /// That of its directory, also before it is made.

@@ -117,9 +117,14 @@ pub(crate) struct Client {
     /// The versions that it knows.
     versions: BTreeMap<usize, u64>,
     pub leader: Option<u64>,
+    /// The server at which one that is loyal reads, whoever leads.
+    pub home: usize,
+    loyal: bool,
 }
 
 pub(crate) struct Workload {
+    /// Clocks jump: leases mean nothing.
+    jumps: bool,
     pub clients: Vec<Client>,
     pub keys: Vec<Vec<u8>>,
     history: History,
@@ -132,9 +137,15 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    pub(crate) fn new(profile: &Profile) -> Self {
+    pub(crate) fn new(profile: &Profile, rng: &mut Rng) -> Self {
+        let mut client = || Client {
+            home: rng.below(profile.servers) as usize,
+            loyal: rng.chance(profile.loyal, 100),
+            ..Client::default()
+        };
         Self {
-            clients: (0..profile.clients).map(|_| Client::default()).collect(),
+            jumps: profile.jumps,
+            clients: (0..profile.clients).map(|_| client()).collect(),
             keys: (0..profile.keys).map(|k| format!("key-{k}").into_bytes()).collect(),
             history: History::new(),
             next_value: 0,
@@ -153,6 +164,20 @@ impl Workload {
 
     pub(crate) fn is_waiting(&self, client: usize, request: RequestId) -> bool {
         self.clients[client].waiting.as_ref().is_some_and(|w| w.request == request)
+    }
+
+    /// Whether what this client asks is for its own server.
+    pub(crate) fn stays(&self, client: usize) -> bool {
+        let client = &self.clients[client];
+        client.loyal && client.waiting.as_ref().is_some_and(|w| matches!(w.what, What::Get { .. }))
+    }
+
+    /// The bytes of a write that this server has and that no other write is alike.
+    pub(crate) fn unique(&self, request: RequestId, at: usize) -> Option<Vec<u8>> {
+        let waiting = self.clients[self.client_of(request)].waiting.as_ref()?;
+        let What::Write(write) = &waiting.what else { return None };
+        let mine = waiting.request == request && waiting.at == Some(at) && write.value.is_some();
+        mine.then(|| encode_operation(&write.command(&self.keys[write.key])))
     }
 
     pub(crate) fn is_handed_over(&self, client: usize) -> bool {
@@ -193,7 +218,7 @@ impl Workload {
             10 | 11 => What::Write(Write { key, value: None, condition, form }),
             12 => What::Brief { key: rng.below(3), ttl_ms: rng.range(20, LONGEST_TTL) },
             13..16 => What::Get { key, consistency: Consistency::Linearizable },
-            16 | 17 => What::Get { key, consistency: Consistency::Lease },
+            16 | 17 if !self.jumps => What::Get { key, consistency: Consistency::Lease },
             _ => What::Get { key, consistency: Consistency::Sequential },
         };
         let op = self.operation(&what).map(|(key, op)| self.history.invoke(client as u64, time, &key, op));
@@ -229,8 +254,8 @@ impl Workload {
         let seen = self.clients[client].seen;
         let waiting = self.clients[client].waiting.as_mut().expect("it waits");
         waiting.at = Some(at);
-        let id = waiting.request;
-        match &waiting.what {
+        let Waiting { request: id, what, .. } = waiting.clone();
+        match &what {
             What::Write(write) => {
                 let command = write.command(&self.keys[write.key]);
                 Input::Submit { id, submit: Submit::command(encode_operation(&command), Store::mode(&command)) }
@@ -244,7 +269,9 @@ impl Workload {
             }
             What::Get { key, consistency } => {
                 let operation = encode_operation(&store::Query::Get { key: self.keys[*key].clone() });
-                let index = if *consistency == Consistency::Sequential { seen } else { 0 };
+                // One that is loyal need not say what it has seen: its server does not go back.
+                let named = *consistency == Consistency::Sequential && !self.clients[client].loyal;
+                let index = if named { seen } else { 0 };
                 Input::Query { id, query: Query { consistency: *consistency, index, ask: Ask::Machine(operation) } }
             }
         }
@@ -286,8 +313,8 @@ impl Workload {
                 match consistency {
                     Consistency::Sequential => {
                         self.sequential_reads += 1;
-                        let seen = self.clients[client].seen;
-                        if response.index < seen {
+                        let Client { seen, loyal, .. } = self.clients[client];
+                        if response.index < seen && !loyal {
                             return Err(format!("WENT BACK: a sequential read at {} after {seen}", response.index));
                         }
                     }

@@ -1,15 +1,19 @@
 //! The simulated world: its time, its beginning and end, and what happens next.
 
 use crate::actors::{Actors, LONGEST_TIMEOUT};
-use crate::faults::Profile;
+use crate::faults::{KINDS, Profile};
 use crate::invariants::{Invariants, brief_keys};
+use crate::links::Links;
 use crate::members::Operator;
+use crate::oracles::Oracles;
 use crate::server::{Place, Server, SimEngine};
 use crate::workload::{LONGEST_TTL, Workload};
 use copycat::engine::sessions::Limits;
-use copycat::engine::{Configuration, Identity, Input, Message, Options, Refusal, RequestId, Response, ServerId};
+use copycat::engine::{
+    Configuration, Identity, Input, Message, Options, Refusal, RequestId, Response, ServerId, Settings,
+};
 use copycat_testkit::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -19,10 +23,17 @@ pub(crate) const LONGEST_HANG: u64 = 10_000_000;
 const RECOVERY: u64 = 30_000_000;
 /// And within so many events: more is a storm.
 const RECOVERY_EVENTS: u64 = 200_000;
+/// A client with a session looks what to do next every so often, microseconds, in the mean.
+const IDLE: u64 = 5_000;
+/// A run makes at most so many wakes for each step that is work: more is a storm of timers.
+const WAKES_PER_WORK: u64 = 20;
 
 pub(crate) struct Setup {
     pub seed: u64,
+    /// Steps of servers that take something in: the budget is of work, not of wakes or of clients' idle turns.
     pub steps: u64,
+    /// The number of voters to begin with; `None`: drawn.
+    pub voters: Option<u64>,
     #[cfg(feature = "planted-bugs")]
     pub bug: Option<copycat::engine::Bug>,
 }
@@ -32,6 +43,7 @@ impl Setup {
         Self {
             seed,
             steps,
+            voters: None,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }
@@ -39,10 +51,10 @@ impl Setup {
 }
 
 impl Setup {
-    /// The same, with the bug that `COPYCAT_SIM_BUG` names.
+    /// The same, with the voters of `COPYCAT_SIM_VOTERS` and the bug that `COPYCAT_SIM_BUG` names.
     pub(crate) fn from_environment(seed: u64, steps: u64) -> Self {
-        #[allow(unused_mut)] // without planted bugs there is none
         let mut setup = Self::new(seed, steps);
+        setup.voters = std::env::var("COPYCAT_SIM_VOTERS").ok().map(|n| n.parse().expect("a number of voters"));
         #[cfg(feature = "planted-bugs")]
         if let Ok(name) = std::env::var("COPYCAT_SIM_BUG") {
             setup.bug = Some(crate::planted::bug(&name).unwrap_or_else(|| panic!("COPYCAT_SIM_BUG={name} is no bug")));
@@ -59,16 +71,11 @@ pub(crate) struct Report {
     pub violation: Option<String>,
 }
 
-/// A server that hears its peers late.
-pub(crate) struct Slowed {
-    pub server: ServerId,
-    pub delay: u64,
-    pub until: u64,
-}
-
 pub(crate) enum Event {
     Deliver {
         to: usize,
+        /// The receiver's life when it was sent: a connection does not outlive a process.
+        life: u64,
         from: ServerId,
         identity: Identity,
         cluster: u128,
@@ -99,9 +106,9 @@ pub(crate) enum Event {
         at: usize,
         life: u64,
     },
+    /// A server's deadline; there is one at most for each server.
     Wake {
         at: usize,
-        life: u64,
     },
     Start {
         at: usize,
@@ -110,7 +117,11 @@ pub(crate) enum Event {
         at: usize,
         life: u64,
     },
-    Reconnect,
+    /// The power fails, right behind a message that promised something.
+    PowerCut {
+        at: usize,
+        life: u64,
+    },
     Fault,
     /// A client's turn: begin something, or give up waiting.
     Client {
@@ -151,8 +162,10 @@ pub(crate) enum Event {
         client: usize,
         request: RequestId,
     },
-    /// The operator's turn,
-    Operator,
+    /// The operator's turn: whatever comes to mind, or at this leader,
+    Operator {
+        leader: Option<usize>,
+    },
     /// its question at a server,
     OperatorRequest {
         at: usize,
@@ -170,6 +183,29 @@ pub(crate) enum Event {
     },
 }
 
+impl Event {
+    /// How a report calls it.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Deliver { .. } => "event: message arrives",
+            Self::Met { .. } | Self::Disconnected { .. } => "event: connection",
+            Self::FlushDone { .. } => "event: flush ends",
+            Self::WorkDone { .. } | Self::ApplyDone { .. } => "event: work ends",
+            Self::Wake { .. } => WAKE,
+            Self::Start { .. } | Self::Kill { .. } | Self::PowerCut { .. } | Self::Stop { .. } | Self::Fault => {
+                "event: fault or start"
+            }
+            Self::Client { .. } | Self::Request { .. } | Self::Answer { .. } => "event: client",
+            Self::Actor { .. } | Self::ActorRequest { .. } | Self::ActorAnswer { .. } => "event: actor",
+            Self::Timeout { .. } | Self::ActorTimeout { .. } | Self::Lost { .. } => "event: client's timeout",
+            Self::Operator { .. } | Self::OperatorRequest { .. } | Self::OperatorAnswer { .. } => "event: operator",
+        }
+    }
+}
+
+/// A server's deadline passes.
+pub(crate) const WAKE: &str = "event: wake";
+
 pub(crate) struct World {
     pub rng: Rng,
     pub profile: Profile,
@@ -178,12 +214,14 @@ pub(crate) struct World {
     pub queue: BTreeMap<(u64, u64), Event>,
     pub servers: Vec<Server>,
     pub operator: Operator,
-    pub cut: BTreeSet<(ServerId, ServerId)>,
-    pub slowed: Option<Slowed>,
+    pub links: Links,
     pub invariants: Invariants,
     pub workload: Workload,
     pub actors: Actors,
     pub counts: BTreeMap<&'static str, u64>,
+    /// Steps of servers so far that took something in.
+    pub work: u64,
+    pub wakes: u64,
     pub trace: u64,
     pub healed: bool,
     /// Prints every message and event.
@@ -211,22 +249,27 @@ pub(crate) fn run(setup: &Setup) -> Report {
 impl World {
     fn new(setup: &Setup) -> Self {
         let mut rng = Rng::new(setup.seed);
-        let profile = Profile::draw(&mut rng);
+        let profile = Profile::draw(&mut rng, setup.voters);
         let options = Options {
             append_entries: rng.range(1, 20) as usize,
             append_bytes: rng.range(64, 4096) as usize,
             append_inflight: rng.range(1, 8) as usize,
             apply_batch: rng.range(1, 20),
             uncommitted_entries: 64,
-            session_answers: 8,
+            promotion_lag: 8,
             auto_replace: profile.auto_replace,
             // Not drawn: so that what is drawn for the others stays as it is.
             machine_thread: setup.seed % 4 == 3,
             snapshot_bytes: profile.snapshot_bytes,
-            session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
             #[cfg(feature = "planted-bugs")]
             bug: setup.bug,
-            ..Options::with_election_timeout(Duration::from_micros(ELECTION_TIMEOUT))
+            ..Options::with_settings(Settings {
+                election_timeout: Duration::from_micros(ELECTION_TIMEOUT),
+                session_answers: 8,
+                idempotency_window: Duration::from_millis(profile.window),
+                session_limits: Limits { events: if profile.limited { 24 } else { 1 << 20 }, event_bytes: 1 << 30 },
+                ..Settings::default()
+            })
         };
         let mut servers: Vec<Server> = (1..=profile.servers + profile.spares)
             .map(|id| Server::new(id, &mut rng.fork(), profile.segment, options.clone()))
@@ -235,9 +278,11 @@ impl World {
             spare.place = Place::Outside;
         }
         let initial = Configuration::bootstrap((1..=profile.servers).map(|id| (id, format!("s{id}:1"))));
-        let workload = Workload::new(&profile);
+        let workload = Workload::new(&profile, &mut rng);
         let actors = Actors::new(profile.actors, profile.limited);
-        let invariants = Invariants::new(servers.len(), &initial, workload.keys.clone(), &options);
+        let oracles = Oracles::new(servers.len(), options.settings.election_timeout, profile.jumps);
+        let mut invariants = Invariants::new(oracles, &initial, workload.keys.clone(), &options);
+        invariants.model.jumps = profile.jumps;
         let mut world = Self {
             rng,
             profile,
@@ -246,12 +291,13 @@ impl World {
             queue: BTreeMap::new(),
             servers,
             operator: Operator::default(),
-            cut: BTreeSet::new(),
-            slowed: None,
+            links: Links::default(),
             invariants,
             workload,
             actors,
             counts: BTreeMap::new(),
+            work: 0,
+            wakes: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             healed: false,
             talkative: std::env::var_os("COPYCAT_SIM_TRACE").is_some(),
@@ -262,7 +308,7 @@ impl World {
             world.schedule(delay, Event::Start { at });
         }
         let first = 1_000_000 + world.rng.below(world.profile.operator_every);
-        world.schedule(first, Event::Operator);
+        world.schedule(first, Event::Operator { leader: None });
         for client in 0..world.workload.clients.len() {
             let delay = 100_000 + world.rng.below(2_000_000);
             world.schedule(delay, Event::Client { client });
@@ -303,12 +349,16 @@ impl World {
     }
 
     fn run(&mut self, steps: u64) -> Result<(), String> {
-        for step in 0..steps {
+        let mut forced = false;
+        while self.work < steps {
             self.next()?;
+            if self.wakes > WAKES_PER_WORK * (self.work + 1000) {
+                return Err(format!("STORM: {} wakes, {} steps of work", self.wakes, self.work));
+            }
             // A run in which little time passes meets a fault all the same.
-            if step == steps / 2 {
-                while crate::faults::KINDS.iter().all(|kind| !self.counts.contains_key(kind)) {
-                    self.inject();
+            if self.work >= steps / 2 && !std::mem::replace(&mut forced, true) {
+                while KINDS.iter().all(|kind| !self.counts.contains_key(kind)) {
+                    self.inject()?;
                 }
             }
         }
@@ -316,15 +366,17 @@ impl World {
         self.with_one_deaf()?;
         self.with_one_hungry()?;
         let (end, goal) = (self.time + RECOVERY, self.workload.acknowledged + 20);
-        let mut events = 0;
+        let most = self.work + RECOVERY_EVENTS;
         while !(self.workload.acknowledged >= goal && self.agree()) {
-            events += 1;
-            if self.time > end || events > RECOVERY_EVENTS {
+            if self.time > end || self.work > most {
                 let states: Vec<_> =
                     self.servers.iter().map(|s| s.engine.as_ref().map(copycat::engine::Engine::status)).collect();
+                let places: Vec<_> = self.servers.iter().map(|s| s.place).collect();
                 return Err(format!(
-                    "NO PROGRESS: {} of {goal} acknowledged after everything healed; {states:#?}",
-                    self.workload.acknowledged
+                    "NO PROGRESS: {} of {goal} acknowledged after everything healed, {} committed; {places:?} {:?} {states:#?}",
+                    self.workload.acknowledged,
+                    self.invariants.committed(),
+                    self.configuration()
                 ));
             }
             if self.workload.acknowledged >= goal {
@@ -357,6 +409,9 @@ impl World {
             self.next()?;
         }
         self.invariants.check_end(&self.stateful())?;
+        let configuration = self.configuration();
+        let members = self.servers.iter().filter(|s| s.is_meant_by(&configuration)).map(|s| s.id as usize - 1);
+        self.invariants.oracles.check_end(&members.collect(), self.time)?;
         let commands = self.invariants.commands;
         self.counts.insert("commands committed", commands);
         self.counts.append(&mut self.actors.counts);
@@ -370,12 +425,15 @@ impl World {
         assert!(time >= self.time);
         self.time = time;
         self.note(&time.to_le_bytes());
+        let kind = event.kind();
+        *self.counts.entry(kind).or_default() += 1;
+        self.wakes += u64::from(kind == WAKE);
         match event {
-            Event::Deliver { to, from, identity, cluster, message } => {
+            Event::Deliver { to, life, from, identity, cluster, message } => {
                 if self.postponed(to) {
                     let delay = self.servers[to].paused_until - self.time + self.rng.below(500);
-                    self.schedule(delay, Event::Deliver { to, from, identity, cluster, message });
-                } else if self.servers[to].is_up() {
+                    self.schedule(delay, Event::Deliver { to, life, from, identity, cluster, message });
+                } else if self.servers[to].is_up() && self.servers[to].life == life {
                     self.act(to, Some(Input::Message { from, identity, cluster, message }))?;
                 }
             }
@@ -398,21 +456,22 @@ impl World {
             Event::FlushDone { at, life } => self.flush_done(at, life)?,
             Event::WorkDone { at, life } => self.work_done(at, life)?,
             Event::ApplyDone { at, life } => self.apply_done(at, life)?,
-            Event::Wake { at, life } => {
-                if self.servers[at].life == life && self.servers[at].is_up() {
-                    self.servers[at].wake_at = u64::MAX;
-                    if self.postponed(at) {
-                        let delay = self.servers[at].paused_until - self.time;
-                        self.schedule(delay, Event::Wake { at, life });
-                    } else {
-                        self.act(at, None)?;
-                    }
+            Event::Wake { at } => {
+                self.servers[at].wake = None;
+                if self.postponed(at) {
+                    let until = self.servers[at].paused_until;
+                    self.wake_at(at, until);
+                } else {
+                    self.act(at, None)?;
                 }
             }
             Event::Start { at } => self.start(at)?,
-            // Once all has healed, what is cut is cut on purpose.
-            Event::Reconnect if self.healed => {}
-            Event::Reconnect => self.cut.clear(),
+            Event::PowerCut { at, life } => {
+                if self.servers[at].life == life && self.servers[at].is_up() && !self.healed {
+                    self.count("power cut behind a promise");
+                    self.crash(at, true);
+                }
+            }
             Event::Kill { at, life } => {
                 if self.servers[at].life == life && self.servers[at].is_up() && !self.healed {
                     self.count("kill");
@@ -422,10 +481,11 @@ impl World {
             Event::Fault => {
                 if !self.healed {
                     // Some kinds find nothing to do.
-                    let before: u64 = self.counts.values().sum();
+                    let count = |w: &Self| KINDS.iter().filter_map(|kind| w.counts.get(kind)).sum::<u64>();
+                    let before = count(self);
                     for _ in 0..20 {
-                        self.inject();
-                        if self.counts.values().sum::<u64>() > before {
+                        self.inject()?;
+                        if count(self) > before {
                             break;
                         }
                     }
@@ -438,7 +498,7 @@ impl World {
                 for request in self.actors.turn(actor, time, &mut self.rng) {
                     self.ask(request, 0);
                 }
-                let delay = 1 + self.rng.below(self.profile.think * 2);
+                let delay = 1 + self.rng.below(self.profile.think.max(IDLE) * 2);
                 self.schedule(delay, Event::Actor { actor });
             }
             Event::ActorRequest { at, request } => self.actor_request(at, request)?,
@@ -450,7 +510,7 @@ impl World {
                 let next = self.actors.again(request);
                 self.ask_again(next);
             }
-            Event::Operator => self.operator_turn(),
+            Event::Operator { leader } => self.operator_turn(leader),
             Event::OperatorRequest { at, request } => self.operator_request(at, request)?,
             Event::OperatorAnswer { request, result } => self.operator_answer(request, result)?,
             Event::Stop { at, life } => self.stop_removed(at, life),

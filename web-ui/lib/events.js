@@ -14,6 +14,7 @@ export function sentence(e) {
     case "leave": return `Server ${e.member} is no member any more${because}`;
     case "type": return `Server ${e.member} is ${e.member_type} now${because}`;
     case "status": return `Server ${e.member} is ${e.status}${because}`;
+    case "settings": return `The settings of the cluster have changed${because}`;
     case "removed": return `Server ${e.member} was removed from the cluster${because}`;
     case "snapshot": return `Server ${e.member} has taken a snapshot ${e.reason || ""}`;
     case "compaction": return `Server ${e.member} has compacted its log`;

@@ -11,7 +11,7 @@ pub struct ClusterEvent {
     /// When, milliseconds since the Unix epoch by this server's clock.
     pub time_ms: u64,
     /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted`, `poll_refused`, `join`, `leave`, `type`, `status`,
-    /// `removed`, `snapshot`, `compaction`, `install`, `trouble`.
+    /// `removed`, `settings`, `snapshot`, `compaction`, `install`, `trouble`.
     pub kind: &'static str,
     /// The term.
     pub term: u64,

@@ -5,6 +5,7 @@ mod commands;
 mod locks;
 mod queries;
 mod sessions;
+mod settings;
 mod snapshots;
 
 pub use cluster::{ClusterEvent, Conflict, EntryView, Feed, Logged, MemberChange, MemberKind};
@@ -12,9 +13,10 @@ pub use commands::{Command, CommandOutput, Condition, Operation, OperationOutput
 pub use locks::{LockHolder, LockMode, LockOutput, LockRequest, LockView, LockWaiter};
 pub use queries::{Consistency, Item, Listed, Query, QueryOutput, Read, Watched};
 pub use sessions::{Ended, EventBatch, EventPage, KeptAlive, Poll, Registered, SessionEvent, SessionPage, SessionView};
+pub use settings::{Range, SettingsChange};
 pub use snapshots::{Backup, Compaction, SnapshotTaken};
 
-use crate::status::{Checks, ClusterView, SegmentView, ServerView};
+use crate::status::{Checks, ClusterView, SegmentView, ServerView, SettingsView};
 use async_trait::async_trait;
 use serde_json::Value;
 use std::time::Duration;
@@ -26,7 +28,7 @@ pub struct Caller {
     pub session: Option<u64>,
     /// The command's number in its session, from 1.
     pub sequence: Option<u64>,
-    /// For commands without a number: a name, 1 to 255 bytes, by which the very same request is known for 10 minutes.
+    /// For commands without a number: a name, 1 to 255 bytes, by which the very same request is known for a while.
     pub idempotency_key: Option<String>,
 }
 
@@ -102,6 +104,8 @@ pub enum Failure {
     },
     /// The cluster is not changed, for this reason; nothing was done.
     ConfigurationConflict(Conflict),
+    /// What is asked of a setting is out of its range; nothing was done.
+    OutOfRange(Range),
     /// This server keeps no state of its own now, being a reserve member or about to be filled; nothing was done.
     Stateless,
     /// Whoever would carry it out does not know this operation, being of another version; nothing was done.
@@ -201,12 +205,17 @@ pub trait Backend: Send + Sync + 'static {
     async fn backup(&self, timeout: Duration) -> Result<Option<Backup>, Failure>;
     /// Changes a member; returns the cluster as it is then.
     async fn change_member(&self, change: MemberChange, timeout: Duration) -> Result<Answer<ClusterView>, Failure>;
+    /// Changes settings of the cluster; returns all as they are then.
+    async fn change_settings(&self, change: SettingsChange, timeout: Duration)
+    -> Result<Answer<SettingsView>, Failure>;
     /// Hands leadership to a member; returns who leads then.
     async fn transfer(&self, member: u64, timeout: Duration) -> Result<Answer<u64>, Failure>;
     /// The number of this server.
     fn id(&self) -> u64;
     /// The cluster as this server knows it.
     fn cluster(&self) -> ClusterView;
+    /// The settings of the cluster as this server knows them.
+    fn settings(&self) -> SettingsView;
     /// This server.
     fn server(&self) -> ServerView;
     /// What must hold for this server to be ready, and whether it does.

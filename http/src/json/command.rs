@@ -206,6 +206,7 @@ pub(crate) struct Revoke {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lock_encoding: Option<Encoding>,
     /// The holder.
+    #[schema(minimum = 1)]
     pub(super) session: u64,
 }
 
@@ -230,6 +231,7 @@ pub(crate) enum Command {
 pub(crate) struct CommandRequest {
     pub(crate) command: Command,
     /// Whose command it is. All of a batch are of one session, or none.
+    #[schema(minimum = 1)]
     pub(crate) session: Option<u64>,
     /// Its number in its session. A batch has one number, which its first object bears.
     #[schema(minimum = 1)]

@@ -233,6 +233,9 @@ fn one(shape: Command, bounds: Bounds<'_>, read_bytes: u64) -> Result<backend::C
         }
         Command::Revoke(shape) => {
             let lock = lock(shape.lock, shape.lock_encoding).map_err(within("revoke"))?;
+            if shape.session == 0 {
+                return Err(Fault::bad("session", "0 is no session").within("revoke"));
+            }
             Ok(backend::Command::Revoke { lock, session: shape.session })
         }
     }

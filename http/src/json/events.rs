@@ -154,7 +154,8 @@ pub(crate) struct FeedEvent<'a> {
     /// When, milliseconds since the Unix epoch by this server's clock.
     time_ms: u64,
     /// `role`, `leader`, `vote_granted`, `vote_refused`, `poll_granted` and `poll_refused` (elections; a poll asks whether a
-    /// vote would be given, and changes nothing), `join`, `leave`, `type` and `status` (members), and of this server itself:
+    /// vote would be given, and changes nothing), `join`, `leave`, `type` and `status` (members), `settings` (of the cluster,
+    /// `reason` says which), and of this server itself:
     /// `removed`, `snapshot` (one is durable), `compaction` (one has ended), `install` (it was given a peer's snapshot) and
     /// `trouble` (something failed in the background, at the cost of time or room only).
     #[serde(rename = "type")]

@@ -17,6 +17,7 @@ mod members;
 mod object;
 mod read;
 mod sessions;
+mod settings;
 mod snapshots;
 mod text;
 
@@ -33,6 +34,7 @@ pub(crate) use members::{Leading, NewLeader, NewMemberType};
 pub(crate) use object::Object;
 pub(crate) use read::{is_array, parse, parse_or_default};
 pub(crate) use sessions::{Acknowledged, Alive, Begun, Ended, NewSession, Session, Sessions, Unwatched, Watching};
+pub(crate) use settings::NewSettings;
 pub(crate) use snapshots::{Compaction, CompactionKind, NewCompaction, Snapshot};
 
 use axum::body::Body;

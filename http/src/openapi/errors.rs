@@ -55,6 +55,7 @@ pub(super) const JSON_BODY: &[Code] = &[Code::BodyTimeout, Code::BodyTooLarge];
 pub(super) const OPERATIONS: &[Code] = &[Code::TooManyOperations, Code::ValueTooLarge];
 /// Changes of the cluster.
 pub(super) const MEMBERS: &[Code] = &[Code::MemberNotFound, Code::ConfigurationConflict];
+pub(super) const SETTINGS: &[Code] = &[Code::ConfigurationConflict];
 pub(super) const READY: &[Code] = &[Code::NotReady];
 
 /// Errors with a status, each with its code.
@@ -134,7 +135,7 @@ pub(super) fn schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Conflict, Ended, Failure};
+    use crate::backend::{Conflict, Ended, Failure, Range};
     use crate::problem::Problem;
 
     /// Every failure there is: the next one named by hand.
@@ -166,8 +167,12 @@ mod tests {
                 Conflict::LastVoter => Failure::ConfigurationConflict(Conflict::NotVoter),
                 Conflict::NotVoter => Failure::ConfigurationConflict(Conflict::Unreachable),
                 Conflict::Unreachable => Failure::ConfigurationConflict(Conflict::NotTransferred),
-                Conflict::NotTransferred => Failure::Stateless,
+                Conflict::NotTransferred => {
+                    let (field, least, most, is_time) = ("election_timeout", 50, 60_000, true);
+                    Failure::OutOfRange(Range { field, least, most, is_time })
+                }
             },
+            Failure::OutOfRange(_) => Failure::Stateless,
             Failure::Stateless => Failure::Malformed,
             Failure::Malformed => Failure::Internal,
             Failure::Internal => return None,

@@ -10,6 +10,11 @@ fn number() -> Value {
     json!({ "type": "integer", "format": "uint64", "minimum": 0, "maximum": u64::MAX })
 }
 
+/// Sessions, and their commands: 0 is none.
+fn from_one() -> Value {
+    json!({ "type": "integer", "format": "uint64", "minimum": 1, "maximum": u64::MAX })
+}
+
 fn between(least: u64, most: u64) -> Value {
     json!({ "type": "integer", "minimum": least, "maximum": most })
 }
@@ -119,9 +124,9 @@ fn of_waits(name: &str, operation: &str) -> Option<Meaning> {
 fn of_commands(name: &str, operation: &str) -> Option<Meaning> {
     Some(match (name, operation) {
         ("session", "acquire" | "release") => {
-            ("Whose lock it is; needed, here or as the header `Copycat-Session`.", number())
+            ("Whose lock it is; needed, here or as the header `Copycat-Session`.", from_one())
         }
-        ("session", _) => ("Whose command it is, as the header `Copycat-Session`.", number()),
+        ("session", _) => ("Whose command it is, as the header `Copycat-Session`.", from_one()),
         ("token", "release") => ("Only if the lock is held with this token.", number()),
         ("token", "verify") => ("The token.", number()),
         ("token", _) => ("With `lock`: the token that must hold it.", number()),
@@ -164,7 +169,7 @@ pub(super) fn path(name: &str) -> Value {
             "The lock: any bytes, percent-encoded, a `/` too. Never normalised.",
             json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
         ),
-        "session" => ("The session.", number()),
+        "session" => ("The session.", from_one()),
         "watch" => ("The watch.", number()),
         "member" => ("The member's number.", number()),
         _ => ("", text()),
@@ -181,16 +186,17 @@ pub(super) fn header(name: &str, operation: &str) -> Value {
         "If-None-Match" => ("`*`: only if the key does not exist.", json!({ "type": "string", "enum": ["*"] })),
         "Copycat-Index" => ("As the parameter `index`: an answer's header of this name, sent back.", number()),
         "Copycat-Session" => {
-            ("The session whose request it is; where it is named otherwise, too, the same one.", number())
+            ("The session whose request it is; where it is named otherwise, too, the same one.", from_one())
         }
         "Copycat-Sequence" => (
             "The command's number in its session: 1, 2, 3 and so on. One that comes too early is held for a while. A number \
              is used up by an answer with `Copycat-Index`, an error too; an error without it and with the outcome \
              `not_applied` leaves it for the next command.",
-            json!({ "type": "integer", "format": "uint64", "minimum": 1, "maximum": u64::MAX }),
+            from_one(),
         ),
         "Idempotency-Key" => (
-            "A name by which a repeat of this very request is known for 10 minutes; not together with a number.",
+            "A name by which a repeat of this very request is known for 10 minutes (the leader's \
+             `--idempotency-window`); not together with a number.",
             json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]*$" }),
         ),
         "Last-Event-ID" => ("Of a stream: as `after`; the larger one counts.", number()),

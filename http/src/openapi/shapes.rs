@@ -2,7 +2,7 @@
 
 use super::errors;
 use crate::json;
-use crate::status::{ClusterView, ServerView};
+use crate::status::{ClusterView, ServerView, SettingsView};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
@@ -47,6 +47,8 @@ pub(super) fn all() -> Value {
     add::<json::Revoked>(&mut schemas);
     add::<ClusterView>(&mut schemas);
     add::<ServerView>(&mut schemas);
+    add::<SettingsView>(&mut schemas);
+    add::<json::NewSettings>(&mut schemas);
     add::<json::NewMemberType>(&mut schemas);
     add::<json::NewLeader>(&mut schemas);
     add::<json::Leading>(&mut schemas);

@@ -47,6 +47,24 @@ pub(super) async fn transfer(State(app): State<Shared>, request: Request) -> Res
     Ok(stamped(json::response(StatusCode::OK, &body), &answer))
 }
 
+pub(super) async fn settings(State(app): State<Shared>, uri: Uri) -> Result<Response, Problem> {
+    Params::parse(uri.query(), &[])?;
+    let mut response = json::response(StatusCode::OK, &app.backend.settings());
+    response.headers_mut().insert(TERM, app.backend.cluster().term.into());
+    Ok(response)
+}
+
+pub(super) async fn set(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let timeout = Params::parse(parts.uri.query(), CHANGE)?.timeout()?;
+    let body = read_json(&app.config, &parts.headers, body).await?;
+    let change = json::parse::<json::NewSettings>(&body, app.config.json_depth)?.change()?;
+    let answer = app.backend.change_settings(change, timeout).await;
+    // Decided on one configuration, it is refused if it comes a second time.
+    let answer = answer.map_err(|failure| Problem::of_command(failure, true))?;
+    Ok(stamped(json::response(StatusCode::OK, &answer.output), &answer))
+}
+
 pub(super) async fn cluster(State(app): State<Shared>, uri: Uri) -> Result<Response, Problem> {
     Params::parse(uri.query(), &[])?;
     let view = app.backend.cluster();

@@ -2,7 +2,7 @@
 
 use super::paging::{self, Page};
 use super::submit::{at, internal, lock_not_found, stale, submit, value};
-use super::{Shared, number_in_path, split, stamped, wait};
+use super::{Shared, sessions, split, stamped, wait};
 use crate::backend::{Command, CommandOutput, LockMode, LockOutput, LockRequest, Query, QueryOutput};
 use crate::caller::{Claims, is_known};
 use crate::code::Code;
@@ -83,7 +83,7 @@ pub(super) async fn release(State(app): State<Shared>, uri: Uri, headers: Header
 
 pub(super) async fn revoke(State(app): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let params = Params::parse(uri.query(), REVOKE)?;
-    let (lock, session) = (name::from_path(uri.path())?, number_in_path(&uri, 5, "session")?);
+    let (lock, session) = (name::from_path(uri.path())?, sessions::at_place(&uri, 5)?);
     let caller = Claims::parse(&params, &headers)?.caller()?;
     let answer = submit(&app, Command::Revoke { lock, session }, caller, params.timeout()?).await?;
     let CommandOutput::Revoked { token } = answer.output else { return Err(internal()) };

@@ -160,6 +160,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Shared>)> {
         ("/v1/cluster", get(cluster::cluster)),
         ("/v1/cluster/events", get(feed::feed)),
         ("/v1/cluster/members/{member}", post(cluster::change).delete(cluster::remove)),
+        ("/v1/cluster/settings", get(cluster::settings).put(cluster::set)),
         ("/v1/cluster/leader", post(cluster::transfer)),
         ("/v1/server", get(cluster::server)),
         ("/v1/server/history", get(history::history)),

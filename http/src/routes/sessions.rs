@@ -3,7 +3,7 @@
 use super::paging::{self, Page};
 use super::{Shared, number_in_path, stamped};
 use crate::backend::SessionView;
-use crate::caller::Claims;
+use crate::caller::{Claims, real};
 use crate::cursor;
 use crate::duration::parse_duration;
 use crate::json;
@@ -32,7 +32,13 @@ const NAME_BYTES: usize = 255;
 
 /// The session in a request's path.
 pub(super) fn in_path(uri: &Uri) -> Result<u64, Problem> {
-    number_in_path(uri, 3, "session")
+    at_place(uri, 3)
+}
+
+/// The session at this place of a request's path.
+pub(super) fn at_place(uri: &Uri, place: usize) -> Result<u64, Problem> {
+    let session = number_in_path(uri, place, "session")?;
+    real("session", Some(session)).map(|_| session)
 }
 
 pub(super) async fn register(State(app): State<Shared>, request: Request) -> Result<Response, Problem> {

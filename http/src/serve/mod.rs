@@ -18,6 +18,7 @@ use futures_lite::FutureExt;
 use refusal::{Refusal, Refusals};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
@@ -25,6 +26,8 @@ use watch::Connections;
 
 /// The longest and the shortest wait after the system could not give us a connection (no more file descriptors).
 const BACK_OFF: [Duration; 2] = [Duration::from_secs(1), Duration::from_millis(10)];
+/// How many of the descriptors that are kept for other things may be those of connections that are told so.
+const REFUSED_ABOVE: u64 = 8;
 /// What the history of requests is counted by.
 const SECOND: Duration = Duration::from_secs(1);
 /// How often a stopping server looks whether its connections have ended.
@@ -47,6 +50,7 @@ pub async fn serve(
     let connections = Arc::new(Connections::new(&config));
     let refusals = Refusals::new(backend.id());
     let (limit, per_address, drain) = (config.connections, config.connections_per_address, config.drain);
+    let descriptors = config.descriptors;
     let api = Api::new(backend.clone(), config, local);
     let counting = {
         let history = api.history.clone();
@@ -67,7 +71,11 @@ pub async fn serve(
         })
     };
     while let Some((stream, address)) = next(&listener, &stop).await {
-        if connections.len() >= limit {
+        let above = u64::try_from(stream.as_raw_fd()).unwrap_or(u64::MAX).checked_sub(descriptors);
+        if above.is_some_and(|above| above >= REFUSED_ABOVE) {
+            continue;
+        }
+        if above.is_some() || connections.len() >= limit {
             refusals.refuse(stream, Refusal::Server);
             continue;
         }
@@ -94,12 +102,16 @@ pub async fn serve(
 /// The next connection; `None` once the server is to stop.
 async fn next(listener: &TcpListener, stop: &Receiver<()>) -> Option<(TcpStream, IpAddr)> {
     let [longest, mut wait] = BACK_OFF;
+    let mut said = false;
     loop {
         match unless(stop, listener.accept()).await? {
             Ok((stream, address)) => return Some((stream, address.ip())),
             Err(e) if is_the_clients(&e) => debug!("a client gave up before it was accepted: {e}"),
             Err(e) => {
-                warn!("cannot accept a connection: {e}");
+                if !said {
+                    warn!("cannot accept connections: {e}; trying again");
+                    said = true;
+                }
                 unless(stop, task::sleep(wait)).await?;
                 wait = (wait * 2).min(longest);
             }

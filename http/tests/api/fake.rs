@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use copycat_http::{
     Answer, Backend, Backup, Caller, Checks, ClusterView, Command, CommandOutput, Compaction, Conflict, EntryView,
     EventPage, Failure, Feed, HttpConfig, KeptAlive, Keys, LockOutput, LockRequest, LogView, MemberChange, MemberView,
-    Poll, Query, QueryOutput, Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SnapshotTaken,
-    SnapshotView, Unanswered, Watched, serve,
+    Poll, Query, QueryOutput, Read, Registered, SegmentView, ServerView, SessionPage, SessionView, SettingsChange,
+    SettingsView, SnapshotTaken, SnapshotView, Unanswered, Watched, serve,
 };
 use futures_lite::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -343,6 +343,29 @@ impl Backend for Fake {
         Ok(self.state().answer(self.cluster()))
     }
 
+    async fn change_settings(
+        &self,
+        change: SettingsChange,
+        timeout: Duration,
+    ) -> Result<Answer<SettingsView>, Failure> {
+        self.state().timeouts.push(timeout);
+        if let Some(failure) = self.state().failing() {
+            return Err(failure);
+        }
+        let current = self.settings().configuration;
+        if change.configuration != current {
+            return Err(Failure::ConfigurationConflict(Conflict::Stale { current }));
+        }
+        let after = SettingsView { configuration: current + 1, ..self.settings() };
+        let after = SettingsView {
+            election_timeout: change.election_timeout.unwrap_or(after.election_timeout),
+            largest_entry: change.largest_entry.unwrap_or(after.largest_entry),
+            idempotency_window: change.idempotency_window.unwrap_or(after.idempotency_window),
+            ..after
+        };
+        Ok(self.state().answer(after))
+    }
+
     async fn transfer(&self, member: u64, _timeout: Duration) -> Result<Answer<u64>, Failure> {
         if let Some(failure) = self.state().failing() {
             return Err(failure);
@@ -369,6 +392,23 @@ impl Backend for Fake {
             heard_ms: Some(3),
         };
         ClusterView { cluster_id: None, term: 3, leader: None, configuration_index: 17, members: vec![member] }
+    }
+
+    fn settings(&self) -> SettingsView {
+        SettingsView {
+            election_timeout: Duration::from_millis(500),
+            clock_drift_permille: 100,
+            largest_entry: 8 << 20,
+            sessions: 1,
+            session_answers: 2,
+            session_answer_bytes: 3,
+            session_events: 4,
+            session_event_bytes: 5,
+            idempotency_keys: 6,
+            idempotency_key_bytes: 7,
+            idempotency_window: Duration::from_secs(600),
+            configuration: 17,
+        }
     }
 
     fn server(&self) -> ServerView {

@@ -275,3 +275,62 @@ fn sessions_that_are_not_there() {
         assert_eq!(server.put("/v1/kv/a", b"").problem(410, "session_expired")["reason"], name);
     }
 }
+
+/// Method, path, headers, body, and the field that the error names.
+type Odd = (&'static str, String, Vec<(&'static str, &'static str)>, Value, &'static str);
+
+/// Every request that may name a session, each with 0 in another place.
+fn of_no_session() -> Vec<Odd> {
+    let put = json!({"put": {"key": "c", "value": "x"}});
+    let mut all = Vec::new();
+    for (method, path, body) in commands(1) {
+        // Where the path names a session, its parameter is not taken.
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        all.push((method, path.replace("session=1", ""), vec![(SESSION, "0")], body.clone(), SESSION));
+        all.push((method, path.replace("session=1", ""), vec![(SESSION, "0"), (SEQUENCE, "1")], body.clone(), SESSION));
+        if path.starts_with("/v1/sessions") {
+            all.push((method, path.replace("/sessions/1", "/sessions/0"), vec![], body, "session"));
+        } else {
+            let path = path.replace("session=1", "");
+            let path = format!("{path}{}session=0", if path.contains('?') { "&" } else { "?" }).replace("?&", "?");
+            all.push((method, path.clone(), vec![], body.clone(), "session"));
+            all.push((method, path, vec![(SEQUENCE, "1")], body, "session"));
+        }
+    }
+    let none = || Value::Null;
+    for method in ["GET", "DELETE"] {
+        all.push((method, "/v1/sessions/0".into(), vec![], none(), "session"));
+    }
+    all.push(("POST", "/v1/sessions/0/keep-alive".into(), vec![], none(), "session"));
+    all.push(("POST", "/v1/sessions/1/keep-alive".into(), vec![(SESSION, "0")], none(), SESSION));
+    all.push(("DELETE", "/v1/sessions/1".into(), vec![(SESSION, "0")], none(), SESSION));
+    for wait in ["", "?wait=1s", "?after=0"] {
+        all.push(("GET", format!("/v1/sessions/0/events{wait}"), vec![], none(), "session"));
+    }
+    all.push(("GET", "/v1/sessions/0/events".into(), vec![("Accept", "text/event-stream")], none(), "session"));
+    all.push(("GET", "/v1/sessions/1/events".into(), vec![(SESSION, "0")], none(), SESSION));
+    all.push(("DELETE", "/v1/locks/l/holders/0".into(), vec![], none(), "session"));
+    all.push(("DELETE", "/v1/locks/l/holders/1".into(), vec![(SESSION, "0")], none(), SESSION));
+    all.push(("POST", "/v1/sessions".into(), vec![(SESSION, "0")], none(), SESSION));
+    let command = json!({"command": put, "session": 0});
+    all.push(("POST", "/v1/commands".into(), vec![], command.clone(), "session"));
+    all.push(("POST", "/v1/commands".into(), vec![], json!([{"command": put}, command]), "[1].session"));
+    let revoke = json!({"command": {"revoke": {"lock": "l", "session": 0}}});
+    all.push(("POST", "/v1/commands".into(), vec![], revoke, "command.revoke.session"));
+    all
+}
+
+#[test]
+fn session_0_is_a_bad_request_everywhere() {
+    let server = server();
+    assert_eq!(server.begin(), 1);
+    let index = server.fake.state().index;
+    for (method, path, headers, body, field) in of_no_session() {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into() };
+        let answer = server.call(method, &path, &headers, &body);
+        let said = (answer.status, answer.json());
+        assert_eq!(said.0, 400, "{method} {path} {headers:?}: {}", said.1);
+        assert_eq!((&said.1["code"], &said.1["field"]), (&"bad_request".into(), &field.into()), "{method} {path}");
+        assert_eq!(server.fake.state().index, index, "{method} {path} {headers:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! `copycat cluster`
 
 mod change;
+mod settings;
 mod status;
 mod view;
 
@@ -28,6 +29,8 @@ enum Command {
     Leave(change::Leave),
     /// Has another member lead
     Transfer(change::Transfer),
+    /// Prints or changes what all members have alike, such as the election timeout
+    Settings(settings::Settings),
 }
 
 impl Cluster {
@@ -39,6 +42,7 @@ impl Cluster {
             Command::Remove(c) => c.run(),
             Command::Leave(c) => c.run(),
             Command::Transfer(c) => c.run(),
+            Command::Settings(c) => c.run(),
         }
     }
 }

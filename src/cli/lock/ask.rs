@@ -1,5 +1,6 @@
 //! Asking for a lock until it is granted or the time is over.
 
+use super::timing::Timing;
 use super::{Happening, NOT_OBTAINED, UNAVAILABLE, listen};
 use crate::cli::Failure;
 use crate::cli::client::{Answer, Call, Client, segment};
@@ -43,7 +44,9 @@ impl Seeker {
             let lease = Lease::begin(&self.client, self.ttl, &own_name(), self.patient()).map_err(unavailable)?;
             *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&lease));
             let (teller, session) = (self.teller.clone(), lease.session);
-            lease.keep(move |why| {
+            let to_main = teller.clone();
+            let alive = move || drop(to_main.send(Happening::Alive));
+            lease.keep(Timing::of(self.ttl).interval(), alive, move |why| {
                 let _ = teller.send(Happening::Lost(session, why));
             });
             match self.ask(&lease)? {

@@ -1,23 +1,30 @@
-//! The command that runs while a lock is held: started, passed signals, stopped.
+//! The command that runs while a lock is held: started, told how long it may run, and asked to stop, all of it by way of its
+//! supervisor.
 
+use super::Happening;
+use super::control::{Said, Told, send_stdin};
+use super::processes::{adopt_orphans, kill_all};
+use super::timing::Timing;
 use crate::cli::{Failure, guarded, signals};
-use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group, test_kill_process_group};
+use rustix::process::getpgrp;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus};
+use std::sync::mpsc::Sender;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a command may take to stop when it is asked to.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long to try to tell a supervisor something that does not read.
+const TELLING: Duration = Duration::from_millis(20);
 
 pub(super) struct Job {
-    child: Child,
-    pid: Pid,
-    /// It leads a group of its own, which what it starts belongs to. Not in the foreground of a terminal, which would
-    /// stop another group that reads from it.
+    supervisor: Child,
+    control: UnixStream,
+    /// It leads a group of its own. Not in the foreground of a terminal, which would stop another group that reads from it.
     leads: bool,
 }
 
@@ -27,53 +34,64 @@ fn in_foreground() -> bool {
 }
 
 impl Job {
-    pub(super) fn start(command: &[OsString], environment: &[(&str, OsString)]) -> Result<Self, Failure> {
+    /// Starts the supervisor, which starts the command. `until`: how long the session lives for sure.
+    pub(super) fn start(
+        command: &[OsString],
+        environment: &[(&str, OsString)],
+        (ttl, until): (Duration, Duration),
+        teller: Sender<Happening>,
+    ) -> Result<Self, Failure> {
         let leads = !in_foreground();
-        let mut spawned = guarded::command(command);
-        spawned.envs(environment.iter().map(|(name, value)| (name, value)));
-        if leads {
-            spawned.process_group(0);
+        // The supervisor's own children, if it is killed.
+        adopt_orphans().map_err(Failure::new)?;
+        let (control, its) = UnixStream::pair().map_err(Failure::new)?;
+        control.set_write_timeout(Some(TELLING)).map_err(Failure::new)?;
+        let stdin = std::io::stdin();
+        send_stdin(&control, stdin.as_fd()).map_err(Failure::new)?;
+        let mut supervisor = guarded::own_program().map_err(Failure::new)?;
+        supervisor.args(["lock-supervise", "--ttl", &ttl.as_millis().to_string()]);
+        supervisor.args(["--until", &until.as_millis().to_string()]);
+        if !leads {
+            supervisor.args(["--group", &getpgrp().as_raw_nonzero().to_string()]);
         }
-        match spawned.spawn() {
-            Ok(child) => Ok(Self { pid: Pid::from_child(&child), child, leads }),
-            Err(e) => Err(cannot_run(command, &e)),
-        }
+        supervisor.arg("--").args(command).envs(environment.iter().map(|(name, value)| (name, value)));
+        let supervisor = supervisor.stdin(OwnedFd::from(its)).process_group(0).spawn().map_err(Failure::new)?;
+        let listening = control.try_clone().map_err(Failure::new)?;
+        thread::spawn(move || Said::listen(listening, |said| drop(teller.send(Happening::Job(said)))));
+        Ok(Self { supervisor, control, leads })
     }
 
-    fn signal(&self, signal: Signal) {
-        // One that has ended needs none.
-        let _ = if self.leads { kill_process_group(self.pid, signal) } else { kill_process(self.pid, signal) };
+    /// The session lives until then.
+    pub(super) fn alive(&self, until: Duration) {
+        Told::Alive(until).write(&self.control);
     }
 
+    /// Asks it to stop: with SIGTERM, and after a grace with SIGKILL.
+    pub(super) fn stop(&self) {
+        Told::Stop.write(&self.control);
+    }
+
+    /// A signal has come. Ctrl-C at a terminal reaches the command by itself, which may do with it what it likes.
     pub(super) fn pass_on(&self, signal: i32) {
-        match signal {
-            signals::SIGINT if !self.leads && in_foreground() => {}
-            signals::SIGINT => self.signal(Signal::INT),
-            _ => self.signal(Signal::TERM),
+        if signal != signals::SIGINT || self.leads || !in_foreground() {
+            self.stop();
         }
     }
 
-    /// Its exit code, if it has ended.
-    pub(super) fn ended(&mut self) -> Result<Option<u8>, Failure> {
-        self.child.try_wait().map(|status| status.map(code)).map_err(Failure::new)
+    /// Kills it and what it has started, its supervisor too, without asking.
+    pub(super) fn kill(&mut self) {
+        kill_all(None);
     }
 
-    /// Ends it, and what it started: it has nothing more to protect it.
-    pub(super) fn stop(&mut self) -> Result<(), Failure> {
-        self.signal(Signal::TERM);
-        let begun = Instant::now();
-        while begun.elapsed() < GRACE {
-            let ended = self.ended()?.is_some();
-            if ended && !(self.leads && test_kill_process_group(self.pid).is_ok()) {
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        if self.leads || self.ended()?.is_none() {
-            self.signal(Signal::KILL);
-        }
-        self.child.wait().map(|_| ()).map_err(Failure::new)
+    /// Nothing of it is left, and the supervisor is about to end.
+    pub(super) fn end(mut self) {
+        let _ = self.supervisor.wait();
     }
+}
+
+/// When the supervisor should have killed it by now, and has not.
+pub(super) fn is_overdue(timing: Timing, left: Duration) -> bool {
+    left <= timing.margin / 2
 }
 
 /// As a shell has it: 127 if there is no such command, 126 if it cannot be run.
@@ -86,7 +104,7 @@ pub(super) fn signal_code(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-fn code(status: ExitStatus) -> u8 {
+pub(super) fn code(status: ExitStatus) -> u8 {
     match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code).unwrap_or(1),
         (None, Some(signal)) => signal_code(signal),

@@ -1,24 +1,32 @@
 //! `copycat lock`
 //!
-//! The main thread starts the command, hears of everything that happens, and stops it. Others ask for the lock, keep the
-//! session alive, listen to its events and to signals.
+//! The main thread has the command started, hears of everything that happens, and has it stopped. Others ask for the lock,
+//! keep the session alive, listen to its events and to signals. Between it and the command is a supervisor, a process that
+//! ends the command when this one is gone, or the session may be over.
 
 mod ask;
+mod control;
 mod job;
+mod processes;
+mod supervise;
+mod timing;
 
 use super::client::{Call, Client, Pauses, segment};
 use super::lease::{self, Lease, Polled};
 use super::{Endpoints, Failure, duration, signals};
 use ask::{Held, Seeker};
 use clap::Args;
+use control::Said;
 use job::Job;
 pub(super) use job::cannot_run;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+pub(super) use supervise::Supervise;
+use timing::Timing;
 
 /// The lock was lost while the command ran.
 const LOST: u8 = 70;
@@ -30,14 +38,17 @@ const NOT_OBTAINED: u8 = 75;
 /// How long the end of a session is told to servers that do not hear it.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How often to look without being told.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 #[command(
     after_help = "CMD finds COPYCAT_LOCK_NAME, COPYCAT_LOCK_TOKEN and COPYCAT_SESSION in its environment. The token \
 is higher than all before it: hand it on with what CMD writes, so that others can refuse the writes of an earlier \
-holder.\n\nIf the lock is lost (revoked, or no server took a sign of life for the ttl), CMD and what it started get \
-SIGTERM, and SIGKILL 5 s later; in the foreground of a terminal, CMD alone does. SIGTERM and SIGINT are passed on to it.\
+holder.\n\nCMD, and all that it started, is dead before others can get the lock. If no server takes a keep-alive in time, it gets \
+SIGTERM, and SIGKILL before the ttl is over: the grace between them is a quarter of the ttl, at most 5 s. SIGTERM, SIGINT \
+and SIGHUP end it in the same way, and so does the end of this process, also by kill -9; Ctrl-C at a terminal is left to \
+CMD. What it leaves running when it ends is ended, too, before the lock is released. A lock that is revoked may be \
+another\'s at once.\
 \n\nExit codes: CMD's own (128 + N if signal N ended it), 69 no server could be asked, 70 the lock was lost, 75 the lock \
 was not obtained, 126 CMD cannot be run, 127 there is no CMD, 2 wrong usage; 128 + N if signal N came before CMD ran.\
 \n\nExamples:\n  copycat lock backup -- ./backup.sh\n  copycat lock deploy --wait 5m --ttl 30s -- make deploy\n  \
@@ -66,6 +77,9 @@ pub(super) struct Lock {
 enum Happening {
     Signal(i32),
     Asked(Result<Held, Failure>),
+    /// The session was kept alive.
+    Alive,
+    Job(Said),
     /// The session, and why it holds the lock no longer.
     Lost(u64, String),
 }
@@ -77,7 +91,11 @@ impl Lock {
         }
         let (teller, happenings) = channel();
         let to_main = teller.clone();
-        signals::on_each(&[signals::SIGTERM, signals::SIGINT, signals::SIGCHLD], move |signal| {
+        let mut heeded = vec![signals::SIGTERM, signals::SIGINT];
+        if !signals::ignores_hangup() {
+            heeded.push(signals::SIGHUP);
+        }
+        signals::on_each(&heeded, move |signal| {
             let _ = to_main.send(Happening::Signal(signal));
         })?;
         let session = Arc::new(Mutex::new(None));
@@ -90,11 +108,12 @@ impl Lock {
             session: Arc::clone(&session),
             teller: teller.clone(),
         };
+        let to_main = teller.clone();
         thread::spawn(move || {
             let _ = teller.send(Happening::Asked(seeker.obtain()));
         });
         let result = Self::obtained(&happenings).and_then(|got| match got {
-            Ok(held) => self.hold(&held, &happenings),
+            Ok(held) => self.hold(&held, to_main, &happenings),
             Err(signal) => Ok(job::signal_code(signal)),
         });
         let lease: Option<Arc<Lease>> = session.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -116,43 +135,58 @@ impl Lock {
             match happenings.recv().map_err(Failure::new)? {
                 Happening::Asked(Ok(held)) => return Ok(Ok(held)),
                 Happening::Asked(Err(failure)) => return Err(failure),
-                Happening::Signal(signals::SIGCHLD) => {}
                 Happening::Signal(signal) => return Ok(Err(signal)),
                 // One that asks is answered so itself.
-                Happening::Lost(..) => {}
+                Happening::Lost(..) | Happening::Alive | Happening::Job(_) => {}
             }
         }
     }
 
     /// Runs the command.
-    fn hold(&self, held: &Held, happenings: &Receiver<Happening>) -> Result<u8, Failure> {
-        let lease = &held.lease;
-        if lease.left().is_zero() {
-            return Err(self.lost("no server took a sign of life for too long", "the command was not run"));
-        }
+    fn hold(&self, held: &Held, teller: Sender<Happening>, happenings: &Receiver<Happening>) -> Result<u8, Failure> {
+        let (lease, timing) = (&held.lease, Timing::of(self.ttl));
         let environment = [
             ("COPYCAT_LOCK_NAME", self.name.clone()),
             ("COPYCAT_LOCK_TOKEN", held.token.to_string().into()),
             ("COPYCAT_SESSION", lease.session.to_string().into()),
         ];
-        let mut job = Job::start(&self.command, &environment)?;
-        let why = loop {
-            match happenings.recv_timeout(lease.left().min(LOOK)) {
-                Ok(Happening::Signal(signals::SIGCHLD)) => {}
+        let mut job = Job::start(&self.command, &environment, (self.ttl, lease.alive_until()), teller)?;
+        let mut lost = None;
+        let ended = loop {
+            match happenings.recv_timeout(LOOK) {
                 Ok(Happening::Signal(signal)) => job.pass_on(signal),
-                Ok(Happening::Lost(session, why)) if session == lease.session => break why,
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-                Err(e) => break e.to_string(),
+                Ok(Happening::Lost(session, why)) if session == lease.session => {
+                    lost.get_or_insert(why);
+                    job.stop();
+                }
+                Ok(Happening::Alive) => job.alive(lease.alive_until()),
+                Ok(Happening::Job(Said::Stopping)) => drop(lost.get_or_insert_with(|| self.unheard())),
+                Ok(Happening::Job(Said::Ended(code))) => break Some(code),
+                Ok(Happening::Job(Said::Gone)) => break None,
+                Ok(Happening::Lost(..) | Happening::Asked(_)) | Err(_) => {}
             }
-            if let Some(code) = job.ended()? {
-                return self.release(held).map(|()| code);
-            }
-            if lease.left().is_zero() {
-                break format!("no server took a sign of life for {} s", self.ttl.as_secs_f64());
+            if job::is_overdue(timing, lease.left()) {
+                lost.get_or_insert_with(|| self.unheard());
+                job.kill();
+                break None;
             }
         };
-        job.stop()?;
-        Err(self.lost(&why, "the command was stopped"))
+        match (ended, lost) {
+            (Some(code), None) => {
+                job.end();
+                self.release(held).map(|()| code)
+            }
+            (Some(_), Some(why)) => Err(self.lost(&why, "the command was stopped")),
+            (None, why) => {
+                job.kill();
+                let why = why.unwrap_or_else(|| "the process that watches over its command was killed".into());
+                Err(self.lost(&why, "the command was killed"))
+            }
+        }
+    }
+
+    fn unheard(&self) -> String {
+        format!("no server took a keep-alive in time for a ttl of {} s", self.ttl.as_secs_f64())
     }
 
     fn lost(&self, why: &str, so: &str) -> Failure {

@@ -65,13 +65,13 @@ impl Core {
                         let session = self.session().unwrap_or(0);
                         Ok(Answered { session, index, event_index, output, consistency })
                     }
+                    // A command that is none of the machine's was logged by a version that did not look: it has its number.
                     _ => Err(Error::Malformed),
                 };
                 self.answered(place, sequence, answer);
             }
-            // A command that is none of the machine's was logged, and has its number.
-            Err(Refusal::Malformed) => self.answered(place, sequence, Err(Error::Malformed)),
             Err(refusal) if command => self.command_refused(now, place, refusal),
+            Err(Refusal::Malformed) => self.answered(place, 0, Err(Error::Malformed)),
             Err(Refusal::TooLarge) => self.answered(place, 0, Err(Error::TooLarge)),
             Err(refusal) => {
                 self.order.unsent(place);
@@ -105,6 +105,10 @@ impl Core {
         match refusal {
             Refusal::TooLarge => {
                 self.failing.insert(place, Error::TooLarge);
+                return;
+            }
+            Refusal::Malformed => {
+                self.failing.insert(place, Error::Malformed);
                 return;
             }
             Refusal::StorageFull if !payload.uncertain => {

@@ -2,6 +2,7 @@
 
 use super::loan::weight;
 use super::{Applied, Engine, Fatal, Output, Refusal, Response, RoleState, StateMachine};
+use crate::engine::types::{RequestId, Term};
 use copycat_storage::Disk;
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
@@ -45,6 +46,21 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             };
             let result = answer.map_or(Err(Refusal::NotLeader { leader: self.leader }), Response::or_refusal);
             self.outputs.push(Output::Reply { id, result });
+        }
+        self.settle_term(term);
+    }
+
+    /// An entry of this term is committed: what leaders of earlier terms logged behind it is in the log of no later leader,
+    /// and never will be, so whoever waits for that need not wait until another entry takes its place.
+    pub(super) fn settle_term(&mut self, term: Term) {
+        if term <= self.settled_term {
+            return;
+        }
+        self.settled_term = term;
+        let dead: Vec<RequestId> = self.pending.iter().filter(|&&(_, of, ..)| of < term).map(|&(.., id)| id).collect();
+        self.pending.retain(|&(_, of, ..)| of >= term);
+        for id in dead {
+            self.reply(id, Err(Refusal::NotLeader { leader: self.leader }));
         }
     }
 

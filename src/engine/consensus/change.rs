@@ -5,6 +5,7 @@
 
 use super::configuration::{Configuration, MEMBERS, Member, MemberStatus, MemberType};
 use super::quorum::majority;
+use crate::engine::settings::{NamedSettings, Setting};
 use crate::engine::types::{Identity, Index, ServerId};
 use bincode::{Decode, Encode};
 
@@ -44,6 +45,13 @@ pub enum Change {
         /// Even if that loses the quorum.
         force: bool,
     },
+    /// What all members have alike becomes something else.
+    Settings {
+        /// What; the rest is left as it is.
+        named: NamedSettings,
+        /// The index of the configuration that this was decided on.
+        configuration: Index,
+    },
 }
 
 /// Why the configuration was not changed.
@@ -81,6 +89,8 @@ pub enum ConfigurationError {
     Unreachable(ServerId),
     /// The member did not take the office over in time.
     NotTransferred,
+    /// What is asked of this setting is out of its range.
+    OutOfRange(Setting),
 }
 
 impl std::fmt::Display for ConfigurationError {
@@ -108,6 +118,11 @@ impl std::fmt::Display for ConfigurationError {
             Self::NotVoter(id) => write!(f, "server {id} does not vote, so it cannot lead"),
             Self::Unreachable(id) => write!(f, "server {id} is not heard, so it cannot lead"),
             Self::NotTransferred => f.write_str("the member did not take over in time: the leader stays"),
+            Self::OutOfRange(setting) => {
+                let range = setting.range();
+                let (least, most) = (setting.text(*range.start()), setting.text(*range.end()));
+                write!(f, "{setting} is out of its range: give {least} to {most}")
+            }
         }
     }
 }
@@ -162,6 +177,20 @@ impl Change {
                 next.reason = format!("server {id} was removed by request");
                 next.want_as_changed(current, *id);
                 next.check_quorum(current, known, *force)?;
+            }
+            Self::Settings { named, configuration } => {
+                if let Some(setting) = named.out_of_range() {
+                    return Err(ConfigurationError::OutOfRange(setting));
+                }
+                stale(*configuration)?;
+                // A leader is about to say what they are.
+                let now = current.settings.ok_or(ConfigurationError::Busy)?;
+                let Some((first, value, before)) = named.differs_from(&now) else { return Ok(None) };
+                next.settings = Some(now.with(named));
+                let (value, before) = (first.text(value), first.text(before));
+                let others = if named.iter().count() > 1 { ", and others" } else { "" };
+                next.reason = format!("{first} was changed from {before} to {value} by request{others}");
+                return Ok(Some(next));
             }
         }
         Ok(Some(next))
@@ -370,6 +399,30 @@ mod tests {
         assert_eq!(change(&c, &stale), Err(ConfigurationError::Stale { current: 7 }));
         let nobody = Change::Remove { id: 9, configuration: 7, force: true };
         assert_eq!(change(&c, &nobody), Err(ConfigurationError::NotMember(9)));
+    }
+
+    #[test]
+    fn settings_are_changed_as_members_are() {
+        use crate::engine::settings::Settings;
+        let mut c = of(&[Active, Active, Active]);
+        let to = |setting, value, configuration| {
+            let named = [(setting, value)].into_iter().collect();
+            Change::Settings { named, configuration }
+        };
+        let longer = to(Setting::ElectionTimeout, 1000, 7);
+        assert_eq!(change(&c, &longer), Err(ConfigurationError::Busy), "there are none yet");
+        c.settings = Some(Settings::default());
+        let next = change(&c, &longer).expect("fine").expect("new");
+        let named = [(Setting::ElectionTimeout, 1000)].into_iter().collect();
+        assert_eq!(next.settings, Some(Settings::default().with(&named)));
+        assert_eq!(next.members, c.members);
+        assert_eq!(next.reason, "election_timeout was changed from 500ms to 1s by request");
+        assert_eq!(change(&next, &longer), Ok(None), "it is so already");
+        let stale = to(Setting::ElectionTimeout, 1000, 6);
+        assert_eq!(change(&c, &stale), Err(ConfigurationError::Stale { current: 7 }));
+        let error = change(&c, &to(Setting::ElectionTimeout, 49, 7)).expect_err("out of range");
+        assert_eq!(error, ConfigurationError::OutOfRange(Setting::ElectionTimeout));
+        assert_eq!(error.to_string(), "election_timeout is out of its range: give 50ms to 1m");
     }
 
     #[test]

@@ -18,11 +18,13 @@ pub(super) struct LogClock {
     micros: u64,
     at: Duration,
     slewed: Duration,
+    /// The highest time of an entry that is in the log, or was, in milliseconds.
+    logged: u64,
 }
 
 impl LogClock {
     pub(super) fn new(now: Now) -> Self {
-        Self { micros: 0, at: now.monotonic, slewed: now.monotonic }
+        Self { micros: 0, at: now.monotonic, slewed: now.monotonic, logged: 0 }
     }
 
     /// The last time known, in milliseconds, and when that was.
@@ -30,8 +32,23 @@ impl LogClock {
         (self.micros / 1000, self.at)
     }
 
+    /// The highest time (milliseconds) of an entry that is in the log, or was.
+    pub(super) fn logged(&self) -> u64 {
+        self.logged
+    }
+
+    /// An entry with this time (milliseconds) of this leader's is in the log.
+    pub(super) fn note_own(&mut self, time: u64) {
+        self.logged = self.logged.max(time);
+    }
+
     /// An entry with this time (milliseconds) is in the log.
     pub(super) fn note(&mut self, time: u64, now: Now) {
+        self.logged = self.logged.max(time);
+        self.begin(time, now);
+    }
+
+    fn begin(&mut self, time: u64, now: Now) {
         if time.saturating_mul(1000) > self.micros {
             self.micros = time.saturating_mul(1000);
             self.at = now.monotonic;
@@ -42,7 +59,7 @@ impl LogClock {
     /// The time (milliseconds) for an entry that the leader appends now.
     pub(super) fn leader_time(&mut self, now: Now) -> u64 {
         if self.micros == 0 {
-            self.note(now.wall.max(1), now);
+            self.begin(now.wall.max(1), now);
         }
         let elapsed = now.monotonic.saturating_sub(self.at);
         self.micros = self.micros.saturating_add(micros(elapsed));

@@ -1,7 +1,12 @@
 //! Who belongs to the cluster, and the stack of configurations that the log holds.
 
+use crate::engine::settings::Settings;
 use crate::engine::types::{Identity, Index, ServerId};
-use bincode::{Decode, Encode};
+use bincode::de::read::Reader;
+use bincode::de::{BorrowDecoder, Decoder};
+use bincode::enc::Encoder;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::{BorrowDecode, Decode, Encode};
 use copycat_storage::{Disk, Meta, Storage};
 use std::collections::BTreeMap;
 
@@ -67,7 +72,10 @@ pub const MEMBERS: usize = 64;
 const REMOVED: usize = 64;
 
 /// The cluster's configuration: replicated whole in one entry.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+///
+/// Its bytes are those of version 0.1.0 (all fields but the settings, in order), or a mark that no such configuration begins
+/// with, the number of the form, and the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// The index of the last change of a member's type or address: what a change is decided on. Learning an identity or
     /// an HTTP address does not move it.
@@ -84,6 +92,46 @@ pub struct Configuration {
     pub removed: Vec<Identity>,
     /// Why this configuration was written.
     pub reason: String,
+    /// What all members have alike; `None` before a first leader has said it, and in what version 0.1.0 wrote.
+    pub settings: Option<Settings>,
+}
+
+/// What a configuration of version 0.1.0 never begins with: no number does in this encoding.
+const MARK: u8 = 0xff;
+/// The form that is written. Form 0 is that of version 0.1.0, which has no mark.
+const FORM: u8 = 1;
+
+impl Encode for Configuration {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let Self { index, cluster, feature_level, members, wanted, removed, reason, settings } = self;
+        (MARK, FORM, index, cluster, feature_level).encode(encoder)?;
+        (members, wanted, removed, reason, settings).encode(encoder)
+    }
+}
+
+impl<C> Decode<C> for Configuration {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let form = if decoder.reader().peek_read(1) == Some(&[MARK]) { <(u8, u8)>::decode(decoder)?.1 } else { 0 };
+        if form > FORM {
+            return Err(DecodeError::Other("a configuration in a form that a later release writes"));
+        }
+        Ok(Self {
+            index: Decode::decode(decoder)?,
+            cluster: Decode::decode(decoder)?,
+            feature_level: Decode::decode(decoder)?,
+            members: Decode::decode(decoder)?,
+            wanted: Decode::decode(decoder)?,
+            removed: Decode::decode(decoder)?,
+            reason: Decode::decode(decoder)?,
+            settings: if form == 0 { None } else { Decode::decode(decoder)? },
+        })
+    }
+}
+
+impl<'de, C> BorrowDecode<'de, C> for Configuration {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::decode(decoder)
+    }
 }
 
 impl Configuration {
@@ -206,6 +254,11 @@ impl Configurations {
     /// `index`: of the entry that holds `known`; 0 for one that no entry holds yet.
     pub(super) fn new(index: Index, known: Configuration) -> Self {
         Self { stack: vec![(index, known)] }
+    }
+
+    /// The committed one and all above it, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Configuration> {
+        self.stack.iter().map(|(_, configuration)| configuration)
     }
 
     pub(super) fn current(&self) -> &Configuration {
@@ -368,5 +421,48 @@ mod tests {
         assert_ne!(of(&[1, 2]).digest(), of(&[1, 3]).digest());
         let moved = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
         assert_ne!(moved.digest(), of(&[1, 2]).digest());
+    }
+
+    /// As version 0.1.0 wrote it, in an entry; in its file and in snapshots the index of that stands before it.
+    const OF_0_1_0: &str = "11fe7766554433221100efcdab8967452301000301000008686f73742d313a3100000002000008686f73742d323a3108\
+                            686f73742d323a3201160003010108686f73742d333a31000001000300012c1673657276657220332061736b65642074\
+                            6f206a6f696e";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex")).collect()
+    }
+
+    #[test]
+    fn a_configuration_of_version_0_1_0_is_one_without_settings() {
+        use crate::engine::{DecodeError, decode, encode};
+        let mut c = of(&[1, 2, 3]);
+        (c.index, c.cluster) = (17, 0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        let member = c.members.get_mut(&2).expect("member");
+        (member.identity, member.http) = (Some(22), "host-2:2".into());
+        let member = c.members.get_mut(&3).expect("member");
+        member.member_type = MemberType::Passive;
+        (member.status, member.becoming) = (MemberStatus::Unavailable, Some(MemberType::Active));
+        c.removed.push(44);
+        c.reason = "server 3 asked to join".into();
+        let old = bytes(OF_0_1_0);
+        assert_eq!(decode(&old), Ok(c.clone()));
+        let in_file: Vec<u8> = [19].into_iter().chain(old.iter().copied()).collect();
+        assert_eq!(decode(&in_file), Ok((19_u64, c.clone())));
+        // An index takes more bytes as it grows; none begins with the mark.
+        for index in [0, 250, 251, 255, 65_535, 65_536, u64::from(u32::MAX), u64::MAX] {
+            let later: Vec<u8> = encode(&index).into_iter().chain(old[1..].iter().copied()).collect();
+            assert_eq!(decode::<Configuration>(&later).map(|c| c.index), Ok(index));
+        }
+        for settings in [None, Some(Settings::default())] {
+            c.settings = settings;
+            let new = encode(&(19_u64, c.clone()));
+            assert_eq!(&new[1..3], [MARK, FORM]);
+            assert_eq!(decode(&new), Ok((19_u64, c.clone())));
+            for end in 0..new.len() {
+                assert!(decode::<(u64, Configuration)>(&new[..end]).is_err(), "{end}");
+            }
+        }
+        let later: Result<Configuration, DecodeError> = decode(&[MARK, FORM + 1, 0]);
+        assert!(later.is_err_and(|e| e.to_string().contains("later release")));
     }
 }

@@ -37,7 +37,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if !self.configurations.are_alone(self.id) {
             return self.election_delay();
         }
-        let t = self.options.election_timeout;
+        let t = self.vote_timeout();
         self.heard.map_or(Duration::ZERO, |heard| (heard + t).saturating_sub(now.monotonic))
     }
 
@@ -56,7 +56,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Whether a flush has been out for so long that a leader would give its office up.
     pub(super) fn has_hung_disk(&self, now: Now) -> bool {
-        self.flush_since.is_some_and(|since| now.monotonic > since + self.options.flush_stall())
+        self.flush_since.is_some_and(|since| now.monotonic > since + self.flush_stall())
     }
 
     /// Whether this server should be elected now: with a disk that hangs it could lead others, but keep nothing.
@@ -77,7 +77,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         match &self.role {
             RoleState::Leader(_) => self.quorum_heard(now),
-            _ => self.heard.is_some_and(|at| now.monotonic < at + self.options.election_timeout),
+            _ if planted!(self.options, VoteWhileLed) => false,
+            _ => self.heard.is_some_and(|at| now.monotonic < at + self.vote_timeout()),
         }
     }
 
@@ -87,8 +88,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn start_poll(&mut self, now: Now, reason: &'static str) {
-        if !self.is_fit(now) {
-            let deadline = now.monotonic + self.election_delay();
+        // T may have grown since the leader was heard: no vote is given before it is over, the own one neither.
+        let alone = planted!(self.options, AloneUncommitted) && self.is_alone();
+        let early = self.role() == Role::Follower && !alone && self.hears_leader(now);
+        if !self.is_fit(now) || early {
+            let since = self.heard.filter(|_| early).unwrap_or(now.monotonic);
+            let deadline = since + self.election_delay();
             match &mut self.role {
                 RoleState::Follower(f) => f.deadline = deadline,
                 RoleState::Candidate(_) => self.become_follower(now, "it is not fit to lead"),

@@ -19,8 +19,8 @@ const ENDED: usize = 1024;
 #[derive(Debug, Default)]
 #[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Expiry {
-    /// The round that must be confirmed, the log time at its beginning, and the moment.
-    round: Option<(u64, u64, Duration)>,
+    /// The round that must be confirmed, the log time at its beginning, the moment, and what was applied then.
+    round: Option<(u64, u64, Duration, Index)>,
     /// The last entry that ended sessions.
     logged: Index,
     /// When to look again.
@@ -38,6 +38,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (deadline, full) = (self.state().sessions().next_deadline(), self.state().sessions().has_full());
         let applied = self.applied();
         let drained = self.drained;
+        let unproved = planted!(self.options, ExpireWithoutRound);
         let planted = planted!(self.options, TimeOnCommandsOnly);
         let time = if planted { self.state().time() } else { self.leader_time(now) };
         let Some(leader) = self.leading() else { return };
@@ -59,17 +60,23 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             _ => {}
         }
         let begun = leader.expiry.round;
-        let (round, judged_at, began) = begun.unwrap_or_else(|| (self.start_round(now), time, now.monotonic));
+        let begin = |engine: &mut Self| (engine.start_round(now), time, now.monotonic, applied);
+        let (round, judged_at, began, known) = begun.unwrap_or_else(|| begin(self));
         let Some(leader) = self.leading() else { return };
-        leader.expiry.round = Some((round, judged_at, began));
-        if leader.confirmed_round() < round || drained < began || !leader.keep_alives.is_empty() {
+        leader.expiry.round = Some((round, judged_at, began, known));
+        let unconfirmed = leader.confirmed_round() < round && !unproved;
+        if unconfirmed || drained < began || !leader.keep_alives.is_empty() {
             return;
         }
         leader.expiry.round = None;
-        let items = self.state().sessions().to_end(judged_at, ENDED);
+        let mut items = self.state().sessions().to_end(judged_at, ENDED);
+        // Of a session whose registration, or sign of life, was applied since the round began, the round says nothing: its
+        // client may not even know yet that there is one.
+        items.retain(|item| item.judged_by <= known);
         if items.is_empty() {
             return;
         }
+        self.end_what_is_over(now);
         // Without room for it, it is tried again.
         if let Ok(index) = self.append_own(now, Kind::Unregister, CompactionMode::Release, encode(&items))
             && let Some(leader) = self.leading()

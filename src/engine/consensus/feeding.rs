@@ -72,7 +72,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         let again = now.monotonic >= self.feeding.again_at;
         if again {
-            self.feeding.again_at = now.monotonic + self.options.heartbeat_interval;
+            self.feeding.again_at = now.monotonic + self.heartbeat_interval();
         }
         let ids: Vec<ServerId> = self.feeding.fed.keys().copied().collect();
         for id in ids {
@@ -165,7 +165,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if self.configuration().type_of(from) != Some(MemberType::Passive) {
             return;
         }
-        let until = Some(now.monotonic + self.options.election_timeout * ASKED);
+        let until = Some(now.monotonic + self.election_timeout() * ASKED);
         let commit = self.commit;
         let new = || Fed { progress: Progress::new(commit, now.monotonic), until };
         let planted = planted!(self.options, FeedByOldMatch);
@@ -236,7 +236,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// A passive member that has been behind for an election timeout and gets no further asks the next feeder.
     pub(super) fn look_for_feeder(&mut self, now: Now) {
         let passive = self.own_type() == Some(MemberType::Passive);
-        let (id, commit, t) = (self.id, self.commit, self.options.election_timeout);
+        let (id, commit, t) = (self.id, self.commit, self.election_timeout());
         let leader = self.leader.unwrap_or(0);
         let RoleState::Follower(f) = &mut self.role else { return };
         if !passive || leader == 0 || commit >= f.leader_commit {
@@ -263,6 +263,6 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// When a passive member that gets no further asks the next feeder.
     pub(super) fn hungry_at(&self) -> Option<Duration> {
         let RoleState::Follower(f) = &self.role else { return None };
-        f.meal.behind.map(|(since, _)| since + self.options.election_timeout)
+        f.meal.behind.map(|(since, _)| since + self.election_timeout())
     }
 }

@@ -141,7 +141,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// others may give them: T after the leader was last heard, and a share of T of its own to keep candidates apart. A
     /// leader that is well is heard again before that, or by the others, who refuse the poll.
     pub(super) fn lose_sight(&mut self, id: ServerId) {
-        let (t, random) = (self.options.election_timeout, u32::try_from(self.draw() % 1024).unwrap_or(0));
+        let (t, random) = (self.vote_timeout(), u32::try_from(self.draw() % 1024).unwrap_or(0));
         let Some(heard) = self.heard.filter(|_| self.leader == Some(id)) else { return };
         if let RoleState::Follower(f) = &mut self.role {
             f.deadline = f.deadline.min(heard + t + t / EARLY_SPREAD * random / 1024);
@@ -174,12 +174,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                     None
                 };
                 let time = entry.time;
-                match self.storage.append(&Entry::from(entry)) {
+                match self.append_entry(&Entry::from(entry)) {
                     Ok(()) => {}
                     // No room: what fits is acknowledged, the rest is asked for again.
                     Err(AppendError::Full(_)) => return Ok(through),
-                    Err(e @ AppendError::TooLarge { .. }) => {
-                        self.complain("an entry of the leader does not fit this server's log", e);
+                    // No segment is large enough for it, so the leader has what it should not.
+                    Err(e @ AppendError::TooLarge { .. }) if !planted!(self.options, SegmentsNeverGrow) => {
+                        if self.too_large != index {
+                            self.too_large = index;
+                            self.complain("an entry of the leader's log is refused", e);
+                        }
                         return Ok(through);
                     }
                     Err(e) => return Err(e.into()),
@@ -245,7 +249,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (wants, digest) = (self.wants(), self.durable_digest());
         let (start, configuration) = (self.start, self.known_configuration());
         let RoleState::Follower(f) = &mut self.role else { return };
-        let matched = f.verified.min(durable);
+        let unproved = planted!(self.options, MatchUnproved);
+        let matched = if unproved { durable } else { f.verified.min(durable) };
         // A leader need not hear of each entry of a member that does not vote, but of what it was told itself.
         let configured = configuration > f.configuration_told;
         let news = f.round > f.round_told || lost != f.lost_told;

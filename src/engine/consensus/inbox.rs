@@ -91,7 +91,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             Message::AppendReply { start, round, outcome, wants, lost, digest, configuration, .. } => {
                 self.on_append_reply(now, from, start, (round, outcome, wants, lost), configuration, digest);
             }
-            Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, configuration),
+            Message::Configure { index, configuration, .. } => self.on_configure(now, from, index, *configuration),
             // These have to do with no term.
             Message::Feed { .. }
             | Message::FeedReply { .. }

@@ -88,7 +88,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     pub(super) fn on_fetch(&mut self, now: Now, from: ServerId, snapshot: SnapshotId, want: Want) -> Result<(), Fatal> {
-        let until = now.monotonic + self.options.election_timeout * KEPT;
+        let until = now.monotonic + self.election_timeout() * KEPT;
         let wanted = |stream: &SnapshotStream<D::File>| SnapshotId::from(stream.info()) == snapshot;
         if !self.installing.outgoing.get(&from).is_some_and(|o| wanted(&o.stream)) {
             self.installing.outgoing.remove(&from);
@@ -146,7 +146,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let same = |r: &Receiving<D>| r.id == id;
         if self.installing.receiving.as_ref().is_none_or(|r| !same(r)) {
             // One that is on its way from elsewhere goes on, as long as it comes.
-            let patience = self.options.election_timeout;
+            let patience = self.election_timeout();
             if self.installing.receiving.as_ref().is_some_and(|r| r.from != from && now.monotonic < r.got + patience) {
                 return;
             }
@@ -251,7 +251,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if !self.is_stateful() {
             self.abandon();
         }
-        let (again, patience) = (self.options.heartbeat_interval * 2, self.options.election_timeout * KEPT);
+        let (again, patience) = (self.heartbeat_interval() * 2, self.election_timeout() * KEPT);
         let Some(receiving) = &mut self.installing.receiving else { return Ok(false) };
         if now.monotonic >= receiving.got + patience {
             self.abandon();
@@ -286,7 +286,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// When a piece is asked for again.
     pub(super) fn fetch_at(&self) -> Option<Duration> {
         let receiving = self.installing.receiving.as_ref()?;
-        Some(receiving.asked + self.options.heartbeat_interval * 2)
+        Some(receiving.asked + self.heartbeat_interval() * 2)
     }
 
     /// A work that makes a received snapshot durable, if one is complete.
@@ -346,6 +346,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             let none = planted!(self.options, InstallSaysNotApplied);
             self.reply(id, Err(if none { Refusal::NotLeader { leader: None } } else { Refusal::Lost }));
         }
+        self.settle_term(info.term);
         self.set_commit(info.index);
         if let RoleState::Follower(f) = &mut self.role {
             f.verified = info.index;

@@ -4,10 +4,10 @@
 //! assertion, and who no configuration here names as a voter is believed little:
 //!
 //! - *Voters* of the committed configuration, or of one behind it in the log, may lead, feed and offer snapshots.
-//! - Others may be voters that this server does not know yet, because it was away. One of them is followed only in a term
-//!   that was learned otherwise (a voter that answers a poll tells it), in which nobody is known to lead, and only if it is
-//!   a member or no voter has led or stood for [`QUIET`]; or if no voter was heard at all for [`SILENT`]. A server that
-//!   hears its leader, or leads, believes none of them.
+//! - Others may be voters that this server does not know yet, because it was away. One of them is followed in a term in
+//!   which this server voted for it. It is followed in a term that was learned otherwise (a voter that answers a poll tells
+//!   it) and in which nobody is known to lead only if it is a member, or no voter has led or stood for [`QUIET`]; or if no
+//!   voter was heard at all for [`SILENT`]. A server that hears its leader, or leads, believes none of them.
 //! - A term far above the own one is adopted from nobody, and from those that do not vote, none that is further than
 //!   [`LEAP`].
 //!
@@ -92,10 +92,12 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if own && let Some(leader) = self.leader {
             return if leader == from { Ok(()) } else { Err("it leads a term that another leads") };
         }
-        if self.configurations.have_voter(from, identity) || self.is_forsaken(now) {
+        // One that this server voted for has asked by the rules, whatever was known of it.
+        let elected = own && self.storage.meta().vote == from;
+        if elected || self.configurations.have_voter(from, identity) || self.is_forsaken(now) {
             return Ok(());
         }
-        let quiet = now.monotonic >= self.voters.active + self.options.election_timeout * QUIET;
+        let quiet = now.monotonic >= self.voters.active + self.election_timeout() * QUIET;
         let member = self.configurations.have_member(from, identity);
         if own && !self.hears_leader(now) && (member || quiet) {
             return Ok(());
@@ -105,7 +107,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Whether this server knows no voter, or has heard of none for so long that all may have been replaced.
     fn is_forsaken(&self, now: Now) -> bool {
-        let silent = now.monotonic >= self.voters.heard + self.options.election_timeout * SILENT;
+        let silent = now.monotonic >= self.voters.heard + self.election_timeout() * SILENT;
         !self.configurations.have_voters() || silent && !self.hears_leader(now)
     }
 

@@ -45,6 +45,9 @@ pub(super) struct Leader {
     rounds: VecDeque<(u64, Duration)>,
     /// The highest round that a majority has answered, and when it began.
     confirmed: (u64, Duration),
+    /// When the highest round began that a majority has answered which goes by the settings that this leader goes by, and how
+    /// long a lease was then.
+    leased: Option<(Duration, Duration)>,
     /// Members that have not yet been sent anything in the current round.
     round_unsent: BTreeSet<ServerId>,
     heartbeat_at: Duration,
@@ -113,6 +116,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             round: 0,
             rounds: VecDeque::new(),
             confirmed: (0, Duration::ZERO),
+            leased: None,
             round_unsent: BTreeSet::new(),
             heartbeat_at: now.monotonic,
             transfer: None,
@@ -165,7 +169,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Whether a majority was heard within T. Only voters count, the leader itself too: it may have given up its vote.
     pub(super) fn quorum_heard(&self, now: Now) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
-        let t = self.options.election_timeout;
+        let t = self.vote_timeout();
         let heard = self
             .configuration()
             .voters()
@@ -179,7 +183,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         // Whatever was said to this server meanwhile is still on its way in: the others' clocks, which would have deposed
         // it, are all there is otherwise.
-        let (alone, t) = (self.is_alone(), self.options.election_timeout);
+        let (alone, t) = (self.is_alone(), self.election_timeout());
         if let Some(leader) = self.leading() {
             let slept = alone && now.monotonic > leader.awake + t;
             leader.awake = now.monotonic;
@@ -190,7 +194,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         if self.has_hung_disk(now) {
             return self.become_follower(now, "its disk does not finish a flush");
         }
-        let interval = self.options.heartbeat_interval;
+        let interval = self.heartbeat_interval();
         let Some(leader) = self.leading() else { return };
         if leader.transfer.as_ref().is_some_and(|t| now.monotonic >= t.deadline) {
             leader.transfer = None;
@@ -225,7 +229,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// where this leader is the only voter; that one voter is enough does not say that it is this one.
     pub(super) fn start_round(&mut self, now: Now) -> u64 {
         let planted = planted!(self.options, AloneByNumber) && self.quorum() == 1;
-        let alone = self.is_alone() || planted;
+        let (alone, lease) = (self.is_alone() || planted, self.lease_timeout());
         let Some(leader) = self.leading() else { return 0 };
         leader.round += 1;
         leader.rounds.push_back((leader.round, now.monotonic));
@@ -235,6 +239,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         leader.round_unsent = leader.progress.keys().copied().collect();
         if alone {
             leader.confirmed = (leader.round, now.monotonic);
+            leader.leased = lease.map(|length| (now.monotonic, length));
         }
         leader.round
     }
@@ -245,14 +250,15 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let RoleState::Leader(leader) = &self.role else { return None };
         #[cfg(feature = "planted-bugs")]
         if planted!(self.options, LeaseFromReceipt) && leader.confirmed.0 > 0 {
-            return Some(leader.reply_at + self.options.election_timeout * 2);
+            return Some(leader.reply_at + self.election_timeout() * 2);
         }
         let both = [self.configuration(), self.configurations.committed().1];
         let votes = both.iter().all(|c| c.is_voter(self.id)) || planted!(self.options, LeaseWithoutVote);
-        if leader.no_lease || leader.confirmed.0 == 0 || !self.serves_reads() || !votes {
+        if leader.no_lease || !self.serves_reads() || !votes {
             return None;
         }
-        Some(leader.confirmed.1 + self.options.lease())
+        let ((began, length), lease) = (leader.leased?, self.lease_timeout()?);
+        Some(began + if planted!(self.options, LeaseByNewTimeoutAtOnce) { lease } else { length.min(lease) })
     }
 
     pub(super) fn on_append_reply(
@@ -322,19 +328,24 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn confirm_rounds(&mut self, now: Now) {
-        let (id, voters) = (self.id, self.configuration().voters().collect::<Vec<_>>());
+        let RoleState::Leader(leader) = &self.role else { return };
+        // The highest round that a majority of the voters of which `counts` holds has answered.
+        let highest = |counts: &dyn Fn(&Progress) -> bool| {
+            let of = |v: ServerId| leader.progress.get(&v).filter(|p| counts(p)).map_or(0, |p| p.round);
+            let voters = self.configuration().voters();
+            let mut answered: Vec<u64> = voters.map(|v| if v == self.id { leader.round } else { of(v) }).collect();
+            let confirmed = reached_by_majority(&mut answered);
+            leader.rounds.iter().rfind(|(round, _)| *round <= confirmed).copied()
+        };
+        let (confirmed, leased) = (highest(&|_| true), highest(&|p| self.knows_settings(p)));
+        let lease = self.lease_timeout();
         let Some(leader) = self.leading() else { return };
-        let round = leader.round;
-        let mut answered: Vec<u64> = voters
-            .iter()
-            .map(|v| if *v == id { round } else { leader.progress.get(v).map_or(0, |p| p.round) })
-            .collect();
-        let confirmed = reached_by_majority(&mut answered);
-        while let Some(&(round, began)) = leader.rounds.front()
-            && round <= confirmed
-        {
+        if let Some((round, began)) = confirmed {
             leader.confirmed = (round, began.min(now.monotonic));
-            leader.rounds.pop_front();
+        }
+        if let (Some((round, began)), Some(length)) = (leased, lease) {
+            leader.leased = Some((began.min(now.monotonic), length));
+            leader.rounds.retain(|&(later, _)| later > round);
         }
     }
 
@@ -481,7 +492,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// Begins to hand the office over.
     pub(super) fn start_transfer(&mut self, now: Now, target: Option<ServerId>, reply: Option<RequestId>) {
-        let (id, t) = (self.id, self.options.election_timeout);
+        let (id, t) = (self.id, self.election_timeout());
         let voters: Vec<ServerId> = self.configuration().voters().filter(|&v| v != id).collect();
         let Some(leader) = self.leading() else {
             if let Some(reply) = reply {
@@ -511,14 +522,19 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             self.continue_transfer(target);
         } else if let Some(reply) = reply {
             // It leads already.
-            self.transfer_reply = Some(reply);
-            self.transferred(id);
+            self.name_leader(reply, id);
         }
     }
 
     /// Somebody else leads (or the one who was to): whoever asked for that is told.
     pub(super) fn transferred(&mut self, leader: ServerId) {
-        let Some(reply) = self.transfer_reply.take() else { return };
+        if let Some(reply) = self.transfer_reply.take() {
+            self.name_leader(reply, leader);
+        }
+    }
+
+    /// Answers a request for a transfer.
+    fn name_leader(&mut self, reply: RequestId, leader: ServerId) {
         let (index, term, output) = (self.commit, self.term(), Outcome::Output(encode(&leader)));
         let response = Response { index, term, event_index: None, output, consistency: None, valid_until: None };
         self.reply(reply, Ok(response));

@@ -18,8 +18,6 @@ use copycat_storage::Disk;
 
 /// Most changes that wait for their turn.
 const CHANGES: usize = 16;
-/// A member that lacks no more entries than this may vote: commits will not wait for it.
-const CLOSE: Index = 128;
 
 impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// What this server is in the configuration in force; `None`: no member of it.
@@ -92,7 +90,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     fn awaits_answers(&self, now: Now) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let silent = |id: ServerId| leader.progress.get(&id).is_some_and(|p| p.answered.is_none());
-        now.monotonic < leader.since + self.options.election_timeout && self.configuration().voters().any(silent)
+        now.monotonic < leader.since + self.election_timeout() && self.configuration().voters().any(silent)
     }
 
     fn with_known<T>(&self, now: Now, run: impl FnOnce(&Configuration, &Known<'_>) -> T) -> T {
@@ -100,7 +98,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             RoleState::Leader(leader) => leader.progress.get(&id),
             _ => None,
         };
-        let t = self.options.election_timeout;
+        let t = self.election_timeout();
         let remembered = planted!(self.options, QuorumOfTheRemembered);
         let answered = |p: &Progress| p.answered.or(Some(p.heard).filter(|_| remembered));
         // Only who has answered in this term is known to be there. One that lost its log counts for nothing until it has
@@ -112,8 +110,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         };
         // It must also know that it is to keep the state: one that believes to be a reserve takes nothing.
         let known = self.configurations.committed().0;
-        let close = |p: &Progress| p.counted() > 0 && p.counted() + CLOSE >= self.commit && p.configuration >= known;
-        let caught_up = |id| progress(id).is_some_and(|p| p.answered.is_some() && close(p));
+        let close = |p: &Progress| {
+            p.counted() > 0 && p.counted() + self.options.promotion_lag >= self.commit && p.configuration >= known
+        };
+        let unready = planted!(self.options, PromoteUnready);
+        let caught_up = |id| unready || progress(id).is_some_and(|p| p.answered.is_some() && close(p));
         run(self.configuration(), &Known { me: self.id, heard: &heard, caught_up: &caught_up })
     }
 
@@ -148,11 +149,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// The cluster's id, identities, HTTP addresses, and who is heard: what is simply true. It is asked for at each poll, so
     /// nothing is copied before there is news.
     fn learned_of_members(&mut self, now: Now) -> Option<Configuration> {
-        let fresh = self.configuration().cluster == 0;
+        let (fresh, own) = (self.configuration().cluster == 0, self.options.settings);
         let cluster = if fresh { u128::from(self.draw()) << 64 | u128::from(self.draw()) | 1 } else { 0 };
         let RoleState::Leader(leader) = &self.role else { return None };
         let current = self.configurations.current();
-        let missing = self.options.election_timeout * 2;
+        let missing = self.election_timeout() * 2;
         let status = |id: ServerId, member: &Member| match leader.progress.get(&id) {
             None => MemberStatus::Available,
             Some(p) if now.monotonic >= p.heard + missing => MemberStatus::Unavailable,
@@ -171,13 +172,17 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             let other = |met: &Met| member.identity != Some(met.identity) || member.http != met.http;
             status(id, member) != member.status || met(id, member).is_some_and(other)
         };
-        if !fresh && !current.members.iter().any(|(&id, member)| news(id, member)) {
+        let unsettled = current.settings.is_none();
+        if !fresh && !unsettled && !current.members.iter().any(|(&id, member)| news(id, member)) {
             return None;
         }
         let mut next = current.clone();
         next.reason = String::new();
         if fresh {
             next.cluster = cluster;
+        }
+        if unsettled {
+            next.settings = Some(own);
         }
         for (&id, member) in &mut next.members {
             if let Some(met) = met(id, member) {
@@ -226,6 +231,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
                 let reason = pair[1].reason.clone();
                 self.outputs.push(Output::Event(Event::Member { member, change, index, reason }));
             }
+            if pair[0].settings.is_some() && pair[0].settings != pair[1].settings {
+                let reason = pair[1].reason.clone();
+                self.outputs.push(Output::Event(Event::Settings { index, reason }));
+            }
         }
         if cluster != 0 && self.storage.meta().cluster != cluster {
             let mut meta = self.storage.meta().clone();
@@ -239,6 +248,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.discard |= now_is == Some(MemberType::Reserve) && was != Some(MemberType::Reserve);
         // A leader that was demoted, and is to keep the state after all before it has handed its office over.
         self.discard &= !matches!(now_is, Some(MemberType::Active | MemberType::Passive));
+        self.fit_segments();
     }
 
     /// A reserve member keeps no state.
@@ -302,7 +312,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let (index, configuration) = self.configurations.committed();
         let RoleState::Leader(leader) = &self.role else { return };
         if leader.progress.get(&id).is_some_and(|p| p.configuration < index) {
-            let (term, configuration) = (self.term(), configuration.clone());
+            let (term, configuration) = (self.term(), Box::new(configuration.clone()));
             self.send(id, Message::Configure { term, index, configuration });
         }
     }

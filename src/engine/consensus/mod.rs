@@ -34,6 +34,7 @@ mod quorum;
 mod reads;
 mod status;
 mod submit;
+mod timing;
 
 pub use background::{Work, Worked};
 pub use change::{Change, ConfigurationError};
@@ -128,6 +129,8 @@ pub struct Engine<D: Disk, M: StateMachine> {
     /// still waits: a copy elsewhere may yet be committed, until another entry is at its index. The third number says which
     /// of an entry's items is meant.
     pending: BTreeSet<(Index, Term, u32, RequestId)>,
+    /// The highest term of an applied entry: nothing of an earlier one is waited for.
+    settled_term: Term,
     voters: Voters,
     /// When everything that had arrived was last taken in.
     drained: Duration,
@@ -137,6 +140,8 @@ pub struct Engine<D: Disk, M: StateMachine> {
     agreed: (Index, u32),
     /// Through here the own state was found to be the same.
     compared: Index,
+    /// The last entry that was refused because it is larger than any segment.
+    too_large: Index,
     /// What a planted bug believes to be durable.
     #[cfg(feature = "planted-bugs")]
     planted_durable: (Index, Index),
@@ -151,7 +156,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// If the log cannot be read.
     pub fn new(
         id: ServerId,
-        options: Options,
+        mut options: Options,
         seed: u64,
         now: Now,
         mut storage: Storage<D>,
@@ -163,6 +168,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             bytes => decode(bytes).map_err(|e| Fatal::Malformed(0, e))?,
         };
         let mut configurations = Configurations::new(known, initial);
+        // What it cannot store itself it does not propose.
+        options.settings.largest_entry = options.settings.largest_entry.min(storage.options().max_entry() as u64);
         let mut clock = LogClock::new(now);
         let snapshot = storage.snapshot();
         let settled = snapshot.map_or(0, |s| s.index);
@@ -189,6 +196,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         // put back from a copy.
         let start = mix(seed ^ meta.starts.rotate_right(16));
         storage.set_meta(meta);
+        let at_once = planted!(options, StandsAtOnce);
         let mut engine = Self {
             id,
             random: seed,
@@ -208,19 +216,21 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             transfer_reply: None,
             met: BTreeMap::new(),
             clock,
-            heard: (!fresh && !led).then_some(now.monotonic),
+            heard: (!fresh && !led && !at_once).then_some(now.monotonic),
             start,
             configuration_durable: 0,
             configuration_written: None,
             term_sequence: storage.write_sequence(),
             promises: Promises::default(),
             pending: BTreeSet::new(),
+            settled_term: 0,
             voters: Voters::new(now.monotonic),
             drained: Duration::ZERO,
             reads: Reads::default(),
             flush_since: None,
             agreed: (0, 0),
             compared: 0,
+            too_large: 0,
             #[cfg(feature = "planted-bugs")]
             planted_durable: (0, 0),
             outputs: Vec::new(),
@@ -237,9 +247,16 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         }
         engine.become_snapshot()?;
         engine.set_commit(settled);
+        engine.fit_segments();
         // What a start finds is told to nobody as news.
         engine.outputs.clear();
-        engine.configuration_durable = engine.configurations.committed().0;
+        let (known, _) = engine.configurations.committed();
+        if engine.storage.is_configuration_durable() {
+            engine.configuration_durable = known;
+        } else {
+            // A server that has just been let in was told it a moment ago.
+            engine.configuration_written = Some((engine.storage.write_sequence(), known));
+        }
         let wait = engine.standing_delay(now);
         engine.role = RoleState::Follower(Follower::new(now.monotonic + wait));
         // By what is committed: a demotion that is only in the log may yet be undone.
@@ -376,7 +393,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.configurations.committed().1
     }
 
-    /// The settings.
+    /// The bounds that are this server's own.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -410,7 +427,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
 
     /// A random time in \[T, 2T).
     fn election_delay(&mut self) -> Duration {
-        let t = self.options.election_timeout;
+        let t = self.vote_timeout();
         // 1,024 moments spread over T: finer ones would not be told apart.
         t + t * u32::try_from(self.draw() % 1024).unwrap_or(0) / 1024
     }
@@ -466,8 +483,14 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let office = std::mem::replace(&mut self.role, RoleState::Follower(Follower::new(deadline)));
         self.leader = None;
         let mut waiting = self.reads.leave_office();
+        if planted!(self.options, ReadsForgotten) {
+            waiting.clear();
+        }
         if let RoleState::Leader(mut leader) = office {
-            waiting.extend(leader.sequencing.leave_office());
+            let early = leader.sequencing.leave_office();
+            if !planted!(self.options, ForgetsWaiting) {
+                waiting.extend(early);
+            }
             waiting.extend(leader.keep_alives.iter().map(|&(id, _)| id));
             waiting.extend(leader.changes.iter().map(|&(id, _)| id));
             waiting.extend(std::mem::take(&mut self.deferred).into_iter().map(|(id, _)| id));
@@ -502,6 +525,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         self.flush_since = None;
         if let Some((sequence, index)) = self.configuration_written
             && sequence <= self.storage.durable_sequence()
+            && self.storage.is_configuration_durable()
         {
             (self.configuration_durable, self.configuration_written) = (index, None);
         }
@@ -543,7 +567,8 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         let time = self.leader_time(now);
         let entry =
             Entry { index, term: self.term(), time, session: 0, sequence: 0, kind: kind as u8, mode: mode as u8, data };
-        self.storage.append(&entry)?;
+        self.append_entry(&entry)?;
+        self.clock.note_own(time);
         Ok(index)
     }
 

@@ -39,6 +39,13 @@ pub enum Event {
         /// Why it was changed.
         reason: String,
     },
+    /// The committed settings have changed.
+    Settings {
+        /// The entry that holds the configuration.
+        index: Index,
+        /// What was changed.
+        reason: String,
+    },
     /// A snapshot of this server's own is durable.
     Snapshot {
         /// The last entry whose effect it holds.
@@ -211,6 +218,11 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
             clock: self.clock.last(),
             sessions,
         }
+    }
+
+    /// On a leader, the moment of its monotonic clock at which its lease ends; `None`: it has none.
+    pub fn lease_until(&self) -> Option<Duration> {
+        self.lease_end()
     }
 
     /// On a leader, what it knows of a member.

@@ -1,6 +1,11 @@
 //! How the operations of a state machine become bytes: in the log, on the wire, in snapshots.
 
 use super::StateMachine;
+use crate::engine::consensus::Configuration;
+use crate::engine::entry::{DecodeError, Kind, decode};
+use crate::engine::limited;
+use crate::engine::sessions::{KeepAlive, Keyed, Register, Unregister};
+use copycat_storage::EntryRef;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Writes a machine's commands, queries, outputs, answers and events, and reads them back.
@@ -16,10 +21,19 @@ pub trait Codec: Send + 'static {
     fn encode<T: Serialize>(value: &T) -> Vec<u8>;
 
     /// The value in these bytes, which hold it and nothing else; `None` if they are another's.
+    ///
+    /// The bytes may be anybody's. A codec must not take memory for more than is there, nor follow a nesting as deep as the
+    /// bytes go: a server would end by it, and so would each server that has the entry in its log. What [`Bincode`] and
+    /// [`Json`] read is bounded in both respects, whatever the type.
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T>;
+
+    /// Why these bytes hold no such value, for people; `None` if they do.
+    fn refusal<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+        Self::decode::<T>(bytes).is_none().then(|| "these are another's bytes".to_owned())
+    }
 }
 
-/// Bincode 2: short and fast, and strict. Nothing but the values is written, so types that it wrote can be read by the same
+/// Bincode 2: short and fast, and strict. Values nest at most 192 deep. Nothing but the values is written, so types that it wrote can be read by the same
 /// types only, but for new variants behind the others. Serde's `untagged`, `flatten`, `skip_serializing_if` and `default` do
 /// not work with it.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +47,16 @@ impl Codec for Bincode {
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-        let (value, read) = bincode::serde::decode_from_slice(bytes, CONFIG).ok()?;
-        (read == bytes.len()).then_some(value)
+        limited::whole(bytes).ok()
+    }
+
+    fn refusal<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+        limited::whole::<T>(bytes).err().map(|e| e.to_string())
     }
 }
 
 /// JSON: longer and slower, but fields and variants are written with their names, so types may grow in more ways, and the log
-/// is readable. Maps have texts as keys, and numbers are finite.
+/// is readable. Maps have texts as keys, numbers are finite, and values nest at most 128 deep.
 #[derive(Clone, Copy, Debug)]
 pub struct Json;
 
@@ -50,6 +67,10 @@ impl Codec for Json {
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
         serde_json::from_slice(bytes).ok()
+    }
+
+    fn refusal<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+        serde_json::from_slice::<T>(bytes).err().map(|e| e.to_string())
     }
 }
 
@@ -77,6 +98,38 @@ pub fn decode_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Output> {
 #[must_use]
 pub fn decode_query_output<M: StateMachine>(bytes: &[u8]) -> Option<M::Answer> {
     M::Codec::decode(bytes)
+}
+
+/// Whether the bytes are a command of this machine's.
+#[must_use]
+pub fn is_command<M: StateMachine>(command: &[u8]) -> bool {
+    M::Codec::decode::<M::Command>(command).is_some()
+}
+
+/// What is wrong with an entry that servers cannot read, for people: what it carries is not what its kind says, or no command
+/// of this machine. All servers skip such an entry, unless its kind is of a newer version.
+#[must_use]
+pub fn unreadable<M: StateMachine>(entry: &EntryRef<'_>) -> Option<String> {
+    let of = |result: Result<(), DecodeError>| result.err().map(|e| e.to_string());
+    match Kind::from_byte(entry.kind) {
+        None => Some(format!("kind {} is of a newer version, which it needs", entry.kind)),
+        Some(Kind::Command) => M::Codec::refusal::<M::Command>(entry.data),
+        Some(Kind::KeyedCommand) => match Keyed::decode(entry.data) {
+            Ok(keyed) => M::Codec::refusal::<M::Command>(&keyed.operation),
+            Err(e) => Some(e.to_string()),
+        },
+        Some(Kind::Register) => of(Register::decode(entry.data).map(drop)),
+        Some(Kind::KeepAlive) => of(decode::<Vec<KeepAlive>>(entry.data).map(drop)),
+        Some(Kind::Unregister) => of(decode::<Vec<Unregister>>(entry.data).map(drop)),
+        Some(Kind::Configuration) => of(decode::<Configuration>(entry.data).map(drop)),
+        Some(Kind::Initialize | Kind::Tick) => None,
+    }
+}
+
+/// Whether the bytes are a query of this machine's.
+#[must_use]
+pub fn is_query<M: StateMachine>(query: &[u8]) -> bool {
+    M::Codec::decode::<M::Query>(query).is_some()
 }
 
 #[cfg(test)]

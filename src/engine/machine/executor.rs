@@ -1,7 +1,8 @@
 //! Applies committed entries to a state machine, in order, once each.
 //!
-//! Invariants: `applied` rises by one with each entry; log time never goes back; a timer fires at the first entry whose
-//! time is at or past its due time, after that entry's own operation; `live` holds just the indexes that the machine
+//! Invariants: `applied` rises by one with each entry; log time never goes back; an idempotency key that has ended at an
+//! entry's time is dropped before the entry is judged; a timer fires at the first entry whose time is at or past its due
+//! time, after that entry's own operation; `live` holds just the indexes that the machine
 //! holds and has not released; two executors that applied the same entries have the same digest, and are equal in all that
 //! a snapshot holds.
 
@@ -33,9 +34,6 @@ pub enum ApplyError {
         /// Its kind.
         kind: u8,
     },
-    /// What the entry carries is not what its kind says.
-    #[error("entry {0} cannot be read: {1}")]
-    Malformed(Index, DecodeError),
 }
 
 /// What became of one entry.
@@ -247,6 +245,11 @@ impl<M: StateMachine> Executor<M> {
         self.timers.get_min().map(|&((due, _), _)| due)
     }
 
+    /// Whether a timer is due after the first and not after the second of these log times.
+    pub fn is_due(&self, after: u64, through: u64) -> bool {
+        self.timers.range((after.saturating_add(1), 0)..=(through, TimerId::MAX)).next().is_some()
+    }
+
     /// Applies the next entry.
     ///
     /// # Errors
@@ -260,13 +263,26 @@ impl<M: StateMachine> Executor<M> {
             Kind::from_byte(entry.kind).ok_or(ApplyError::UnknownKind { index: entry.index, kind: entry.kind })?;
         let time = self.time.max(entry.time);
         self.context.turn_to(entry.index, time);
-        let malformed = |e| ApplyError::Malformed(entry.index, e);
+        // What cannot be read does nothing, on every server alike, and time goes on: a server that ended by such an entry
+        // would end by it at each start, and so would all others.
+        let malformed = |_: DecodeError| vec![Self::answer(&entry, None, Outcome::Malformed)];
+        let late = planted_here!(self.context, KeysEndOnApplyOnly);
+        if !late {
+            self.context.sessions.keys.expire(time);
+        }
         let answers = match kind {
             Kind::Command => vec![self.numbered(&entry, time)],
-            Kind::KeyedCommand => vec![self.keyed(&entry, time, decode(entry.data).map_err(malformed)?)],
-            Kind::Register => vec![self.register(&entry, time, decode(entry.data).map_err(malformed)?)],
-            Kind::KeepAlive => self.keep_alive(&entry, time, &decode::<Vec<KeepAlive>>(entry.data).map_err(malformed)?),
-            Kind::Unregister => self.end(&entry, time, &decode::<Vec<Unregister>>(entry.data).map_err(malformed)?),
+            Kind::KeyedCommand => {
+                Keyed::decode(entry.data).map_or_else(malformed, |keyed| vec![self.keyed(&entry, time, keyed)])
+            }
+            Kind::Register => Register::decode(entry.data)
+                .map_or_else(malformed, |register| vec![self.register(&entry, time, register)]),
+            Kind::KeepAlive => {
+                decode::<Vec<_>>(entry.data).map_or_else(malformed, |items| self.keep_alive(&entry, time, &items))
+            }
+            Kind::Unregister => {
+                decode::<Vec<_>>(entry.data).map_or_else(malformed, |items| self.end(&entry, time, &items))
+            }
             Kind::Initialize => {
                 if !planted_here!(self.context, ElectionExpires) {
                     self.context.sessions.reset(entry.index, time);
@@ -281,7 +297,9 @@ impl<M: StateMachine> Executor<M> {
         self.term = entry.term;
         self.time = time;
         self.fire();
-        self.context.sessions.keys.expire(time);
+        if late {
+            self.context.sessions.keys.expire(time);
+        }
         self.publish(entry.index);
         self.extend_digest(&answers);
         let mut released = std::mem::take(&mut self.released);
@@ -342,6 +360,11 @@ impl<M: StateMachine> Executor<M> {
         }
     }
 
+    /// The log time by which keys are judged: what has ended then was dropped before.
+    fn key_time(&self, time: u64) -> u64 {
+        if planted_here!(self.context, KeysEndOnApplyOnly) { 0 } else { time }
+    }
+
     fn keyed(&mut self, entry: &EntryRef<'_>, time: u64, keyed: Keyed) -> Answer {
         let session = entry.session;
         let event_index = self.context.sessions.get(session).map(Session::event_index);
@@ -350,13 +373,13 @@ impl<M: StateMachine> Executor<M> {
             return Self::answer(entry, None, Outcome::Refused(error));
         }
         let hash = hash(session, &keyed.operation);
-        match self.context.sessions.keys.admit(&keyed.key, hash) {
+        match self.context.sessions.keys.admit(&keyed.key, hash, self.key_time(time)) {
             Admission::Repeat(answer) => answer,
             Admission::Refused(error) => Self::answer(entry, event_index, Outcome::Refused(error)),
             Admission::New => {
                 let outcome = self.operate(session, time, &keyed.operation);
                 let answer = Self::answer(entry, event_index, outcome);
-                self.context.sessions.keys.keep(keyed.key, hash, time, answer.clone());
+                self.context.sessions.keys.keep(keyed.key, hash, time.saturating_add(keyed.window_ms), answer.clone());
                 answer
             }
         }
@@ -365,19 +388,20 @@ impl<M: StateMachine> Executor<M> {
     fn register(&mut self, entry: &EntryRef<'_>, time: u64, register: Register) -> Answer {
         let named = register.key.clone().map(|key| (key, register.hash()));
         if let Some((key, hash)) = &named {
-            match self.context.sessions.keys.admit(key, *hash) {
+            match self.context.sessions.keys.admit(key, *hash, self.key_time(time)) {
                 Admission::Repeat(answer) => return answer,
                 Admission::Refused(error) => return Self::answer(entry, None, Outcome::Refused(error)),
                 Admission::New => {}
             }
         }
+        let end = time.saturating_add(register.window_ms);
         let outcome = self.context.sessions.register(entry.index, time, register);
         self.context.touch_session(entry.index);
         self.machine.register(entry.index, &mut self.context);
         self.settle();
         let answer = Self::answer(entry, Some(0), outcome);
         if let Some((key, hash)) = named {
-            self.context.sessions.keys.keep(key, hash, time, answer.clone());
+            self.context.sessions.keys.keep(key, hash, end, answer.clone());
         }
         answer
     }

@@ -8,7 +8,10 @@ mod live;
 pub mod replay;
 mod snapshot;
 
-pub use codec::{Bincode, Codec, Json, decode_operation, decode_output, decode_query_output, encode_operation};
+pub use codec::{
+    Bincode, Codec, Json, decode_operation, decode_output, decode_query_output, encode_operation, is_command, is_query,
+    unreadable,
+};
 pub use commit::{Commit, CompactionMode, Context, Held, Timer, TimerId, Topic};
 pub use executor::{Applied, ApplyError, Ask, Executor};
 pub use frozen::FrozenExecutor;
@@ -78,7 +81,7 @@ pub trait StateMachine: Send + 'static {
     /// What is pushed to sessions.
     type Event: Serialize + DeserializeOwned + Send;
 
-    /// When the log may drop this command's entry. It is recorded in the entry.
+    /// When the log may drop this command's entry. The leader asks when it logs the command, and records it in the entry.
     fn mode(_command: &Self::Command) -> CompactionMode {
         CompactionMode::Default
     }

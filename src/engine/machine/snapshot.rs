@@ -2,7 +2,8 @@
 
 use super::commit::Held;
 use super::{Codec, StateMachine};
-use crate::engine::entry::{DecodeError, Kind, config, decode};
+use crate::engine::entry::{DecodeError, Kind, config};
+use crate::engine::limited;
 use crate::engine::sessions::Keyed;
 use crate::engine::types::Index;
 use copycat_storage::EntryRef;
@@ -82,7 +83,7 @@ pub type Resolve<'a> = dyn Fn(Index) -> Option<Vec<u8>> + 'a;
 pub fn operation(entry: &EntryRef<'_>) -> Option<Vec<u8>> {
     match Kind::from_byte(entry.kind)? {
         Kind::Command => Some(entry.data.to_vec()),
-        Kind::KeyedCommand => decode::<Keyed>(entry.data).ok().map(|keyed| keyed.operation),
+        Kind::KeyedCommand => Keyed::decode(entry.data).ok().map(|keyed| keyed.operation),
         _ => None,
     }
 }
@@ -111,9 +112,8 @@ impl<'a> SnapshotReader<'a> {
     /// # Errors
     /// If the bytes are not of this type.
     pub fn read<T: DeserializeOwned>(&mut self) -> Result<T, SnapshotError> {
-        let (value, read) = bincode::serde::decode_from_slice(self.bytes, config())
-            .map_err(|e| SnapshotError::Malformed(e.to_string()))?;
-        self.bytes = &self.bytes[read..];
+        let (value, rest) = limited::take(self.bytes)?;
+        self.bytes = rest;
         Ok(value)
     }
 

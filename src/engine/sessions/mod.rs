@@ -19,7 +19,7 @@ mod outcome;
 pub(crate) mod sequencing;
 mod session;
 
-pub use entries::{KeepAlive, Keyed, Limits, Register, Submit, Unregister};
+pub use entries::{DEFAULT_WINDOW_MS, KeepAlive, Keyed, Limits, Register, Submit, Unregister};
 pub use events::Batch;
 pub use outcome::{Answer, EndReason, EventPage, Outcome, SessionError, SessionInfo};
 pub(crate) use session::{Admission, Session};

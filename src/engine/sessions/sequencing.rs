@@ -21,6 +21,8 @@ const HELD_OF_ONE: usize = 256;
 pub(crate) struct Logged {
     pub(crate) index: Index,
     pub(crate) hash: u64,
+    /// When it is forgotten, in log time; a number never is.
+    pub(crate) end: u64,
 }
 
 #[derive(Debug)]

@@ -124,8 +124,8 @@ impl<M: StateMachine + Default> Stage<M> {
         let errand = &self.errands[&id];
         let home = errand.home;
         let result = match result {
-            Ok(engine::Response { output: Outcome::Malformed, .. }) | Err(R::Malformed) => Err(Refusal::Malformed),
             Ok(response) => Ok(wired(response)),
+            Err(R::Malformed) => Err(Refusal::Malformed),
             // What such a one had is with another meanwhile, or will be.
             Err(R::NotLeader { .. } | R::Lost) => {
                 if errand.at == at {

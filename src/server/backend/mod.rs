@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use copycat_http::{
     Answer, Backend, Backup, Caller, Checks, ClusterView, Compaction, Consistency, Ended, EntryView, EventPage,
     Failure, Feed, KeptAlive, Keys, Logged, MemberChange, Poll, Read, Registered, SegmentView, ServerView,
-    SessionEvent, SessionPage, SessionView, SnapshotTaken, Unanswered,
+    SessionEvent, SessionPage, SessionView, SettingsChange, SettingsView, SnapshotTaken, Unanswered,
 };
 use keys::StoreKeys;
 use serde_json::Value;
@@ -238,6 +238,14 @@ impl<M: StateMachine> Backend for ServerBackend<M> {
         self.change(change, timeout).await
     }
 
+    async fn change_settings(
+        &self,
+        change: SettingsChange,
+        timeout: Duration,
+    ) -> Result<Answer<SettingsView>, Failure> {
+        self.set(change, timeout).await
+    }
+
     async fn transfer(&self, member: u64, timeout: Duration) -> Result<Answer<u64>, Failure> {
         self.hand_over(member, timeout).await
     }
@@ -248,6 +256,11 @@ impl<M: StateMachine> Backend for ServerBackend<M> {
 
     fn cluster(&self) -> ClusterView {
         views::cluster(&self.port.view())
+    }
+
+    fn settings(&self) -> SettingsView {
+        let view = self.port.view();
+        views::settings(&view.settings, view.configuration.index)
     }
 
     fn server(&self) -> ServerView {

@@ -1,9 +1,9 @@
 //! A server as others see it.
 
 use crate::clock;
-use crate::engine::{Configuration, MemberStatus, MemberType, Role};
+use crate::engine::{Configuration, MemberStatus, MemberType, Role, Settings};
 use crate::server::view::View;
-use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView, SnapshotView};
+use copycat_http::{Checks, ClusterView, LogView, MemberView, ServerView, SettingsView, SnapshotView};
 use std::time::Duration;
 
 /// A type of members as users see it.
@@ -60,6 +60,24 @@ pub(super) fn cluster_of(view: &View, configuration: &Configuration) -> ClusterV
     }
 }
 
+/// The settings of the configuration of an index.
+pub(super) fn settings(settings: &Settings, configuration: u64) -> SettingsView {
+    SettingsView {
+        election_timeout: settings.election_timeout,
+        clock_drift_permille: u64::from(settings.clock_drift_permille),
+        largest_entry: settings.largest_entry,
+        sessions: settings.sessions,
+        session_answers: settings.session_answers,
+        session_answer_bytes: settings.session_answer_bytes,
+        session_events: settings.session_limits.events,
+        session_event_bytes: settings.session_limits.event_bytes,
+        idempotency_keys: settings.keys,
+        idempotency_key_bytes: settings.key_bytes,
+        idempotency_window: settings.idempotency_window,
+        configuration,
+    }
+}
+
 pub(super) fn server(view: &View, started: Duration) -> ServerView {
     let s = &view.status;
     ServerView {
@@ -99,12 +117,16 @@ pub(super) fn server(view: &View, started: Duration) -> ServerView {
     }
 }
 
+/// Not ready for want of its log.
+const LOST: &str = "this server lost its log, or counts as one that did (a power failure under a durability below always), \
+                    and has not yet got from its leader what it may lack";
+
 pub(super) fn checks(view: &View) -> Checks {
     let s = &view.status;
     let check = |ok: bool, why: &str| if ok { Ok(()) } else { Err(why.to_string()) };
     Checks(vec![
         ("leader", check(s.leader.is_some(), "no leader is known: a majority of the servers must run")),
-        ("log", check(!s.lost_log, "this server lost its log and is getting it back")),
+        ("log", check(!s.lost_log, LOST)),
         ("caught_up", check(s.ready, "what is committed is not yet applied here")),
     ])
 }

@@ -6,6 +6,7 @@ use crate::engine::machine::StateMachine;
 use crate::engine::{Configuration, Now, Role, ServerId};
 use crate::server::inbox::{Arriving, Event};
 use crate::server::requests::Refusal;
+use crate::server::settings::Learned;
 use crate::server::transport::frame::{Refused, Rejection};
 use async_std::{future, task};
 use copycat_storage::{Corrupt, Disk};
@@ -21,8 +22,11 @@ fn has_willing_majority(configuration: &Configuration, refused: &BTreeSet<Server
 
 impl<M: StateMachine> Driver<M> {
     /// A file whose bytes have changed is not read again: the next start finds that it is missing, and gets the log back
-    /// from the peers.
+    /// from the peers. One that has none keeps all it has.
     pub(super) fn set_aside(&self, corrupt: &Corrupt) {
+        if self.engine.configuration().members.keys().all(|&member| member == self.id) {
+            return;
+        }
         let disk = self.engine.storage().disk();
         let aside = format!("{}.damaged", corrupt.file);
         if let Err(e) = disk.rename(&corrupt.file, &aside).and_then(|()| disk.sync_dir()) {
@@ -58,11 +62,21 @@ impl<M: StateMachine> Driver<M> {
         Ok(())
     }
 
+    /// The settings that its flags name are held against those that are committed.
+    pub(super) fn learn_settings(&mut self) -> Result<(), Stopped> {
+        match self.flags.learn(self.engine.committed_configuration().settings) {
+            Learned::Nothing => {}
+            Learned::Warning(line) => warn!("server {}: {line}", self.id),
+            Learned::Stop(line) => return Err(Stopped::Settings(line)),
+        }
+        Ok(())
+    }
+
     /// This server was removed. A leader has a moment to find a successor.
     pub(super) fn leave(&mut self, now: Now, how: &str) {
         if self.state.shutting_down.is_none() {
             warn!("server {}: {how} it was removed from the cluster: it stops", self.id);
-            self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout * 2);
+            self.state.shutting_down = Some(now.monotonic + self.engine.election_timeout() * 2);
         }
     }
 
@@ -90,7 +104,7 @@ impl<M: StateMachine> Driver<M> {
                 return Ok(());
             } else {
                 // A job is still with the flusher.
-                match task::block_on(future::timeout(self.engine.options().flush_stall(), inbox.next())) {
+                match task::block_on(future::timeout(self.engine.flush_stall(), inbox.next())) {
                     Ok(Ok(Event::Persisted(result))) => {
                         self.engine.storage_mut().persisted(result.map_err(Stopped::Disk)?);
                     }

@@ -11,12 +11,13 @@ use super::alarm::Alarm;
 use super::ballots::Ballot;
 use super::chores::Chores;
 use super::clock;
-use super::durability::Durability;
+use super::durability::{Durability, Rest};
 use super::feed::Feeds;
 use super::flusher::Flusher;
 use super::inbox::{Arriving, Event};
 use super::machine::MachineThread;
 use super::requests::{Origin, Request, Requests};
+use super::settings::Flags;
 use super::transport::frame::{Frame, Refused, Rejection};
 use super::transport::{Door, Links};
 use super::view::{View, Views};
@@ -42,6 +43,8 @@ const PATIENCE: u32 = 6;
 const RELEASE: Duration = Duration::from_secs(1);
 /// A log this long without a new entry is idle: then it is noted on disk that its end is durable.
 const IDLE: Duration = Duration::from_secs(1);
+/// How often the configuration's file is tried again while it cannot be written.
+const SAVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a driver ended.
 #[derive(Debug, Error)]
@@ -54,6 +57,8 @@ pub(crate) enum Stopped {
     Refused { peer: ServerId, refused: Refused },
     #[error("server {peer} says that {0}", Rejection::Removed)]
     Removed { peer: ServerId },
+    #[error("{0}")]
+    Settings(String),
 }
 
 /// What a driver is connected to.
@@ -67,6 +72,7 @@ pub(crate) struct Wiring<M: StateMachine> {
     pub(crate) views: Views,
     pub(crate) waiters: Waiters,
     pub(crate) feeds: Feeds,
+    pub(crate) flags: Flags,
 }
 
 /// A driver, until it has ended. Between two batches it is free for those who only look ([`Driver::query_now`]).
@@ -141,6 +147,7 @@ pub(crate) struct Driver<M: StateMachine> {
     feeds: Feeds,
     requests: Requests,
     chores: Chores,
+    flags: Flags,
     durability: Durability,
     state: Progress,
 }
@@ -161,6 +168,9 @@ struct Progress {
     shutting_down: Option<Duration>,
     /// When those who wait here were last told to look elsewhere.
     sent_away_at: Duration,
+    /// When the configuration's file is tried again: the disk had no room for it.
+    save_at: Option<Duration>,
+    rest: Rest,
 }
 
 impl<M: StateMachine> Driver<M> {
@@ -170,7 +180,7 @@ impl<M: StateMachine> Driver<M> {
         durability: Durability,
         first_request: RequestId,
     ) -> Self {
-        let Wiring { flusher, worker, machine, mut links, door, views, waiters, feeds } = wiring;
+        let Wiring { flusher, worker, machine, mut links, door, views, waiters, feeds, flags } = wiring;
         let id = door.me.id;
         let requests = Requests::new(first_request);
         let state = Progress::default();
@@ -189,6 +199,7 @@ impl<M: StateMachine> Driver<M> {
             feeds,
             requests,
             chores,
+            flags,
             durability,
             state,
         }
@@ -231,7 +242,7 @@ impl<M: StateMachine> Driver<M> {
         }
         self.chores.look(&self.engine);
         more |= self.route(now)?;
-        self.publish(now);
+        self.publish(now)?;
         if self.has_left_office(now) {
             return Ok(Turn::End);
         }
@@ -243,7 +254,8 @@ impl<M: StateMachine> Driver<M> {
         let mut until = self.engine.deadline();
         let others =
             [self.requests.next_deadline(), self.state.retry_at, self.state.shutting_down, self.links.next_parting()];
-        for at in others.into_iter().flatten() {
+        let others = others.into_iter().chain([self.state.save_at]);
+        for at in others.flatten() {
             until = until.min(at);
         }
         if !self.state.idle_marked {
@@ -257,7 +269,8 @@ impl<M: StateMachine> Driver<M> {
         // server promises by hearing it from when it is taken in.
         let now = clock::now();
         let input = match event {
-            Event::Message { from, identity, cluster, message } => {
+            Event::Message { from, identity, cluster, message, share } => {
+                drop(share);
                 Ballot::of(&message, from, self.id).into_iter().for_each(|ballot| self.feeds.ballot(ballot));
                 Input::Message { from, identity, cluster, message }
             }
@@ -273,30 +286,32 @@ impl<M: StateMachine> Driver<M> {
                 self.engine.storage_mut().prepared(result);
                 return Ok(());
             }
-            Event::Met { id, identity, cluster, http, peer, dialed } => {
-                if dialed {
-                    self.state.refused.remove(&id);
-                }
+            Event::Met { id, identity, cluster, http } => {
+                self.state.refused.remove(&id);
                 if !self.engine.configuration().admits(id, identity) {
-                    self.links.meet(id, peer);
-                    self.links.follow(
-                        now.monotonic,
-                        self.engine.configuration(),
-                        self.engine.committed_configuration(),
-                    );
                     return Ok(());
                 }
                 Input::Peer { id, identity, cluster, http }
             }
+            Event::Stranger { id, peer } => {
+                self.links.find(now.monotonic, id, peer, self.engine.configuration());
+                return Ok(());
+            }
+            Event::Found { id, peer } => {
+                self.links.meet(id, peer);
+                self.links.follow(now.monotonic, self.engine.configuration(), self.engine.committed_configuration());
+                return Ok(());
+            }
             Event::Request { request, timeout, reply } => {
                 return self.admit(now, Origin::Local(reply), request, timeout);
             }
-            Event::Forwarded { from, id, request } => {
+            Event::Forwarded { from, id, request, share } => {
+                drop(share);
                 let (request, timeout) = Request::from_wire(request);
                 return self.admit(now, Origin::Remote { server: from, id }, request, timeout);
             }
-            Event::ForwardReply { id, result } => {
-                self.forward_reply(now, id, result);
+            Event::ForwardReply { from, id, result } => {
+                self.forward_reply(now, from, id, result);
                 return Ok(());
             }
             Event::Disconnected { id } => {
@@ -332,7 +347,7 @@ impl<M: StateMachine> Driver<M> {
             Event::Shutdown => {
                 if self.state.shutting_down.is_none() {
                     info!("server {}: shutting down", self.id);
-                    self.state.shutting_down = Some(now.monotonic + self.engine.options().election_timeout);
+                    self.state.shutting_down = Some(now.monotonic + self.engine.election_timeout());
                 }
                 Input::Transfer { target: None, reply: None }
             }
@@ -350,6 +365,8 @@ impl<M: StateMachine> Driver<M> {
             self.state.idle_marked = true;
             self.engine.storage_mut().mark_idle();
         }
+        self.state.rest.look(self.durability, self.state.idle_marked, self.engine.storage_mut());
+        self.save_again(now);
         let whole = match self.durability {
             Durability::Always => true,
             Durability::Interval(interval) => now.monotonic >= self.state.flushed_at + interval,
@@ -373,6 +390,30 @@ impl<M: StateMachine> Driver<M> {
             self.flusher.prepare(job);
         }
         Ok(again)
+    }
+
+    /// The configuration's file could not be written: said once, and tried again until it is.
+    fn save_again(&mut self, now: Now) {
+        let (id, storage) = (self.id, self.engine.storage_mut());
+        let due = now.monotonic + SAVE_AGAIN;
+        self.state.save_at = match (storage.unsaved(), self.state.save_at) {
+            (Some(why), None) => {
+                let text =
+                    format!("the file of the configuration cannot be written ({why}); it goes on, and tries again");
+                warn!("server {id}: {text}");
+                self.feeds.note(id, storage.meta().term, &EngineEvent::Trouble { text });
+                Some(due)
+            }
+            (Some(_), Some(at)) if now.monotonic >= at => {
+                storage.save_again();
+                Some(due)
+            }
+            (None, Some(_)) => {
+                info!("server {id}: the file of the configuration is written");
+                None
+            }
+            (_, at) => at,
+        };
     }
 
     /// Routes what came out of the engine. Returns whether something went back in.
@@ -411,6 +452,7 @@ impl<M: StateMachine> Driver<M> {
             EngineEvent::Member { member, change, index, reason } => {
                 info!("server {}: configuration {index}: server {member}: {change:?} ({reason})", self.id);
             }
+            EngineEvent::Settings { index, reason } => info!("server {}: configuration {index}: {reason}", self.id),
             EngineEvent::Snapshot { index } => debug!("server {}: a snapshot of entry {index} is durable", self.id),
             EngineEvent::Compacted => debug!("server {}: a compaction has ended", self.id),
             EngineEvent::Installed { index } => {
@@ -436,7 +478,7 @@ impl<M: StateMachine> Driver<M> {
         }
     }
 
-    fn publish(&mut self, now: Now) {
+    fn publish(&mut self, now: Now) -> Result<(), Stopped> {
         if now.monotonic >= self.state.released_at + RELEASE && self.state.released_to != self.engine.applied() {
             (self.state.released_at, self.state.released_to) = (now.monotonic, self.engine.applied());
             self.engine.storage().release_memory();
@@ -451,11 +493,12 @@ impl<M: StateMachine> Driver<M> {
         self.door.follow(status.leader);
         // Nothing is applied on a reserve member, so nothing would wake those who wait there: they ask the leader again.
         if status.member_type == Some(MemberType::Reserve)
-            && now.monotonic >= self.state.sent_away_at + self.engine.options().heartbeat_interval
+            && now.monotonic >= self.state.sent_away_at + self.engine.heartbeat_interval()
         {
             self.state.sent_away_at = now.monotonic;
             self.waiters.wake_all();
         }
         self.views.publish(now.monotonic, status, news, || View::of(&self.engine));
+        self.learn_settings()
     }
 }

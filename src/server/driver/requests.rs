@@ -2,7 +2,8 @@
 
 use super::{Driver, PATIENCE, RETRY, Stopped};
 use crate::clock;
-use crate::engine::machine::{Outcome, StateMachine};
+use crate::engine::machine::StateMachine;
+use crate::engine::sessions::Submit;
 use crate::engine::{Consistency, Input, Now, Query, RequestId, Response, Role, ServerId};
 use crate::server::requests::{Origin, Pending, Place, Refusal, Reply, Request};
 use crate::server::transport::frame::{Frame, WireRefusal, WireResponse};
@@ -21,6 +22,13 @@ impl<M: StateMachine> Driver<M> {
         request: Request,
         timeout: Duration,
     ) -> Result<(), Stopped> {
+        // Before it travels: the leader would refuse it, too.
+        if let Request::Submit(Submit::Command { operation, .. }) = &request
+            && operation.len() as u64 > self.engine.largest_entry()
+        {
+            self.answer(origin, Err(Refusal::TooLarge));
+            return Ok(());
+        }
         match self.requests.admit(origin, request, now.monotonic, timeout) {
             Ok(id) => self.hand_over(now, id),
             Err(origin) => {
@@ -78,7 +86,7 @@ impl<M: StateMachine> Driver<M> {
 
     pub(super) fn retry_parked(&mut self, now: Now) -> Result<(), Stopped> {
         self.state.retry_at = None;
-        let patience = self.engine.options().election_timeout * PATIENCE;
+        let patience = self.engine.election_timeout() * PATIENCE;
         for id in self.requests.take_parked() {
             let Some(pending) = self.requests.get_mut(id) else { continue };
             if pending.place == Place::Parked && now.monotonic >= pending.arrived + patience {
@@ -96,9 +104,18 @@ impl<M: StateMachine> Driver<M> {
         self.finish(id, Err(if uncertain { Refusal::LeaderLost } else { Refusal::NoLeader }));
     }
 
-    pub(super) fn forward_reply(&mut self, now: Now, id: RequestId, result: Result<WireResponse, WireRefusal>) {
+    pub(super) fn forward_reply(
+        &mut self,
+        now: Now,
+        served_by: ServerId,
+        id: RequestId,
+        result: Result<WireResponse, WireRefusal>,
+    ) {
         let Some(pending) = self.requests.get_mut(id) else { return };
-        let Place::Leader(served_by) = pending.place else { return };
+        // Answered by whoever has it, and nobody else.
+        if pending.place != Place::Leader(served_by) {
+            return;
+        }
         match result {
             Ok(WireResponse { index, term, event_index, output, consistency }) => {
                 self.finish(id, Ok(Reply { index, term, event_index, output, consistency, served_by }));
@@ -170,7 +187,6 @@ impl<M: StateMachine> Driver<M> {
                 self.hand_over(now, id)?;
                 return Ok(true);
             }
-            Ok(Response { output: Outcome::Malformed, .. }) => R::Malformed,
             Ok(response) => {
                 let reply = self.reply(response);
                 self.finish(id, Ok(reply));

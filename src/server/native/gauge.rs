@@ -2,6 +2,7 @@
 //!
 //! Requests are counted under a number of our own: a client may give one number to several.
 
+use crate::budget::Share;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +16,8 @@ pub(super) struct Gauge {
 struct State {
     next: u64,
     bytes: usize,
-    /// By our number: the client's, and the request's bytes.
-    requests: HashMap<u64, (u64, usize)>,
+    /// By our number: the client's, the request's bytes, and what it has of the memory for long ones.
+    requests: HashMap<u64, (u64, usize, Share)>,
 }
 
 #[derive(Debug)]
@@ -35,19 +36,19 @@ impl Gauge {
     }
 
     /// A request of this many bytes is under way, under the number that is returned.
-    pub(super) fn enter(&self, id: u64, bytes: usize) -> u64 {
+    pub(super) fn enter(&self, id: u64, bytes: usize, share: Share) -> u64 {
         let mut state = self.lock();
         state.next += 1;
         state.bytes += bytes;
         let number = state.next;
-        state.requests.insert(number, (id, bytes));
+        state.requests.insert(number, (id, bytes, share));
         number
     }
 
     /// It is answered. Returns the client's number.
     pub(super) fn leave(&self, number: u64) -> u64 {
         let mut state = self.lock();
-        let (id, bytes) = state.requests.remove(&number).unwrap_or_default();
+        let Some((id, bytes, _)) = state.requests.remove(&number) else { return 0 };
         state.bytes -= bytes;
         drop(state);
         // Full: whoever waits has been woken.
@@ -70,6 +71,7 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use async_std::future::timeout;
     use async_std::task::block_on;
     use std::time::Duration;
@@ -79,7 +81,8 @@ mod tests {
         block_on(async {
             let gauge = Gauge::default();
             let soon = Duration::from_millis(20);
-            let (first, second) = (gauge.enter(7, 10), gauge.enter(7, 90));
+            let share = || Budget::new(0).share();
+            let (first, second) = (gauge.enter(7, 10, share()), gauge.enter(7, 90, share()));
             assert!(timeout(soon, gauge.room(3, 101)).await.is_ok());
             assert!(timeout(soon, gauge.room(2, 101)).await.is_err(), "two requests");
             assert!(timeout(soon, gauge.room(3, 100)).await.is_err(), "a hundred bytes");

@@ -7,10 +7,12 @@
 mod gauge;
 mod push;
 
+use super::descriptors::Descriptors;
 use super::port::Port;
 use super::requests::{Refusal, Reply, ReplyTo, Request};
-use crate::engine::machine::{Ask, StateMachine};
-use crate::engine::sessions::{KeepAlive, Submit};
+use crate::budget::{Budget, Share};
+use crate::engine::machine::{Ask, StateMachine, is_command, is_query};
+use crate::engine::sessions::{KeepAlive, SessionError, Submit};
 use crate::engine::{ServerId, SessionId};
 use crate::wire::{self, Cluster, ToClient, ToServer, Welcome};
 use async_channel::{Receiver, Sender};
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Clients at once; further ones are told so.
+/// Clients at once, if there are descriptors for them; further ones are told so.
 const CLIENTS: usize = 4096;
 /// Requests of one client that are under way,
 const OUTSTANDING: usize = 1024;
@@ -49,6 +51,7 @@ pub(crate) struct Clients<M: StateMachine> {
     port: Arc<Port<M>>,
     /// How many clients there are.
     count: Arc<AtomicUsize>,
+    descriptors: Descriptors,
     /// Where they are served instead, if not on this port.
     elsewhere: Option<Arc<str>>,
 }
@@ -56,7 +59,7 @@ pub(crate) struct Clients<M: StateMachine> {
 impl<M: StateMachine> Clone for Clients<M> {
     fn clone(&self) -> Self {
         let (port, count, elsewhere) = (self.port.clone(), self.count.clone(), self.elsewhere.clone());
-        Self { port, count, elsewhere }
+        Self { port, count, descriptors: self.descriptors, elsewhere }
     }
 }
 
@@ -68,8 +71,8 @@ fn cluster<M: StateMachine>(port: &Port<M>) -> Cluster {
 }
 
 impl<M: StateMachine> Clients<M> {
-    pub(crate) fn new(port: Arc<Port<M>>) -> Self {
-        Self { port, count: Arc::default(), elsewhere: None }
+    pub(crate) fn new(port: Arc<Port<M>>, descriptors: Descriptors) -> Self {
+        Self { port, count: Arc::default(), descriptors, elsewhere: None }
     }
 
     /// Sends clients to another address.
@@ -83,8 +86,9 @@ impl<M: StateMachine> Clients<M> {
         mut reader: impl Read + Unpin,
         mut writer: impl Write + Unpin,
         hello: &wire::Hello,
+        budget: &Budget,
     ) -> io::Result<()> {
-        let place = Place::take(&self.count);
+        let place = Place::take(&self.count).filter(|_| self.descriptors.has_room());
         let welcome = match &self.elsewhere {
             Some(address) => Welcome::Elsewhere(address.to_string()),
             _ if !hello.is_ours() => Welcome::Version(wire::VERSION),
@@ -92,13 +96,15 @@ impl<M: StateMachine> Clients<M> {
             _ => Welcome::Accepted { server: self.port.id(), cluster: cluster(&self.port) },
         };
         let mut bytes = Vec::new();
-        wire::put(&mut bytes, &welcome, wire::ANSWER_LIMIT);
+        if !wire::put(&mut bytes, &welcome, wire::ANSWER_LIMIT) {
+            return Err(wire::invalid("a welcome that is too long"));
+        }
         timeout(WRITE_TIMEOUT, writer.write_all(&bytes)).await?;
         let Welcome::Accepted { cluster, .. } = welcome else { return Ok(()) };
         let (answers, answered) = async_channel::bounded(OUTSTANDING);
         let (pushes, pushed) = async_channel::bounded(PUSHED);
         let (follow, followed) = async_channel::bounded(PUSHED);
-        let client = Client { port: &self.port, gauge: Gauge::default(), answers, pushes, follow };
+        let client = Client { port: &self.port, budget, gauge: Gauge::default(), answers, pushes, follow };
         let read = client.read(&mut reader);
         let write = client.write(&mut writer, answered, pushed);
         let news = push::news(&self.port, cluster, client.pushes.clone());
@@ -132,6 +138,14 @@ impl Drop for Place {
 /// What is no request: why.
 pub(crate) fn understood(server: ServerId, request: wire::Request) -> Result<Request, Refusal> {
     use wire::Request as R;
+    let session = match &request {
+        R::KeepAlive { session, .. } | R::Unregister { session } | R::Command { session, .. } => Some(*session),
+        R::Register { .. } | R::Query { .. } => None,
+    };
+    // A query may be of no session.
+    if session == Some(0) {
+        return Err(Refusal::Malformed);
+    }
     Ok(match request {
         R::Register { timeout_ms, name, key } => {
             if name.len() > NAME || key.is_empty() || key.len() > NAME {
@@ -146,7 +160,7 @@ pub(crate) fn understood(server: ServerId, request: wire::Request) -> Result<Req
         }
         R::Unregister { session } => Request::Submit(Submit::Unregister { session }),
         R::Command { session, sequence, mode, operation } => {
-            if session == 0 || sequence == 0 {
+            if sequence == 0 {
                 return Err(Refusal::Malformed);
             }
             if operation.len() > wire::OPERATION_LIMIT {
@@ -160,9 +174,26 @@ pub(crate) fn understood(server: ServerId, request: wire::Request) -> Result<Req
     })
 }
 
+/// Appends a frame to what is to be written.
+///
+/// # Errors
+/// If it is too long, and no answer: the client would miss it.
+fn put(buffer: &mut Vec<u8>, frame: ToClient) -> io::Result<()> {
+    let put = match frame {
+        ToClient::Reply { id, result } => {
+            wire::put_answer(buffer, result, wire::ANSWER_LIMIT, |result| ToClient::Reply { id, result });
+            true
+        }
+        frame => wire::put(buffer, &frame, wire::ANSWER_LIMIT),
+    };
+    if put { Ok(()) } else { Err(wire::invalid("a frame that is too long")) }
+}
+
 /// One connection.
 struct Client<'a, M: StateMachine> {
     port: &'a Port<M>,
+    /// Memory for its long requests, until they are answered.
+    budget: &'a Budget,
     gauge: Gauge,
     answers: Sender<Answered>,
     pushes: Sender<ToClient>,
@@ -181,10 +212,15 @@ impl<M: StateMachine> Client<'_, M> {
     async fn read(&self, reader: &mut (impl Read + Unpin)) -> io::Result<()> {
         loop {
             self.gauge.room(OUTSTANDING, OUTSTANDING_BYTES).await;
-            let bytes = timeout(SILENCE, wire::read_bytes(reader, wire::REQUEST_LIMIT)).await?;
+            let mut share = self.budget.share();
+            let bytes = timeout(SILENCE, wire::read_bytes(reader, wire::REQUEST_LIMIT, &mut share)).await?;
             let sent = || io::Error::from(io::ErrorKind::BrokenPipe);
             match wire::parse(&bytes)? {
-                ToServer::Request { id, request } => self.request(id, request, bytes.len())?,
+                ToServer::Request { id, request } => self.request(id, request, (bytes.len(), share))?,
+                ToServer::Follow { session: 0, .. } => {
+                    let none = ToClient::Ended { session: 0, error: SessionError::NotFound };
+                    self.pushes.send(none).await.map_err(|_| sent())?;
+                }
                 ToServer::Follow { session, after } => {
                     self.follow.send((session, after)).await.map_err(|_| sent())?;
                 }
@@ -194,8 +230,8 @@ impl<M: StateMachine> Client<'_, M> {
     }
 
     /// Requests are handed on in the order of their arrival.
-    fn request(&self, id: u64, request: wire::Request, bytes: usize) -> io::Result<()> {
-        let number = self.gauge.enter(id, bytes);
+    fn request(&self, id: u64, request: wire::Request, (bytes, share): (usize, Share)) -> io::Result<()> {
+        let number = self.gauge.enter(id, bytes, share);
         let reply = ReplyTo::Numbered(number, self.answers.clone());
         match self.way(request) {
             Way::Back(result) => reply.answer(result),
@@ -211,6 +247,13 @@ impl<M: StateMachine> Client<'_, M> {
 
     fn way(&self, request: wire::Request) -> Way {
         match understood(self.port.id(), request) {
+            // Looked at before it costs anybody else anything; whoever logs or answers it looks again.
+            Ok(Request::Submit(Submit::Command { operation, .. })) if !is_command::<M>(&operation) => {
+                Way::Back(Err(Refusal::Malformed))
+            }
+            Ok(Request::Query { ask: Ask::OfSession { operation, .. }, .. }) if !is_query::<M>(&operation) => {
+                Way::Back(Err(Refusal::Malformed))
+            }
             Ok(Request::Query { consistency, index, ask }) => match self.port.query_at_once(consistency, index, &ask) {
                 Some(reply) => Way::Back(Ok(reply)),
                 None => Way::Driver(Request::Query { consistency, index, ask }),
@@ -232,7 +275,7 @@ impl<M: StateMachine> Client<'_, M> {
             let push = async { pushed.recv().await.ok() };
             // Both channels live as long as this connection.
             let Some(first) = or(answer, push).await else { return Ok(()) };
-            wire::put(&mut buffer, &first, wire::ANSWER_LIMIT);
+            put(&mut buffer, first)?;
             while buffer.len() < WRITE_BYTES {
                 let next = match answered.try_recv() {
                     Ok((number, result)) => self.reply(number, result),
@@ -241,7 +284,7 @@ impl<M: StateMachine> Client<'_, M> {
                         Err(_) => break,
                     },
                 };
-                wire::put(&mut buffer, &next, wire::ANSWER_LIMIT);
+                put(&mut buffer, next)?;
             }
             timeout(WRITE_TIMEOUT, writer.write_all(&buffer)).await?;
             buffer.clear();
@@ -251,5 +294,32 @@ impl<M: StateMachine> Client<'_, M> {
     fn reply(&self, number: u64, result: Result<Reply, Refusal>) -> ToClient {
         let id = self.gauge.leave(number);
         ToClient::Reply { id, result: result.map(Into::into).map_err(Into::into) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Consistency;
+
+    #[test]
+    fn a_request_of_session_0_is_refused_where_a_session_is_needed() {
+        let operation = Vec::new();
+        let requests = |session| {
+            [
+                wire::Request::KeepAlive { session, sequence: 0, event_index: 0 },
+                wire::Request::Unregister { session },
+                wire::Request::Command { session, sequence: 1, mode: 0, operation: operation.clone() },
+            ]
+        };
+        for request in requests(0) {
+            assert!(matches!(understood(1, request), Err(Refusal::Malformed)));
+        }
+        for request in requests(1) {
+            assert!(understood(1, request).is_ok());
+        }
+        let consistency = Consistency::Linearizable;
+        let query = wire::Request::Query { session: 0, consistency, index: 0, operation };
+        assert!(understood(1, query).is_ok(), "a query may be of none");
     }
 }

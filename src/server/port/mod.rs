@@ -139,7 +139,12 @@ impl<M: StateMachine> Port<M> {
 
     /// Reads what a command answered.
     pub(crate) fn output(reply: Reply) -> Result<(Reply, M::Output), Refusal> {
-        let Outcome::Output(bytes) = &reply.output else { return Err(Refusal::Internal) };
+        let bytes = match &reply.output {
+            Outcome::Output(bytes) => bytes,
+            // It was logged by a version that did not look.
+            Outcome::Malformed => return Err(Refusal::Malformed),
+            _ => return Err(Refusal::Internal),
+        };
         let output = decode_output::<M>(bytes).ok_or(Refusal::Internal)?;
         Ok((reply, output))
     }

@@ -3,11 +3,14 @@
 //! A connection carries frames one way only, from the server that dialed it; its other direction carries the welcome
 //! and then one byte for each ping, so that a dead connection is noticed.
 
+use crate::budget::{Budget, Share};
 use crate::engine::machine::Ask;
 use crate::engine::sessions::Submit;
 use crate::engine::{
-    Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, RequestId, ServerId,
+    Change, Configuration, ConfigurationError, Consistency, Identity, Index, MemberType, Message, NamedSettings,
+    RequestId, ServerId, Setting, Settings,
 };
+use crate::server::settings::refused;
 use crate::wire;
 pub(crate) use crate::wire::{Refusal as WireRefusal, Response as WireResponse};
 use async_std::io::{self, WriteExt};
@@ -38,6 +41,10 @@ pub(crate) struct Hello {
     pub(crate) http: String,
     /// and its peers.
     pub(crate) peer: String,
+    /// The settings that the dialer goes by,
+    pub(crate) settings: Settings,
+    /// and what its flags name of them.
+    pub(crate) given: NamedSettings,
 }
 
 /// Why a server dials another.
@@ -55,10 +62,13 @@ pub(crate) enum Purpose {
         /// As what.
         member_type: MemberType,
     },
+    /// To learn who the members are: somebody has come that the dialer's configuration, being old, does not know.
+    Members,
 }
 
 impl Hello {
-    pub(crate) fn new(me: &Me, cluster: u128, purpose: Purpose) -> Self {
+    /// `settings`: those in force, as far as they are known.
+    pub(crate) fn new(me: &Me, cluster: u128, settings: Option<Settings>, purpose: Purpose) -> Self {
         Self {
             magic: MAGIC,
             version: WIRE_VERSION,
@@ -69,6 +79,8 @@ impl Hello {
             purpose,
             http: me.http.clone(),
             peer: me.peer.clone(),
+            settings: settings.unwrap_or_else(|| me.settings()),
+            given: me.given.clone(),
         }
     }
 }
@@ -81,6 +93,15 @@ pub(crate) struct Me {
     pub(crate) digest: u32,
     pub(crate) http: String,
     pub(crate) peer: String,
+    /// What its flags name of the cluster's settings.
+    pub(crate) given: NamedSettings,
+}
+
+impl Me {
+    /// What it goes by until it knows better.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings::default().with(&self.given)
+    }
 }
 
 /// The answer to a hello.
@@ -88,7 +109,7 @@ pub(crate) struct Me {
 pub(crate) enum Welcome {
     /// Come in.
     Accepted { cluster: u128, identity: Identity, http: String },
-    /// The dialer is a member now: the committed configuration, and its entry.
+    /// The committed configuration, and its entry. To one that asked to join: it is a member now.
     Joined { index: Index, configuration: Configuration },
     /// Nobody can decide now: try again.
     Later,
@@ -115,6 +136,10 @@ pub(crate) enum Rejection {
     Removed,
     /// It may not join.
     MayNotJoin(ConfigurationError),
+    /// Its flag names another value of a setting than what is in force.
+    Flag { setting: Setting, given: u64, in_force: u64 },
+    /// It would begin a cluster with another value of a setting than the one who refuses it.
+    Setting { setting: Setting, given: u64, here: u64 },
 }
 
 impl std::fmt::Display for Rejection {
@@ -141,6 +166,11 @@ impl std::fmt::Display for Rejection {
                 "this server was removed from the cluster: start it with an empty directory and --join to take it back",
             ),
             Self::MayNotJoin(error) => write!(f, "{error}"),
+            Self::Flag { setting, given, in_force } => f.write_str(&refused(*setting, *given, *in_force)),
+            Self::Setting { setting, given, here } => {
+                let (flag, given, here) = (setting.flag(), setting.text(*given), setting.text(*here));
+                write!(f, "it was started with {flag} {here}, this server with {given}: give all servers the same")
+            }
         }
     }
 }
@@ -192,35 +222,45 @@ pub(crate) enum WireRequest {
     Transfer { target: ServerId, timeout_ms: u64 },
 }
 
-/// Appends a frame to what is to be written.
-pub(crate) fn put<T: Encode>(buffer: &mut Vec<u8>, frame: &T) {
-    wire::put(buffer, frame, FRAME_LIMIT);
+/// Appends a frame to what is to be written. Says whether it did: one that is too long is lost, as on a broken connection,
+/// but an answer says that it is.
+pub(crate) fn put(buffer: &mut Vec<u8>, frame: Frame) -> bool {
+    match frame {
+        Frame::Reply { id, result } => {
+            wire::put_answer(buffer, result, FRAME_LIMIT, |result| Frame::Reply { id, result });
+            true
+        }
+        frame => wire::put(buffer, &frame, FRAME_LIMIT),
+    }
 }
 
+/// Writes a greeting, or the answer to one.
 pub(crate) async fn write<T: Encode>(stream: &mut (impl io::Write + Unpin), frame: &T) -> io::Result<()> {
     let mut buffer = Vec::new();
-    put(&mut buffer, frame);
+    if !wire::put(&mut buffer, frame, WELCOME_LIMIT) {
+        return Err(wire::invalid("a greeting that is too long"));
+    }
     stream.write_all(&buffer).await?;
     stream.flush().await
 }
 
-/// The next frame.
-pub(crate) async fn read(stream: &mut (impl io::Read + Unpin)) -> io::Result<Frame> {
-    wire::read(stream, FRAME_LIMIT).await
+/// The next frame; its memory is had of the share.
+pub(crate) async fn read(stream: &mut (impl io::Read + Unpin), share: &mut Share) -> io::Result<Frame> {
+    wire::parse(&wire::read_bytes(stream, FRAME_LIMIT, share).await?)
 }
 
 /// The first frame on a connection.
 #[derive(Debug)]
 pub(crate) enum Greeting {
     /// Another server's.
-    Peer(Hello),
+    Peer(Box<Hello>),
     /// A native client's.
     Client(wire::Hello),
 }
 
 /// A greeting; anything else on the port is refused by its first bytes.
 pub(crate) async fn read_greeting(stream: &mut (impl io::Read + Unpin)) -> io::Result<Greeting> {
-    let bytes = wire::read_bytes(stream, GREETING_LIMIT).await?;
+    let bytes = wire::read_bytes(stream, GREETING_LIMIT, &mut Budget::new(0).share()).await?;
     if wire::is_client(&bytes) {
         return wire::parse(&bytes).map(Greeting::Client);
     }
@@ -228,7 +268,7 @@ pub(crate) async fn read_greeting(stream: &mut (impl io::Read + Unpin)) -> io::R
     if hello.magic != MAGIC {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "neither a Copycat server nor a client of one"));
     }
-    Ok(Greeting::Peer(hello))
+    Ok(Greeting::Peer(Box::new(hello)))
 }
 
 pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Result<Welcome> {
@@ -238,6 +278,7 @@ pub(crate) async fn read_welcome(stream: &mut (impl io::Read + Unpin)) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::machine::Outcome;
 
     #[test]
     fn frames_survive_the_wire() {
@@ -252,23 +293,46 @@ mod tests {
         ];
         let mut bytes = Vec::new();
         for frame in &frames {
-            put(&mut bytes, frame);
+            assert!(put(&mut bytes, frame.clone()));
         }
         async_std::task::block_on(async {
-            let mut stream = bytes.as_slice();
+            let (mut stream, mut share) = (bytes.as_slice(), Budget::new(0).share());
             for frame in &frames {
-                assert_eq!(&read(&mut stream).await.expect("a frame"), frame);
+                assert_eq!(&read(&mut stream, &mut share).await.expect("a frame"), frame);
             }
-            let end = read(&mut stream).await.expect_err("the end");
+            let end = read(&mut stream, &mut share).await.expect_err("the end");
             assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
         });
     }
 
     #[test]
+    fn what_is_too_long_is_not_sent_and_an_answer_says_so() {
+        let (mut bytes, long) = (Vec::new(), vec![0; FRAME_LIMIT as usize]);
+        let submit = Submit::Command { operation: long.clone(), mode: 0, session: 0, sequence: 0, key: None };
+        let request = Frame::Request { id: 1, request: WireRequest::Submit { submit, timeout_ms: 1 } };
+        assert!(!put(&mut bytes, request) && bytes.is_empty());
+        let told = [
+            (Some(Consistency::Linearizable), WireRefusal::TooLarge),
+            (None, WireRefusal::Timeout { maybe_applied: true }),
+        ];
+        for (consistency, refusal) in told {
+            let output = Outcome::Output(long.clone());
+            let response = WireResponse { index: 1, term: 1, event_index: None, output, consistency };
+            assert!(put(&mut bytes, Frame::Reply { id: 7, result: Ok(response) }));
+            let sent = async_std::task::block_on(read(&mut bytes.as_slice(), &mut Budget::new(0).share()));
+            assert_eq!(sent.expect("a frame"), Frame::Reply { id: 7, result: Err(refusal) });
+            bytes.clear();
+        }
+    }
+
+    #[test]
     fn a_length_that_lies_is_refused_before_memory_is_taken() {
         async_std::task::block_on(async {
+            let mut share = Budget::new(0).share();
             let mut stream: &[u8] = b"\xff\xff\xff\xff rest";
-            assert_eq!(read(&mut stream).await.expect_err("too long").kind(), io::ErrorKind::InvalidData);
+            assert_eq!(read(&mut stream, &mut share).await.expect_err("too long").kind(), io::ErrorKind::InvalidData);
+            let mut stream: &[u8] = b"\0\0\0\x01 and four thousand bytes less than it says";
+            assert_eq!(read(&mut stream, &mut share).await.expect_err("cut").kind(), io::ErrorKind::UnexpectedEof);
             let mut stream: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
             assert_eq!(read_greeting(&mut stream).await.expect_err("not ours").kind(), io::ErrorKind::InvalidData);
         });

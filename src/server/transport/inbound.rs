@@ -2,8 +2,13 @@
 
 use super::Door;
 use super::frame::{self, Frame, Greeting, Hello, Purpose, Rejection, Welcome};
+use super::places::{Place, Places};
+use crate::budget::Budget;
+use crate::clock;
 use crate::engine::machine::{Outcome, StateMachine};
 use crate::engine::{Change, MemberType, decode};
+use crate::server::alarm::Alarm;
+use crate::server::descriptors::{Accepting, Descriptors};
 use crate::server::inbox::{Event, Inbox};
 use crate::server::native::Clients;
 use crate::server::requests::{Refusal, Reply, ReplyTo, Request};
@@ -16,22 +21,34 @@ use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// How long a new connection has for its greeting.
+/// How long a new connection has for its greeting, and to take the answer.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the leader has to let a server in.
 pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections in their greeting or established; more than a cluster of any sane size has.
-const CONNECTIONS: usize = 256;
+/// How long a connection of a server that is no member here may last: it dials again, if it has more to say.
+const STRANGER: Duration = Duration::from_secs(10);
+/// How many times as long as its dialer leaves between two signs of life a connection may be silent.
+const SILENCES: u32 = 5;
 /// How much of what arrives is taken from the kernel at once.
 const READ_BUFFER: usize = 64 * 1024;
+/// Between two tries to accept a connection, when one failed.
+const RETRY: Duration = Duration::from_millis(100);
+/// Memory for long frames that are arriving, or wait for the driver: of the members, and of all others together.
+const MEMBERS_BYTES: usize = 64 * 1024 * 1024;
+const OTHERS_BYTES: usize = 64 * 1024 * 1024;
 
 /// Who is let in at one address.
 pub(crate) struct Hall<M: StateMachine> {
-    pub(crate) door: Door,
-    pub(crate) inbox: Inbox,
-    pub(crate) clients: Clients<M>,
+    door: Door,
+    inbox: Inbox,
+    clients: Clients<M>,
     /// Peers are, too, not only clients.
-    pub(crate) peers: bool,
+    peers: bool,
+    /// How long a peer leaves between two signs of life, at most.
+    silence: Duration,
+    places: Places,
+    members: Budget,
+    others: Budget,
 }
 
 type Reader = BufReader<Box<dyn AsyncRead + Send + Unpin>>;
@@ -40,7 +57,7 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 /// Accepts connections until the server has `ended`, which closes that channel; then the connections end, too.
 pub(crate) async fn listen<M: StateMachine>(listener: Box<dyn Listener>, hall: Hall<M>, ended: Receiver<()>) {
     let hall = std::sync::Arc::new(hall);
-    let places = std::sync::Arc::new(());
+    let (mut accepting, descriptors) = (Accepting::default(), Descriptors::of_process());
     loop {
         let accepted = async { Some(listener.accept().await) };
         let over = async {
@@ -51,15 +68,13 @@ pub(crate) async fn listen<M: StateMachine>(listener: Box<dyn Listener>, hall: H
             None => return,
             Some(Ok(stream)) => stream,
             Some(Err(e)) => {
-                warn!("cannot accept a connection: {e}");
-                task::sleep(Duration::from_millis(100)).await;
+                accepting.failed(listener.address(), &e);
+                task::sleep(RETRY).await;
                 continue;
             }
         };
-        if std::sync::Arc::strong_count(&places) > CONNECTIONS {
-            continue;
-        }
-        let (hall, ended, place) = (hall.clone(), ended.clone(), places.clone());
+        accepting.went_well(listener.address());
+        let (hall, ended, place) = (hall.clone(), ended.clone(), hall.places.greet(!descriptors.has_room()));
         task::spawn(async move {
             let over = async {
                 let _ = ended.recv().await;
@@ -69,70 +84,116 @@ pub(crate) async fn listen<M: StateMachine>(listener: Box<dyn Listener>, hall: H
                 debug!("a connection ended: {e}");
             }
         });
+        // Who lost a place leaves before the next one is let in.
+        task::yield_now().await;
     }
+}
+
+/// Answers a greeting.
+async fn answer(writer: &mut Writer, welcome: Welcome) -> io::Result<()> {
+    timeout(GREETING_TIMEOUT, frame::write(writer, &welcome)).await
+}
+
+/// A peer that was let in.
+struct Guest {
+    hello: Hello,
+    place: Place,
+    /// It is a member of the configuration, not only of the cluster.
+    member: bool,
 }
 
 impl<M: StateMachine> Hall<M> {
-    /// `place`: one of those for peers, and for whoever has not greeted yet.
-    async fn receive(&self, stream: Connection, place: std::sync::Arc<()>) -> io::Result<()> {
+    /// `silence`: how long a peer leaves between two signs of life, at most.
+    pub(crate) fn new(door: Door, inbox: Inbox, clients: Clients<M>, peers: bool, silence: Duration) -> Self {
+        let (members, others) = (Budget::new(MEMBERS_BYTES), Budget::new(OTHERS_BYTES));
+        Self { door, inbox, clients, peers, silence, places: Places::default(), members, others }
+    }
+
+    async fn receive(&self, stream: Connection, place: Place) -> io::Result<()> {
         let Connection { reader, writer } = stream;
         let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
-        match timeout(GREETING_TIMEOUT, frame::read_greeting(&mut reader)).await? {
+        match place.keep(timeout(GREETING_TIMEOUT, frame::read_greeting(&mut reader))).await? {
             Greeting::Client(hello) => {
                 // Clients have places of their own.
                 drop(place);
-                self.clients.serve(reader, writer, &hello).await
+                self.clients.serve(reader, writer, &hello, &self.others).await
             }
             Greeting::Peer(_) if !self.peers => Err(io::Error::other("a server at the address of the clients")),
-            Greeting::Peer(hello) => serve(reader, writer, hello, &self.door, &self.inbox).await,
+            Greeting::Peer(hello) => self.greeted(reader, writer, *hello, place).await,
         }
     }
-}
 
-async fn serve(mut reader: Reader, mut writer: Writer, hello: Hello, door: &Door, inbox: &Inbox) -> io::Result<()> {
-    if let Err(rejection) = door.judge(&hello) {
-        warn!(
-            "server {}: server {} is refused, its directory has identity {:016x}: {rejection:?}",
-            door.me.id, hello.from, hello.identity
-        );
-        return frame::write(&mut writer, &Welcome::Rejected(rejection)).await;
-    }
-    if let Purpose::Join { member_type } = hello.purpose {
-        let answer = introduce(hello, member_type, inbox).await;
-        return frame::write(&mut writer, &answer).await;
-    }
-    if hello.purpose == Purpose::Look {
-        return frame::write(&mut writer, &Welcome::Leader { leader: door.leader() }).await;
-    }
-    let (mut judged, mut shut) = (door.generation(), false);
-    frame::write(&mut writer, &door.welcome()).await?;
-    let (from, identity, cluster) = (hello.from, hello.identity, hello.cluster);
-    let (http, peer) = (hello.http.clone(), hello.peer.clone());
-    inbox.offer(Event::Met { id: from, identity, cluster, http, peer, dialed: false });
-    loop {
-        let frame = frame::read(&mut reader).await?;
-        let generation = door.generation();
-        if generation != judged {
-            judged = generation;
-            if let Err(rejection) = door.judge(&hello) {
-                info!("server {}: server {from} is let in no longer: {rejection:?}", door.me.id);
-                shut = true;
-            }
+    async fn greeted(&self, reader: Reader, mut writer: Writer, hello: Hello, place: Place) -> io::Result<()> {
+        let door = &self.door;
+        if let Err(rejection) = door.judge(&hello) {
+            warn!(
+                "server {}: server {} is refused, its directory has identity {:016x}: {rejection:?}",
+                door.me.id, hello.from, hello.identity
+            );
+            return place.keep(answer(&mut writer, Welcome::Rejected(rejection))).await;
         }
-        match frame {
-            // A leader that is removed still has to say so to whoever asked for it through this server.
-            Frame::Reply { id, result } => {
-                inbox.offer(Event::ForwardReply { id, result });
+        match hello.purpose {
+            Purpose::Peer { .. } => {}
+            Purpose::Join { member_type } => {
+                let place = place.of_stranger();
+                let welcome = place.keep(async { Ok(introduce(hello, member_type, &self.inbox).await) }).await?;
+                return place.keep(answer(&mut writer, welcome)).await;
             }
-            _ if shut => return Ok(()),
-            Frame::Consensus(message) => {
-                // A full inbox loses it; the engine repeats what matters.
-                inbox.offer(Event::Message { from, identity, cluster, message });
+            Purpose::Look => {
+                return place.keep(answer(&mut writer, Welcome::Leader { leader: door.leader() })).await;
             }
-            Frame::Request { id, request } => {
-                inbox.offer(Event::Forwarded { from, id, request });
+            Purpose::Members => return place.keep(answer(&mut writer, door.members())).await,
+        }
+        let member = door.admits(hello.from, hello.identity);
+        let place = if member { place.of_member(hello.from) } else { place.of_stranger() };
+        let guest = Guest { hello, place, member };
+        let serve = async {
+            answer(&mut writer, door.welcome()).await?;
+            self.serve(reader, writer, &guest).await
+        };
+        if member { guest.place.keep(serve).await } else { guest.place.keep(timeout(STRANGER, serve)).await }
+    }
+
+    async fn serve(&self, mut reader: Reader, mut writer: Writer, guest: &Guest) -> io::Result<()> {
+        let (door, inbox, hello) = (&self.door, &self.inbox, &guest.hello);
+        let (mut judged, mut shut) = (door.generation(), false);
+        let (from, identity, cluster) = (hello.from, hello.identity, hello.cluster);
+        if !guest.member {
+            inbox.offer(Event::Stranger { id: from, peer: hello.peer.clone() });
+        }
+        let (budget, mut alarm) = (if guest.member { &self.members } else { &self.others }, Alarm::default());
+        loop {
+            let mut share = budget.share();
+            let until = clock::monotonic() + self.silence * SILENCES;
+            let Some(frame) = alarm.next(until, frame::read(&mut reader, &mut share)).await else {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
+            };
+            let frame = frame?;
+            let generation = door.generation();
+            if generation != judged {
+                judged = generation;
+                if let Err(rejection) = door.judge(hello) {
+                    info!("server {}: server {from} is let in no longer: {rejection:?}", door.me.id);
+                    shut = true;
+                }
             }
-            Frame::Ping => timeout(GREETING_TIMEOUT, writer.write_all(&[1])).await?,
+            match frame {
+                // A leader that is removed still has to say so to whoever asked for it through this server.
+                Frame::Reply { id, result } => {
+                    inbox.offer(Event::ForwardReply { from, id, result });
+                }
+                _ if shut => return Ok(()),
+                Frame::Consensus(message) => {
+                    // A full inbox loses it; the engine repeats what matters.
+                    inbox.offer(Event::Message { from, identity, cluster, message, share });
+                }
+                // Whoever is no member has nobody's requests to hand on.
+                Frame::Request { .. } if !guest.member => return Err(io::Error::other("a request of no member")),
+                Frame::Request { id, request } => {
+                    inbox.offer(Event::Forwarded { from, id, request, share });
+                }
+                Frame::Ping => timeout(GREETING_TIMEOUT, writer.write_all(&[1])).await?,
+            }
         }
     }
 }

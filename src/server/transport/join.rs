@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long no member may be found, or none find a leader, before the server gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn ask(transport: &dyn Transport, address: &str, hello: &Hello) -> io::Result<Welcome> {
+pub(super) async fn ask(transport: &dyn Transport, address: &str, hello: &Hello) -> io::Result<Welcome> {
     let mut stream = transport.dial(address).await?;
     frame::write(&mut stream.writer, hello).await?;
     frame::read_welcome(&mut stream.reader).await
@@ -32,7 +32,7 @@ pub(crate) fn join(
     addresses: &[String],
     member_type: MemberType,
 ) -> Result<(Index, Configuration), String> {
-    let hello = Hello::new(me, 0, Purpose::Join { member_type });
+    let hello = Hello::new(me, 0, None, Purpose::Join { member_type });
     let begun = Instant::now();
     let mut said = String::new();
     loop {
@@ -66,7 +66,7 @@ pub(crate) fn join(
 
 /// Whether one of these members knows a leader other than this server: then a majority goes on without it.
 pub(crate) fn has_leader(me: &Me, transport: &dyn Transport, addresses: &[String]) -> bool {
-    let hello = Hello::new(me, 0, Purpose::Look);
+    let hello = Hello::new(me, 0, None, Purpose::Look);
     addresses.iter().any(|address| {
         let answer = task::block_on(io::timeout(LOOK, ask(transport, address, &hello)));
         matches!(answer, Ok(Welcome::Leader { leader: Some(leader) }) if leader != me.id)

@@ -1,6 +1,7 @@
 //! The connections to all other servers: those of the configuration, and those that have come from elsewhere in the
 //! cluster.
 
+use super::finding::{self, find};
 use super::frame::Frame;
 use super::{Door, Peer};
 use crate::engine::{Configuration, MEMBERS, ServerId};
@@ -25,13 +26,15 @@ pub(crate) struct Links {
     strangers: BTreeMap<ServerId, String>,
     /// Until when those that left are kept.
     parting: BTreeMap<ServerId, Duration>,
+    /// When the members were last asked for a stranger.
+    asked_at: Option<Duration>,
 }
 
 impl Links {
     /// `silence`: how long a peer may leave a ping unanswered before it is dialed anew.
     pub(crate) fn new(door: Door, inbox: Inbox, transport: Arc<dyn Transport>, silence: Duration) -> Self {
         let (peers, strangers, parting) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { door, inbox, transport, silence, peers, strangers, parting }
+        Self { door, inbox, transport, silence, peers, strangers, parting, asked_at: None }
     }
 
     /// The configuration, or what is committed of it, has changed.
@@ -54,7 +57,19 @@ impl Links {
         }
     }
 
-    /// A server of this cluster that the configuration does not know has come from this address.
+    /// A server of this cluster has come that the configuration does not know: the members are asked where it is.
+    pub(crate) fn find(&mut self, now: Duration, id: ServerId, claimed: String, configuration: &Configuration) {
+        if self.peers.contains_key(&id) || self.asked_at.is_some_and(|at| now < at + finding::PAUSE) {
+            return;
+        }
+        self.asked_at = Some(now);
+        let others = configuration.members.iter().filter(|&(&id, _)| id != self.door.me.id);
+        let members = others.map(|(_, member)| member.peer.clone()).collect();
+        let with = (self.door.clone(), self.inbox.clone(), self.transport.clone());
+        async_std::task::spawn(find(with, members, id, claimed));
+    }
+
+    /// A server of this cluster that the configuration does not know is at this address.
     pub(crate) fn meet(&mut self, id: ServerId, address: String) {
         if self.strangers.len() < MEMBERS || self.strangers.contains_key(&id) {
             self.strangers.insert(id, address);

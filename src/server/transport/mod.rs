@@ -4,11 +4,13 @@
 //! and reconnects by itself. A queue to a peer is bounded and never waited for: what does not fit is dropped (the engine
 //! repeats itself; a forwarded request is refused before it is sent). One slow peer therefore delays nobody else.
 
+mod finding;
 pub(crate) mod frame;
 mod inbound;
 mod join;
 mod links;
 mod outbound;
+mod places;
 
 use crate::engine::{Configuration, Identity, ServerId};
 use frame::{Hello, Me, Purpose, Rejection, WIRE_VERSION, Welcome};
@@ -34,24 +36,29 @@ pub(crate) struct Door {
 struct Known {
     cluster: u128,
     configuration: Arc<Configuration>,
+    committed: Arc<Configuration>,
     /// The directories that are known to be removed: by a committed configuration.
     removed: Vec<Identity>,
 }
 
 impl Door {
     pub(crate) fn new(me: Me, cluster: u128, configuration: Configuration) -> Self {
-        let known = Known { cluster, configuration: Arc::new(configuration), removed: Vec::new() };
+        let configuration = Arc::new(configuration);
+        let known = Known { cluster, committed: configuration.clone(), configuration, removed: Vec::new() };
         Self { me, known: Arc::new(Mutex::new(known)), generation: Arc::default(), leader: Arc::default() }
     }
 
     /// The driver tells what is in force now, and what is committed. Returns whether that is news.
     pub(crate) fn update(&self, cluster: u128, configuration: &Configuration, committed: &Configuration) -> bool {
         let mut known = self.lock();
+        if *known.committed != *committed {
+            known.committed = Arc::new(committed.clone());
+        }
         if known.cluster == cluster && *known.configuration == *configuration && known.removed == committed.removed {
             return false;
         }
-        let configuration = Arc::new(configuration.clone());
-        *known = Known { cluster, configuration, removed: committed.removed.clone() };
+        (known.cluster, known.configuration) = (cluster, Arc::new(configuration.clone()));
+        known.removed.clone_from(&committed.removed);
         self.generation.fetch_add(1, Ordering::Release);
         true
     }
@@ -75,12 +82,24 @@ impl Door {
     }
 
     fn hello(&self, purpose: Purpose) -> Hello {
-        Hello::new(&self.me, self.lock().cluster, purpose)
+        let known = self.lock();
+        Hello::new(&self.me, known.cluster, known.configuration.settings, purpose)
     }
 
     fn welcome(&self) -> Welcome {
         let Me { identity, ref http, .. } = self.me;
         Welcome::Accepted { cluster: self.lock().cluster, identity, http: http.clone() }
+    }
+
+    /// The members as they are committed, and where they are.
+    fn members(&self) -> Welcome {
+        let configuration = self.lock().committed.as_ref().clone();
+        Welcome::Joined { index: configuration.index, configuration }
+    }
+
+    /// Whether this is a member of the configuration, as far as can be told.
+    fn admits(&self, peer: ServerId, identity: Identity) -> bool {
+        self.lock().configuration.admits(peer, identity)
     }
 
     /// Whether the one that was dialed is the member that was meant, or one of this cluster that the own configuration,
@@ -104,11 +123,16 @@ impl Door {
         } else if hello.digest != self.me.digest && matches!(hello.purpose, Purpose::Peer { .. }) {
             return Err(Rejection::InitialList);
         }
+        if hello.purpose != Purpose::Look {
+            self.judge_settings(&known, hello)?;
+        }
         match hello.purpose {
             Purpose::Peer { to } if to != self.me.id => return Err(Rejection::WrongServer(self.me.id)),
             Purpose::Peer { .. } => {}
             // Whether it may is for the leader to say.
             Purpose::Join { .. } | Purpose::Look => return Ok(()),
+            Purpose::Members if known.shares(hello.cluster) => return Ok(()),
+            Purpose::Members => return Err(Rejection::Cluster),
         }
         if known.removed.contains(&hello.identity) {
             return Err(Rejection::Removed);
@@ -117,6 +141,27 @@ impl Door {
             return Err(Rejection::NotAdmitted);
         }
         Ok(())
+    }
+
+    /// Whether this one would go by other settings. One that knows the cluster has held its own flags against them.
+    fn judge_settings(&self, known: &Known, hello: &Hello) -> Result<(), Rejection> {
+        match (known.cluster, hello.cluster) {
+            (0, 0) if matches!(hello.purpose, Purpose::Peer { .. }) => {
+                let differing = hello.settings.named().differs_from(&self.me.settings());
+                differing.map_or(Ok(()), |(setting, given, here)| Err(Rejection::Setting { setting, given, here }))
+            }
+            (0, 0) => Ok(()),
+            // It is this server that is new: it is told so where it dials.
+            (0, _) => match self.me.given.differs_from(&hello.settings) {
+                Some((setting, here, given)) => Err(Rejection::Setting { setting, given, here }),
+                None => Ok(()),
+            },
+            (_, 0) => match known.configuration.settings.and_then(|s| hello.given.differs_from(&s)) {
+                Some((setting, given, in_force)) => Err(Rejection::Flag { setting, given, in_force }),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
     }
 }
 
@@ -128,13 +173,57 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use super::frame::Refused;
     use super::*;
+    use crate::engine::{NamedSettings, Setting};
 
     fn door(id: ServerId, cluster: u128) -> Door {
         let configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
         let (http, peer) = (String::new(), String::new());
-        let me = Me { id, identity: id * 10, digest: configuration.digest(), http, peer };
+        let given = NamedSettings::default();
+        let me = Me { id, identity: id * 10, digest: configuration.digest(), http, peer, given };
         Door::new(me, cluster, configuration)
+    }
+
+    /// With an election timeout of so many milliseconds.
+    fn flagged(id: ServerId, cluster: u128, ms: u64) -> Door {
+        let mut door = door(id, cluster);
+        door.me.given.set(Setting::ElectionTimeout, ms);
+        door
+    }
+
+    #[test]
+    fn who_would_begin_a_cluster_with_other_settings_is_told_both_values() {
+        let ours = door(1, 0);
+        assert_eq!(ours.judge(&flagged(2, 0, 500).hello(to(1))), Ok(()), "it names the default");
+        let other = Rejection::Setting { setting: Setting::ElectionTimeout, given: 10_000, here: 500 };
+        assert_eq!(ours.judge(&flagged(2, 0, 10_000).hello(to(1))), Err(other));
+        let line = Refused::ByPeer(other).to_string();
+        assert!(line.contains("--election-timeout 500ms, this server with 10s"), "{line}");
+        let back = Rejection::Setting { setting: Setting::ElectionTimeout, given: 500, here: 10_000 };
+        assert_eq!(flagged(2, 0, 10_000).judge(&ours.hello(to(2))), Err(back), "a flag left out means the default");
+    }
+
+    #[test]
+    fn a_flag_is_held_against_what_is_in_force() {
+        let ours = door(1, 7);
+        let mut configuration = ours.lock().configuration.as_ref().clone();
+        let join = Purpose::Join { member_type: crate::engine::MemberType::Active };
+        assert_eq!(ours.judge(&flagged(2, 0, 900).hello(to(1))), Ok(()), "nothing is in force yet");
+        configuration.settings = Some(flagged(1, 7, 700).me.settings());
+        ours.update(7, &configuration, &configuration);
+        assert_eq!(ours.judge(&flagged(2, 0, 700).hello(to(1))), Ok(()));
+        assert_eq!(ours.judge(&door(2, 0).hello(to(1))), Ok(()), "a flag left out takes what is in force");
+        assert_eq!(ours.judge(&flagged(2, 7, 900).hello(to(1))), Ok(()), "changed while it runs");
+        let differs = Rejection::Flag { setting: Setting::ElectionTimeout, given: 900, in_force: 700 };
+        for purpose in [to(1), join] {
+            assert_eq!(ours.judge(&flagged(2, 0, 900).hello(purpose)), Err(differs));
+        }
+        assert_eq!(ours.judge(&flagged(2, 0, 900).hello(Purpose::Look)), Ok(()));
+        // The new one lets no member of that cluster in, either.
+        let refusing = Rejection::Setting { setting: Setting::ElectionTimeout, given: 700, here: 900 };
+        assert_eq!(flagged(2, 0, 900).judge(&ours.hello(to(2))), Err(refusing));
+        assert_eq!(door(2, 0).judge(&ours.hello(to(2))), Ok(()));
     }
 
     fn to(to: ServerId) -> Purpose {

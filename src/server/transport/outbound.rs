@@ -15,7 +15,7 @@ use futures_lite::FutureExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// Frames that may wait for one peer; what comes on top is dropped.
 const QUEUE: usize = 4096;
@@ -130,8 +130,7 @@ impl Link {
                 }
                 while self.frames.try_recv().is_ok() {}
                 self.connected.store(true, Ordering::Release);
-                let peer = self.address.clone();
-                self.inbox.offer(Event::Met { id: self.id, identity, cluster, http, peer, dialed: true });
+                self.inbox.offer(Event::Met { id: self.id, identity, cluster, http });
                 Ok(Ok((stream, judged)))
             }
             Welcome::Rejected(rejection) => Ok(Err(Refused::ByPeer(rejection))),
@@ -165,6 +164,12 @@ impl Link {
         self.write(&mut writer, &alive, peer).or(watch).await
     }
 
+    fn put(&self, buffer: &mut Vec<u8>, frame: Frame) {
+        if !frame::put(buffer, frame) {
+            error!("server {}: a frame to server {} is too long, and is not sent", self.door.me.id, self.id);
+        }
+    }
+
     async fn write(
         &self,
         stream: &mut (impl io::Write + Unpin),
@@ -175,14 +180,14 @@ impl Link {
         let (mut alarm, mut check_at) = (Alarm::default(), clock::monotonic() + self.silence);
         loop {
             match alarm.until(check_at, self.frames.recv()).await {
-                Some(Ok(frame)) => frame::put(&mut buffer, &frame),
+                Some(Ok(frame)) => self.put(&mut buffer, frame),
                 Some(Err(_)) => return Ok(()),
                 None => {}
             }
             while buffer.len() < WRITE_BYTES
                 && let Ok(frame) = self.frames.try_recv()
             {
-                frame::put(&mut buffer, &frame);
+                self.put(&mut buffer, frame);
             }
             if !self.still_knows(&mut peer) {
                 return Err(io::Error::other("it belongs to another cluster"));
@@ -193,7 +198,7 @@ impl Link {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"));
                 }
                 check_at = now + self.silence;
-                frame::put(&mut buffer, &Frame::Ping);
+                self.put(&mut buffer, Frame::Ping);
             }
             io::timeout(self.silence * 2, stream.write_all(&buffer)).await?;
             buffer.clear();
@@ -236,7 +241,8 @@ mod tests {
     fn a_silent_peer_is_noticed_however_much_there_is_to_send() {
         let configuration = Configuration::bootstrap([(1, "a".into()), (2, "b".into())]);
         let (http, peer) = (String::new(), "a".to_string());
-        let me = Me { id: 1, identity: 10, digest: configuration.digest(), http, peer };
+        let given = crate::engine::NamedSettings::default();
+        let me = Me { id: 1, identity: 10, digest: configuration.digest(), http, peer, given };
         let (inbox, _arriving) = Inbox::new();
         let (queue, frames) = async_channel::bounded(QUEUE);
         queue.try_send(Frame::Ping).unwrap();

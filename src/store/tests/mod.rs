@@ -363,6 +363,47 @@ fn bytes_that_are_no_command_change_nothing() {
     assert_eq!((m.0.applied(), m.0.machine().len()), (1, 0));
 }
 
+/// Entries that were logged by a version that did not look, or forged: they do nothing, on every server alike, and the
+/// number, the key and the time of each count all the same.
+#[test]
+fn entries_that_cannot_be_read_are_answers_and_not_the_end() {
+    use crate::engine::sessions::{Keyed, Limits, Register};
+    let poison = [
+        [b"\x01\xfd\0\0\0\0\0\0\0\x40".as_slice(), b"k"].concat(),
+        b"\x05\0\0".repeat(1_000_000),
+        b"\x04\x01".repeat(1_000_000),
+        [b"\x03".to_vec(), b"\x02".repeat(1_000_000)].concat(),
+        Vec::new(),
+    ];
+    let (mut m, mut other) = (Machine::new(), Machine::new());
+    let limits = Limits { events: 10, event_bytes: 1000 };
+    let register = Register { timeout_ms: 10_000, name: String::new(), key: None, limits, window_ms: 0 }.encode();
+    for m in [&mut m, &mut other] {
+        m.entry(Kind::Register, 0, &register).expect("an answer");
+        for (number, operation) in (1..).zip(&poison) {
+            let (index, time) = (m.0.applied() + 1, m.1 + number);
+            let kind = Kind::Command as u8;
+            let entry = EntryRef { index, term: 1, time, session: 1, sequence: number, kind, mode: 8, data: operation };
+            let answers = m.0.apply(entry).expect("it goes on").answers;
+            assert_eq!((answers.len(), &answers[0].outcome), (1, &Outcome::Malformed));
+            let session = m.0.sessions().get(1).expect("it is open");
+            assert_eq!((session.sequence(), m.0.time()), (number, time));
+            let keyed =
+                Keyed { key: format!("name-{number}"), operation: operation.clone(), window_ms: 600_000 }.encode();
+            assert_eq!(m.entry(Kind::KeyedCommand, 8, &keyed), Some(Outcome::Malformed));
+            assert!(m.0.sessions().keys.has(&format!("name-{number}"), m.0.time()));
+            for kind in [Kind::KeyedCommand, Kind::Register, Kind::KeepAlive, Kind::Unregister] {
+                let garbage = if operation.is_empty() { b"\xfd\xff\xff" } else { operation.as_slice() };
+                assert_eq!(m.entry(kind, 8, garbage), Some(Outcome::Malformed), "{kind:?}");
+            }
+        }
+        m.put("a", "x", Condition::Always);
+        m.pass(1);
+    }
+    assert_eq!((m.0.digest(), m.0.machine()), (other.0.digest(), other.0.machine()));
+    assert!(m.0.sessions().is_open(1) && m.0.live() == 0);
+}
+
 #[test]
 fn a_key_with_a_ttl_is_gone_when_its_time_is_over() {
     let mut m = Machine::new();

@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::engine::encode;
-use crate::engine::sessions::{EndReason, KeepAlive, Keyed, Limits, Register, SessionError, Unregister};
+use crate::engine::sessions::{
+    DEFAULT_WINDOW_MS, EndReason, KeepAlive, Keyed, Limits, Register, SessionError, Unregister,
+};
 
 impl Machine {
     pub(super) fn session(&mut self) -> SessionId {
         let limits = Limits { events: 1000, event_bytes: 1 << 20 };
-        let register = Register { timeout_ms: 1_000_000, name: String::new(), key: None, limits };
-        match self.entry(Kind::Register, 0, &encode(&register)) {
+        let register = Register { timeout_ms: 1_000_000, name: String::new(), key: None, limits, window_ms: 1 };
+        match self.entry(Kind::Register, 0, &register.encode()) {
             Some(Outcome::Registered { session, .. }) => session,
             other => panic!("{other:?}"),
         }
@@ -288,7 +290,7 @@ fn an_answer_is_known_by_its_key_for_ten_minutes_and_to_the_same_session() {
     let mut m = Machine::new();
     let [a, b] = [m.session(), m.session()];
     let watch = Command::Watch { target: Target::Prefix(b"a".to_vec()), values: false, limit: 9 };
-    let keyed = encode(&Keyed { key: "k".into(), operation: encode_operation(&watch) });
+    let keyed = Keyed { key: "k".into(), operation: encode_operation(&watch), window_ms: DEFAULT_WINDOW_MS }.encode();
     let ask = |m: &mut Machine, session| m.entry_of(session, Kind::KeyedCommand, 0, &keyed);
     let first = ask(&mut m, a);
     let watch = Output::Watching { watch: m.0.applied(), created: true };
@@ -298,4 +300,33 @@ fn an_answer_is_known_by_its_key_for_ten_minutes_and_to_the_same_session() {
     assert_eq!(ask(&mut m, b), Some(Outcome::Refused(SessionError::IdempotencyMismatch)), "another's request");
     m.pass(1);
     assert_ne!(ask(&mut m, a), first, "it is another command now: the watch is there already");
+}
+
+#[test]
+fn a_key_that_ends_with_an_entrys_own_time_is_new_for_it() {
+    let mut m = Machine::new();
+    let session = m.session();
+    let watch = Command::Watch { target: Target::Prefix(b"a".to_vec()), values: false, limit: 9 };
+    let keyed = Keyed { key: "k".into(), operation: encode_operation(&watch), window_ms: 2000 }.encode();
+    let ask = |m: &mut Machine| m.entry_of(session, Kind::KeyedCommand, 0, &keyed);
+    let first = ask(&mut m);
+    m.1 += 1999;
+    assert_eq!(ask(&mut m), first);
+    // Nothing was applied meanwhile that could have dropped it.
+    m.1 += 1;
+    let second = ask(&mut m);
+    assert_ne!(second, first);
+    // A late entry of an older time does not go back.
+    m.1 -= 1000;
+    assert_eq!(ask(&mut m), second);
+
+    let limits = Limits { events: 1, event_bytes: 1 };
+    let key = Some("register".to_string());
+    let register = Register { timeout_ms: 1_000_000, name: String::new(), key, limits, window_ms: 1000 }.encode();
+    m.1 += 5000;
+    let first = m.entry(Kind::Register, 0, &register);
+    m.1 += 999;
+    assert_eq!(m.entry(Kind::Register, 0, &register), first);
+    m.1 += 1;
+    assert_ne!(m.entry(Kind::Register, 0, &register), first);
 }

@@ -1,7 +1,6 @@
 //! The store in snapshots. That it comes back whole is shown by `tests/replay`.
 
 use super::*;
-use crate::engine::encode;
 use crate::engine::machine::{SnapshotError, operation};
 use crate::engine::sessions::Keyed;
 use copycat_storage::Entry;
@@ -42,9 +41,10 @@ fn furnished() -> (Machine, Vec<Entry>) {
         m.apply_of(session, &command);
         log.push(Some((Kind::Command, encode_operation(&command))));
     }
-    let keyed = Keyed { key: "k".into(), operation: encode_operation(&single("d", Condition::Always)) };
-    m.entry_of(session, Kind::KeyedCommand, 0, &encode(&keyed));
-    log.push(Some((Kind::KeyedCommand, encode(&keyed))));
+    let operation = encode_operation(&single("d", Condition::Always));
+    let keyed = Keyed { key: "k".into(), operation, window_ms: 1000 };
+    m.entry_of(session, Kind::KeyedCommand, 0, &keyed.encode());
+    log.push(Some((Kind::KeyedCommand, keyed.encode())));
     let entry = |(at, carried): (usize, Option<(Kind, Vec<u8>)>)| {
         let (kind, data) = carried.unwrap_or((Kind::Tick, Vec::new()));
         let index = at as u64 + 1;

@@ -27,7 +27,7 @@ pub use segment::SegmentInfo;
 
 pub(crate) use header::{SegmentHeader, is_temporary, name as segment_name, parse};
 pub(crate) use open::{found, fresh};
-pub(crate) use scan::{Floor, Part, inspect};
+pub(crate) use scan::{Floor, Part, Plan, inspect};
 pub(crate) use segment::{Segment, Source};
 pub(crate) use verify::{entry_at, inspect_alone, verify};
 pub(crate) use writer::{Contents, Writer};
@@ -410,8 +410,8 @@ impl<D: Disk> Log<D> {
     pub(crate) fn prepared(&mut self, result: std::io::Result<Prepared<D>>) {
         self.preparing = false;
         match result {
-            // Ids rise along the log; one that was overtaken by a roll cannot be used.
-            Ok(prepared) if prepared.header.id > self.active().header.id => {
+            // Ids rise along the log; one that was overtaken by a roll cannot be used, nor one that has become too small.
+            Ok(prepared) if prepared.header.id > self.active().header.id && prepared.header.size >= self.make.size => {
                 self.spare = Some((prepared.file, prepared.header));
             }
             Ok(prepared) => {
@@ -429,6 +429,17 @@ impl<D: Disk> Log<D> {
 
     pub(crate) fn segments(&self) -> Vec<SegmentInfo> {
         self.segments.iter().map(Segment::info).collect()
+    }
+
+    /// Makes segments of this size from now on, if that is more than before. One that was created ahead is too small then.
+    pub(crate) fn grow(&mut self, size: u32) {
+        if size <= self.make.size {
+            return;
+        }
+        self.make.size = size;
+        if let Some((_, spare)) = self.spare.take() {
+            self.dead.push(header::name(spare.id, spare.version));
+        }
     }
 }
 

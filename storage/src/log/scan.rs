@@ -30,7 +30,7 @@
 use crate::bytes::{at, is_zero, narrow};
 use crate::disk::{Disk, DiskFile};
 use crate::entry::{self, Bad};
-use crate::error::{Corrupt, OpenError};
+use crate::error::{Corrupt, MISSING, OpenError};
 use crate::log::header::{self, SegmentHeader};
 use crate::log::sparse::Sparse;
 use crate::log::table::Table;
@@ -196,12 +196,8 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> R
                 // log goes on while an install beside it has its ids already). If it does, its turn comes.
                 floor = floor.max(top.marks(0));
                 if floor >= first {
-                    return Err(OpenError::Corrupt(Corrupt {
-                        file: header::name(missing, header::VERSION),
-                        offset: 0,
-                        index: first,
-                        reason: "the segment is missing",
-                    }));
+                    let file = missing_name(names, missing);
+                    return Err(OpenError::Corrupt(Corrupt { file, offset: 0, index: first, reason: MISSING }));
                 }
                 plan.torn = true;
                 plan.beyond.extend(used.pop().map(|file| file.name));
@@ -212,6 +208,16 @@ pub(crate) fn inspect<D: Disk>(disk: &D, names: &[String], snapshot: Floor) -> R
     read_chain(used, &unused, &chain, floor.max(snapshot.index), &mut plan)?;
     check_floor(&plan, snapshot)?;
     Ok(plan)
+}
+
+/// What a segment that is not there was called: which version of it there was last, only a name that it was given instead
+/// tells.
+fn missing_name(names: &[String], id: u32) -> String {
+    let called = |name: &String| {
+        let stem = crate::storage::stem_of_set_aside(name)?;
+        header::parse(stem).filter(|(other, _)| *other == id).map(|_| stem.to_owned())
+    };
+    names.iter().filter_map(called).max().unwrap_or_else(|| format!("{id:010}-*.log"))
 }
 
 /// Takes out of `used` what does not count whatever the chain is, and returns its names: an install that the snapshot

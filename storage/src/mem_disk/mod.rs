@@ -51,6 +51,8 @@ struct Inner {
     capacity: Option<u64>,
     /// How many more flushes fail; `u64::MAX` = all.
     failing: u64,
+    /// How many more creations of small files fail, and the size from which on a file is none; `u64::MAX` = all.
+    small_failing: (u64, u64),
     /// How many more changing operations succeed.
     cut: Option<u64>,
     torn_pages: u64,
@@ -183,6 +185,13 @@ impl MemDisk {
         self.lock().failing = n;
     }
 
+    /// The next `n` creations of files of less than `below` bytes fail as on a full disk, while larger ones (that were made
+    /// ahead, or found room) do not; `u64::MAX` for all, 0 for none. With `below` 4,096, the size of the smallest segment,
+    /// these are the caches: see [`Storage::unsaved`](crate::Storage::unsaved).
+    pub fn fail_small_files(&self, n: u64, below: u64) {
+        self.lock().small_failing = (n, below);
+    }
+
     /// How many bytes all files together may have; `None` for no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.lock().capacity = bytes;
@@ -273,6 +282,12 @@ impl Disk for MemDisk {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists));
         }
         if inner.capacity.is_some_and(|most| inner.used() + len > most) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        if inner.small_failing.0 > 0 && len < inner.small_failing.1 {
+            if inner.small_failing.0 != u64::MAX {
+                inner.small_failing.0 -= 1;
+            }
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         inner.change()?;

@@ -1,6 +1,6 @@
 //! What a server knows, and the pages.
 
-use super::super::errors::{BACKEND, BY_PATH, FEED, JSON_BODY, MEMBERS, READY, TIMED};
+use super::super::errors::{BACKEND, BY_PATH, FEED, JSON_BODY, MEMBERS, READY, SETTINGS, TIMED};
 use super::{HTML, JSON, Operation, STREAM, TEXT, bytes, shape, text};
 use crate::routes::{cluster, feed, health, history, log, snapshots};
 use serde_json::{Value, json};
@@ -28,6 +28,20 @@ pub(super) fn all() -> Vec<Operation> {
             .answers(200, "The cluster after it.", vec![(JSON, shape("ClusterView"))])
             .stamped(OF_CHANGE)
             .fails(&[BACKEND, TIMED, MEMBERS]),
+        Operation::new("get", "/v1/cluster/settings", "get_settings", "What all members have alike, as this server knows it")
+            .answers(200, "The settings.", vec![(JSON, shape("SettingsView"))])
+            .stamped(TERM),
+        Operation::new("put", "/v1/cluster/settings", "change_settings", "Changes what all members have alike")
+            .about(
+                "What is left out stays as it is. It is one change of the configuration, as those of members are, and decided \
+                 on the `configuration` that it names. Servers that run go by it from then on; one that is started with a flag \
+                 that says something else refuses to start.",
+            )
+            .takes(cluster::CHANGE, &[])
+            .body(JSON, shape("NewSettings"))
+            .answers(200, "The settings after it.", vec![(JSON, shape("SettingsView"))])
+            .stamped(OF_CHANGE)
+            .fails(&[BACKEND, TIMED, JSON_BODY, SETTINGS]),
         Operation::new("post", "/v1/cluster/leader", "transfer_leadership", "Has another member lead")
             .takes(cluster::CHANGE, &[])
             .body(JSON, shape("NewLeader"))

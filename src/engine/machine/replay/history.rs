@@ -3,7 +3,7 @@
 use super::{Random, Subject};
 use crate::engine::entry::{Kind, decode, encode};
 use crate::engine::machine::{Codec, StateMachine, operation};
-use crate::engine::sessions::{EndReason, KeepAlive, Keyed, Limits, Register, Unregister};
+use crate::engine::sessions::{DEFAULT_WINDOW_MS, EndReason, KeepAlive, Keyed, Limits, Register, Unregister};
 use crate::engine::types::{Index, SessionId};
 use copycat_storage::{Entry, EntryRef};
 use std::collections::BTreeMap;
@@ -83,12 +83,23 @@ impl<S: Subject> Maker<'_, S> {
         self.clients.keys().nth(at).copied().unwrap_or(0)
     }
 
+    /// How long a key is known.
+    fn window(&mut self) -> u64 {
+        if self.random.one_in(2) { DEFAULT_WINDOW_MS } else { 1 + self.random.below(40_000) }
+    }
+
     fn register(&mut self) -> Entry {
         let key = self.random.one_in(4).then(|| format!("register-{}", self.random.below(3)));
         let limits = Limits { events: 1 + self.random.below(30), event_bytes: 10_000 };
-        let register = Register { timeout_ms: 1 + self.random.below(40_000), name: "name".into(), key, limits };
+        let register = Register {
+            timeout_ms: 1 + self.random.below(40_000),
+            name: "name".into(),
+            key,
+            limits,
+            window_ms: self.window(),
+        };
         self.clients.insert(self.index, Client { sequence: 0, kept_by: self.index });
-        self.make(Kind::Register, 0, 0, encode(&register))
+        self.make(Kind::Register, 0, 0, register.encode())
     }
 
     fn keep_alive(&mut self) -> Entry {
@@ -131,7 +142,7 @@ impl<S: Subject> Maker<'_, S> {
             (session, self.operation())
         });
         self.keyed.insert(key.clone(), (session, operation.clone()));
-        let data = encode(&Keyed { key, operation });
+        let data = Keyed { key, operation, window_ms: self.window() }.encode();
         self.make(Kind::KeyedCommand, session, 0, data)
     }
 
@@ -193,10 +204,10 @@ pub(super) fn describe<S: Subject>(entry: &Entry) -> String {
             format!("{place}: session {session}, number {sequence}: {}", command.unwrap_or_default())
         }
         Some(Kind::KeyedCommand) => {
-            let key = decode::<Keyed>(data).map(|keyed| keyed.key).unwrap_or_default();
+            let key = Keyed::decode(data).map(|keyed| keyed.key).unwrap_or_default();
             format!("{place}: session {session}, key {key}: {}", command.unwrap_or_default())
         }
-        Some(Kind::Register) => format!("{place}: {:?}", decode::<Register>(data)),
+        Some(Kind::Register) => format!("{place}: {:?}", Register::decode(data)),
         Some(Kind::KeepAlive) => format!("{place}: {:?}", decode::<Vec<KeepAlive>>(data)),
         Some(Kind::Unregister) => format!("{place}: {:?}", decode::<Vec<Unregister>>(data)),
         other => format!("{place}: {other:?}"),
