@@ -309,12 +309,8 @@ impl Bug {
         Self::StartDiscardsSnapshot,
     ];
     /// Those that no search has found of late. Golden scripts and the replay checker see them.
-    pub const UNFOUND: &[Self] = &[
-        Self::InstallSaysNotApplied,
-        Self::MalformedApplied,
-        Self::LeaseWithoutVote,
-        Self::SegmentsNeverGrow,
-    ];
+    pub const UNFOUND: &[Self] =
+        &[Self::InstallSaysNotApplied, Self::MalformedApplied, Self::LeaseWithoutVote, Self::SegmentsNeverGrow];
 }
 
 impl Options {

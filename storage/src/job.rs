@@ -38,8 +38,8 @@ pub struct Persisted<D: Disk> {
     pub(crate) whole: bool,
     pub(crate) renamed: bool,
     pub(crate) meta: Option<MetaFiles<D::File>>,
-    /// What became of the configuration's file, if it was to be written.
-    pub(crate) configuration: Option<io::Result<()>>,
+    /// What became of the configuration's file, if it was to be written, or why it was not.
+    pub(crate) configuration: Option<Result<(), String>>,
 }
 
 impl<D: Disk> Persisted<D> {
@@ -139,6 +139,7 @@ impl<D: Disk> FlushJob<D> {
             let _ = self.disk.remove(name);
         }
         let renamed = self.rename.is_some();
+        let configuration = configuration.map(|written| written.map_err(|error| error.to_string()));
         Ok(Persisted { sequence: self.sequence, whole: self.whole, renamed, meta, configuration })
     }
 }

@@ -421,7 +421,7 @@ impl<D: Disk> Storage<D> {
         }
         self.configuration_out = false;
         if let Some(written) = persisted.configuration {
-            self.unsaved = written.err().map(|error| error.to_string());
+            self.unsaved = written.err();
         }
         if persisted.renamed {
             self.committed();

@@ -52,6 +52,8 @@ where
             term_sequence: self.term_sequence,
             promises: self.promises.clone(),
             pending: self.pending.clone(),
+            settled_term: self.settled_term,
+            too_large: self.too_large,
             drained: self.drained,
             reads: self.reads.clone(),
             flush_since: self.flush_since,
@@ -98,7 +100,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Makes every draw the greatest from now on, and lengthens a random timeout that has begun to the longest.
     pub fn steady(&mut self, now: Now) {
         self.random = STEADY;
-        let t = self.options.election_timeout;
+        let t = self.election_timeout();
         if let RoleState::Follower(f) = &mut self.role
             && f.deadline >= now.monotonic + t
         {
@@ -109,7 +111,7 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     /// Returns whether the election timeout, which is the longest, could be over by now had a shorter one been drawn.
     pub fn may_time_out(&self, now: Now) -> bool {
         // A delay lies in [T, 2T); a poll is repeated after a quarter of one.
-        let drawn = self.options.election_timeout * 1023 / 1024;
+        let drawn = self.election_timeout() * 1023 / 1024;
         match &self.role {
             RoleState::Follower(f) => f.deadline <= now.monotonic + drawn,
             RoleState::Candidate(c) if c.phase == Phase::Poll => c.deadline <= now.monotonic + drawn / 4,
