@@ -44,12 +44,12 @@ unit: ## unit, contract, golden and crash-image tests
 	$(CARGO) test --profile quick --package copycat-storage --package copycat-http --package copycat-testkit --tests
 	for test in $$(find tests -mindepth 1 -maxdepth 1 \( -name '*.rs' -o -exec test -f {}/main.rs \; \) -print | sort); do
 		name=$$(basename "$$test" .rs)
-		case "$$name" in simulation | replay | cluster) continue ;; esac
+		case "$$name" in simulation | explorer | replay | cluster) continue ;; esac
 		$(CARGO) test --profile quick --test "$$name"
 	done
 
-simulate: ## the simulator, the replay checker and their planted bugs; COPYCAT_SIM_SEED=n replays one run
-	@$(CARGO) test --profile quick --features planted-bugs --test scripts --test replay --test simulation
+simulate: ## the simulator, the explorer, the replay checker and their planted bugs; COPYCAT_SIM_SEED=n replays one run
+	@$(CARGO) test --profile quick --features planted-bugs --test scripts --test replay --test explorer --test simulation
 
 seeds: ## searches a seed for each planted bug, and writes them into docs/correctness.md
 	@COPYCAT_UPDATE=1 $(CARGO) test --profile quick --features planted-bugs --test simulation -- --ignored --nocapture search
@@ -74,8 +74,9 @@ fuzz: ## all endpoints as /openapi.json has them, and as it has not, on a runnin
 	@$(CARGO) build --profile quick
 	.ci/fuzz "$${CARGO_TARGET_DIR:-target}/quick/copycat"
 
-campaign: ## the long versions: SEEDS=10000 simulated runs, longer cluster tests
+campaign: ## the long versions: SEEDS=10000 simulated runs, an hour of the explorer, longer cluster tests
 	@export COPYCAT_TEST_LONG=1 COPYCAT_SIM_SEEDS=$(SEEDS) COPYCAT_SIM_STEPS=$(STEPS)
+	$(CARGO) test --profile quick --features planted-bugs --test explorer -- --nocapture no_order
 	$(CARGO) test --profile quick --features planted-bugs --test simulation -- --nocapture --include-ignored
 	$(CARGO) test --profile quick --test cluster -- --nocapture
 	.ci/fuzz "$${CARGO_TARGET_DIR:-target}/quick/copycat" 500

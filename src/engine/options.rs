@@ -308,6 +308,7 @@ impl Bug {
         Self::StartDiscardsSnapshot,
     ];
     /// Those that no search has found of late. Golden scripts and the replay checker see them.
+<<<<<<< HEAD
     pub const UNFOUND: &[Self] = &[
         Self::InstallSaysNotApplied,
         Self::MalformedApplied,
@@ -315,6 +316,10 @@ impl Bug {
         Self::SegmentsNeverGrow,
         Self::JudgedByOverdue,
     ];
+=======
+    pub const UNFOUND: &[Self] =
+        &[Self::InstallSaysNotApplied, Self::MalformedApplied, Self::LeaseWithoutVote, Self::SegmentsNeverGrow];
+>>>>>>> explorer
 }
 
 impl Options {

@@ -32,13 +32,14 @@ pub struct FlushJob<D: Disk> {
 /// What a flush that succeeded hands back; give it to
 /// [`Storage::persisted`](crate::Storage::persisted).
 #[must_use = "the storage does not know of the flush before `persisted` is called"]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Persisted<D: Disk> {
     pub(crate) sequence: u64,
     pub(crate) whole: bool,
     pub(crate) renamed: bool,
     pub(crate) meta: Option<MetaFiles<D::File>>,
-    /// What became of the configuration's file, if it was to be written.
-    pub(crate) configuration: Option<io::Result<()>>,
+    /// What became of the configuration's file, if it was to be written, or why it was not.
+    pub(crate) configuration: Option<Result<(), String>>,
 }
 
 impl<D: Disk> Persisted<D> {
@@ -138,6 +139,7 @@ impl<D: Disk> FlushJob<D> {
             let _ = self.disk.remove(name);
         }
         let renamed = self.rename.is_some();
+        let configuration = configuration.map(|written| written.map_err(|error| error.to_string()));
         Ok(Persisted { sequence: self.sequence, whole: self.whole, renamed, meta, configuration })
     }
 }

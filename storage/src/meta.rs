@@ -211,6 +211,7 @@ pub(crate) fn survey<D: Disk>(disk: &D, names: &[String]) -> Result<Survey, Open
 }
 
 /// Both copies, open for writing.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct MetaFiles<F> {
     files: [F; 2],
 }

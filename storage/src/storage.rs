@@ -101,6 +101,7 @@ pub struct Opened {
 /// Everything is written in memory at once. [`Storage::flush`] takes what is not yet durable into a
 /// job that runs on any thread; [`Storage::persisted`] is told of its success. Nothing here blocks
 /// on the disk except [`Storage::open`], and the creation of a segment that was not prepared.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Storage<D: Disk> {
     disk: D,
     options: Options,
@@ -420,7 +421,7 @@ impl<D: Disk> Storage<D> {
         }
         self.configuration_out = false;
         if let Some(written) = persisted.configuration {
-            self.unsaved = written.err().map(|error| error.to_string());
+            self.unsaved = written.err();
         }
         if persisted.renamed {
             self.committed();

@@ -116,6 +116,7 @@ pub(super) fn parts(payload: &[u8]) -> Option<(Index, Configuration, &[u8])> {
 
 /// What is under way, and what is wanted.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Background {
     /// A work is out.
     busy: bool,

@@ -13,6 +13,7 @@ const SLEW: u64 = 200;
 const SLEW_STEP: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct LogClock {
     micros: u64,
     at: Duration,

@@ -245,6 +245,7 @@ impl Configuration {
 ///
 /// Invariant: indexes rise; all but the first are above the commit index.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Configurations {
     stack: Vec<(Index, Configuration)>,
 }

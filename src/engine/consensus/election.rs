@@ -20,6 +20,7 @@ pub(super) enum Phase {
 
 /// A server that wants to lead. In the phase `Vote` it has voted for itself in its current term.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Candidate {
     pub(super) phase: Phase,
     pub(super) granted: BTreeSet<ServerId>,

@@ -17,6 +17,7 @@ const ENDED: usize = 1024;
 
 /// What a leader has done so far to end sessions.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Expiry {
     /// The round that must be confirmed, the log time at its beginning, the moment, and what was applied then.
     round: Option<(u64, u64, Duration, Index)>,

@@ -22,6 +22,7 @@ const ASKED: u32 = 4;
 
 /// A passive member that this server feeds.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 struct Fed {
     progress: Progress,
     /// It was asked to until then; `None`: it is assigned.
@@ -30,6 +31,7 @@ struct Fed {
 
 /// Whom this server feeds.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Feeding {
     fed: BTreeMap<ServerId, Fed>,
     /// When to look again whether something was lost on the way.
@@ -49,6 +51,7 @@ impl Feeding {
 
 /// A passive member's view of being fed.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Meal {
     /// Who fed it last; `None`: its leader does.
     pub(super) from: Option<ServerId>,

@@ -15,6 +15,7 @@ const EARLY_SPREAD: u32 = 3;
 /// Invariant: the log equals the current leader's through `verified`; the leader was told of durable matches through
 /// `told` only.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Follower {
     pub(super) deadline: Duration,
     pub(super) verified: Index,

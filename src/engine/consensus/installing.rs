@@ -356,3 +356,37 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
         Ok(())
     }
 }
+
+#[cfg(feature = "planted-bugs")]
+mod explore {
+    use super::{Disk, Incoming, Installing, Outgoing, Receiving, Staged};
+    use std::fmt;
+
+    impl<D: Disk> Clone for Installing<D>
+    where
+        Incoming<D>: Clone,
+        Staged<D>: Clone,
+    {
+        fn clone(&self) -> Self {
+            let outgoing = |o: &Outgoing<D>| Outgoing { stream: o.stream.clone(), until: o.until };
+            Self {
+                outgoing: self.outgoing.iter().map(|(&to, o)| (to, outgoing(o))).collect(),
+                receiving: self.receiving.as_ref().map(|r| Receiving { incoming: r.incoming.clone(), ..*r }),
+                staging: self.staging,
+                staged: self.staged.clone(),
+            }
+        }
+    }
+
+    impl<D: Disk> fmt::Debug for Installing<D> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            for (to, o) in &self.outgoing {
+                write!(f, "{to} {:?} {:?}", o.stream, o.until)?;
+            }
+            if let Some(Receiving { id, from, incoming, asked, got, copying }) = &self.receiving {
+                write!(f, "{id:?} {from} {incoming:?} {asked:?} {got:?} {copying}")?;
+            }
+            write!(f, "{} {:?}", self.staging, self.staged)
+        }
+    }
+}

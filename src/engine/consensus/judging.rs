@@ -35,6 +35,7 @@ const TOLD: usize = 128;
 
 /// When voters were heard, and who was complained about.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Voters {
     /// When one led, or asked for votes.
     active: Duration,

@@ -24,6 +24,7 @@ const APPENDS_A_POLL: usize = 4;
 const ROUNDS_KEPT: usize = 64;
 
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 struct Transfer {
     target: ServerId,
     deadline: Duration,
@@ -33,6 +34,7 @@ struct Transfer {
 
 /// A server that leads its term. Invariant: `initialize` is the first entry of its term.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Leader {
     pub(super) initialize: Index,
     /// When it took office.

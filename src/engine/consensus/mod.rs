@@ -17,6 +17,8 @@ mod clock;
 mod configuration;
 mod election;
 mod expiry;
+#[cfg(feature = "planted-bugs")]
+mod explore;
 mod feeding;
 mod follower;
 mod inbox;
@@ -66,6 +68,7 @@ use reads::Reads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+#[cfg_attr(feature = "planted-bugs", derive(Clone, Debug))]
 enum RoleState {
     Follower(Follower),
     Candidate(Candidate),
@@ -414,6 +417,10 @@ impl<D: Disk, M: StateMachine> Engine<D, M> {
     }
 
     fn draw(&mut self) -> u64 {
+        #[cfg(feature = "planted-bugs")]
+        if self.random == explore::STEADY {
+            return u64::MAX;
+        }
         self.random = self.random.wrapping_add(GOLDEN);
         mix(self.random)
     }

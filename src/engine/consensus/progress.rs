@@ -18,6 +18,7 @@ pub(super) enum Mode {
 
 /// Invariant: `match_index < next`; in `Replicate`, everything in \[match_index + 1, next) is on the way.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Progress {
     pub(super) mode: Mode,
     /// Durable at the member, through this index.

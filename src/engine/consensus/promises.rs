@@ -5,6 +5,7 @@ use crate::engine::types::{ServerId, Term};
 use std::collections::VecDeque;
 
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) enum Promise {
     /// A message.
     Send { to: ServerId, message: Message },
@@ -14,6 +15,7 @@ pub(super) enum Promise {
 
 /// Promises in the order of the write sequence that each waits for. A promise of an earlier term is void.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Promises {
     queue: VecDeque<(u64, Term, Promise)>,
 }

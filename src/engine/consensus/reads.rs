@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 /// What is done once the state is fresh enough.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) enum Task {
     /// A question is answered.
     Ask(Ask),
@@ -24,6 +25,7 @@ pub(super) enum Task {
 }
 
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 struct Waiting {
     id: RequestId,
     consistency: Consistency,
@@ -31,6 +33,7 @@ struct Waiting {
 }
 
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(super) struct Reads {
     /// Linearizable, waiting for the next round.
     arrived: Vec<Waiting>,

@@ -101,6 +101,7 @@ pub enum Topic {
 
 /// What a state machine may do while it applies an operation. It reaches nothing outside the replicated state.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Context<E> {
     index: Index,
     time: u64,

@@ -100,6 +100,7 @@ const DIGEST_EVERY: Index = 64;
 const DIGESTS: usize = 256;
 
 /// A state machine, and what the engine keeps beside it.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Executor<M: StateMachine> {
     pub(super) machine: M,
     pub(super) applied: Index,

@@ -30,6 +30,7 @@ impl Kept {
 /// Invariants: an answer is kept until its end by log time, which its entry says, and never dropped before; a leader refuses
 /// new keys when there are too many. `by_end` names just the keys of `by_key`.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Keys {
     by_key: OrdMap<Arc<str>, Arc<Kept>>,
     /// Entries may differ in how long their keys are known, so these do not end in the order in which they came.

@@ -37,6 +37,7 @@ const ENDED: usize = 4096;
 
 /// All sessions.
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Sessions {
     open: OrdMap<SessionId, Arc<Session>>,
     by_deadline: BTreeSet<(u64, SessionId)>,

@@ -26,6 +26,7 @@ pub(crate) struct Logged {
 }
 
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 struct Held {
     requests: Vec<RequestId>,
     hash: u64,
@@ -34,12 +35,14 @@ struct Held {
 }
 
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 enum Name {
     Number(SessionId, u64),
     Key(String),
 }
 
 #[derive(Debug, Default)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Sequencing {
     logged: BTreeMap<(SessionId, u64), Logged>,
     keys: BTreeMap<String, Logged>,

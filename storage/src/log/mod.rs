@@ -94,6 +94,7 @@ pub(crate) fn max_entry(size: u32) -> usize {
     size as usize - header::HEADER - entry::HEADER - table::footprint(1, 1)
 }
 
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Log<D: Disk> {
     disk: D,
     make: Make,

@@ -50,6 +50,7 @@ impl SegmentInfo {
 
 /// Where the entries of a segment lie.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) enum Places {
     /// In memory, one offset an entry.
     Offsets(Vec<u32>),
@@ -71,6 +72,7 @@ impl Places {
 }
 
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Segment<F> {
     pub(crate) file: F,
     /// As last written to the file.

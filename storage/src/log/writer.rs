@@ -36,6 +36,7 @@ impl Contents {
 }
 
 /// A settled segment that is being written. Nothing in it counts before all of it is durable.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Writer<F> {
     file: F,
     header: SegmentHeader,

@@ -211,6 +211,7 @@ pub(crate) fn tables(runs: &[(u64, u64)], references: &[Reference], blocks: &[u3
 
 /// A snapshot whose header and tables were checked.
 #[derive(Debug)]
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct SnapshotFile<F> {
     pub(crate) name: &'static str,
     pub(crate) file: F,

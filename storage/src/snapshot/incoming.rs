@@ -61,6 +61,7 @@ impl From<Corrupt> for InstallError {
 }
 
 /// What the storage tells about itself when an install is begun.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Begun {
     pub(crate) segment_size: usize,
     pub(crate) salt: u32,
@@ -69,6 +70,7 @@ pub(crate) struct Begun {
 }
 
 /// One segment to be written.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 struct Group {
     first: u64,
     last: u64,
@@ -77,6 +79,7 @@ struct Group {
 
 /// A snapshot that is being received. Get it from [`Storage::receive`](crate::Storage::receive); it is `Send`, but what
 /// it does is copying into memory. To give up, hand it to [`Storage::abandon`](crate::Storage::abandon).
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Incoming<D: Disk> {
     disk: D,
     snapshot: SnapshotFile<D::File>,
@@ -313,6 +316,7 @@ impl<D: Disk> std::fmt::Debug for StageJob<D> {
 
 /// A snapshot of another server, complete and durable, that does not count yet; give it to
 /// [`Storage::install`](crate::Storage::install).
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub struct Staged<D: Disk> {
     pub(crate) snapshot: SnapshotFile<D::File>,
     pub(crate) segments: Vec<Segment<D::File>>,

@@ -35,6 +35,7 @@ pub struct Snapshot {
 }
 
 /// A snapshot that is complete, under a temporary name.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Commit<F> {
     pub(crate) from: &'static str,
     pub(crate) snapshot: Arc<SnapshotFile<F>>,
@@ -54,6 +55,7 @@ pub(crate) enum Work {
 }
 
 /// What a storage knows about snapshots.
+#[cfg_attr(feature = "planted-bugs", derive(Clone))]
 pub(crate) struct Snapshots<F> {
     /// The one that the log stands on.
     pub(crate) current: Option<Arc<SnapshotFile<F>>>,

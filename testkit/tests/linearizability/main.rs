@@ -2,6 +2,7 @@
 //! random histories of a true register with and without a changed answer.
 
 mod random;
+mod stateright;
 mod table;
 
 use copycat_testkit::Rng;
