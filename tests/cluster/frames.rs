@@ -277,3 +277,86 @@ fn a_log_with_entries_that_nobody_can_read_is_served() {
     }
     assert!(!said.out.contains("entry 8 ") && said.out.contains("nested more than"), "{}", said.out);
 }
+
+fn entry(index: u128, term: u128, time: u128, kind: u8, mode: u8, data: &[u8]) -> Vec<u8> {
+    [numbers(&[index, term, time, 0, 0]), vec![kind, mode], text(data)].concat()
+}
+
+/// A leader's message: these entries follow that one.
+pub fn append(term: u128, previous: (u128, u128), entries: &[Vec<u8>], commit: u128) -> Vec<u8> {
+    let head = numbers(&[0, 4, term, previous.0, previous.1, entries.len() as u128]);
+    [head, entries.concat(), numbers(&[commit, 1, 0, 0, 0, 0])].concat()
+}
+
+/// The leader's position, and the term.
+fn office(cluster: &Cluster) -> (usize, u128) {
+    let leader = cluster.leader();
+    let term = json(&get(cluster.servers[leader].http, "/v1/cluster"))["term"].as_u64().unwrap();
+    (leader, u128::from(term))
+}
+
+/// Says it as one that is no member, and as each of the others, each with the identity that anybody can learn.
+fn say_to(cluster: &Cluster, id: u128, to: usize, message: &[u8]) -> Vec<TcpStream> {
+    let number = |at: usize| at as u128 + 1;
+    let mut held = Vec::new();
+    let mut say = |from, identity| {
+        let mut stream = Peer { from, identity, ..Peer::to(number(to)) }.greet(port(&cluster.servers[to]), id);
+        receive(&mut stream).unwrap();
+        stream.write_all(&frame(message)).unwrap();
+        held.push(stream);
+    };
+    say(77, 12_345);
+    say(77, 12_345);
+    for other in (0..3).filter(|&other| other != to) {
+        // A member's number with another directory's identity.
+        say(number(other), 12_345);
+    }
+    held
+}
+
+fn x3_same_term(cluster: &mut Cluster) {
+    let ((leader, term), id) = (office(cluster), cluster_id(cluster));
+    let held = say_to(cluster, id, leader, &append(term, (0, 0), &[], 0));
+    thread::sleep(Duration::from_secs(2));
+    drop(held);
+}
+
+fn x3_huge_term(cluster: &mut Cluster) {
+    let id = cluster_id(cluster);
+    for term in [u64::MAX, u64::MAX - 1, 1 << 62] {
+        let message = append(term.into(), (0, 0), &[], 0);
+        let held: Vec<_> = (0..3).map(|to| say_to(cluster, id, to, &message)).collect();
+        thread::sleep(Duration::from_secs(1));
+        drop(held);
+    }
+    let (_, term) = office(cluster);
+    assert!(term < 1 << 32, "term {term}");
+}
+
+fn x3_forged_entry(cluster: &mut Cluster) {
+    let ((leader, term), id) = (office(cluster), cluster_id(cluster));
+    let at = (leader + 1) % 3;
+    let view = json(&get(cluster.servers[at].http, "/v1/server"));
+    let (last, now) = (view["commit_index"].as_u64().unwrap().into(), view["time_ms"].as_u64().unwrap().into());
+    let all = [number(2), text(b""), number(1000)].concat();
+    let message = append(term + 1, (last, term), &[entry(last + 1, term + 1, now, 3, 8, &all)], last + 1);
+    let held: Vec<_> = (0..3).map(|to| say_to(cluster, id, to, &message)).collect();
+    thread::sleep(Duration::from_secs(2));
+    drop(held);
+}
+
+#[test]
+fn no_frame_of_one_who_is_no_member_ends_or_leads_a_server() {
+    let _turn = turn();
+    let mut cluster = Cluster::start();
+    let mut kept = Kept(0);
+    kept.put(cluster.servers[0].http);
+    type Case = (&'static str, fn(&mut Cluster));
+    let cases: [Case; 3] =
+        [("x3-same-term", x3_same_term), ("x3-huge-term", x3_huge_term), ("x3-forged-entry", x3_forged_entry)];
+    let wanted = std::env::var("COPYCAT_FRAMES").ok();
+    for (name, case) in cases.into_iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name)) {
+        case(&mut cluster);
+        all_is_well(name, &mut cluster, &mut kept);
+    }
+}

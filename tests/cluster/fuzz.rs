@@ -1,7 +1,7 @@
 //! Real frames of both ports, changed at random, thrown at three servers: none ends, none takes much memory, and the cluster
 //! serves. `COPYCAT_TEST_LONG=1` for longer, `COPYCAT_FUZZ_SEED=n` for others.
 
-use crate::frames::port;
+use crate::frames::{append, port};
 use crate::handmade::{
     Client, Peer, client_hello, command_request, frame, number, numbers, query_request, register_request, text,
 };
@@ -38,7 +38,8 @@ fn client_frames() -> Vec<Vec<u8>> {
 fn peer_frames() -> Vec<Vec<u8>> {
     let ask = [numbers(&[1, 7, 1, 0, 0, 0]), text(&[number(0), text(b"fuzz")].concat()), number(1000)].concat();
     let submit = [numbers(&[1, 8, 0, 0]), text(&put(b"fuzz")), vec![0], numbers(&[0, 0, 0]), number(1000)].concat();
-    vec![ask, submit, numbers(&[2, 300, 1, 0]), number(3)]
+    let vote = numbers(&[0, 2, 2, 100, 1, 0]);
+    vec![ask, submit, vote, append(1, (0, 0), &[], 0), numbers(&[2, 300, 1, 0]), number(3)]
 }
 
 /// A greeting, whole or changed, and then a few frames, changed or cut, of which one may announce more than comes.
