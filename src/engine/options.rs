@@ -308,7 +308,6 @@ impl Bug {
         Self::StartDiscardsSnapshot,
     ];
     /// Those that no search has found of late. Golden scripts and the replay checker see them.
-<<<<<<< HEAD
     pub const UNFOUND: &[Self] = &[
         Self::InstallSaysNotApplied,
         Self::MalformedApplied,
@@ -316,10 +315,6 @@ impl Bug {
         Self::SegmentsNeverGrow,
         Self::JudgedByOverdue,
     ];
-=======
-    pub const UNFOUND: &[Self] =
-        &[Self::InstallSaysNotApplied, Self::MalformedApplied, Self::LeaseWithoutVote, Self::SegmentsNeverGrow];
->>>>>>> explorer
 }
 
 impl Options {
