@@ -123,7 +123,9 @@ impl Server {
         self.life += 1;
         let random = id * 1000 + self.life;
         let engine = with(&mut self.files, || {
-            let storage = Storage::open(ForkDisk, segment, seed).map_err(|e| e.to_string())?;
+            // A log that is gone is given up, to be got back from the others.
+            let opened = Storage::open_damaged(ForkDisk, segment, seed, None);
+            let (storage, _) = opened.map_err(|e| e.to_string())?;
             let durable = Holding::of(&storage);
             let engine = Engine::new(id, options, random, now, storage, Register::default, initial);
             let mut engine = engine.map_err(|e| format!("FATAL at the start: {e}"))?;
