@@ -9,8 +9,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-# How many simulated runs `campaign` makes, and how long each is.
-SEEDS ?= 10000
+# How many simulated runs `campaign` makes, how many more begin with two voters, and how long each is.
+SEEDS ?= 50000
+SEEDS_OF_TWO ?= 10000
 STEPS ?= 15000
 
 .PHONY: help run test verify unit simulate seeds cluster browser screenshots cost fuzz campaign compare curve restart bench fix tools
@@ -74,9 +75,11 @@ fuzz: ## all endpoints as /openapi.json has them, and as it has not, on a runnin
 	@$(CARGO) build --profile quick
 	.ci/fuzz "$${CARGO_TARGET_DIR:-target}/quick/copycat"
 
-campaign: ## the long versions: SEEDS=10000 simulated runs, an hour of the explorer, longer cluster tests
+campaign: ## the long versions: SEEDS=50000 simulated runs, SEEDS_OF_TWO=10000 with two voters, an hour of the explorer, longer cluster tests
 	@export COPYCAT_TEST_LONG=1 COPYCAT_SIM_SEEDS=$(SEEDS) COPYCAT_SIM_STEPS=$(STEPS)
 	$(CARGO) test --profile quick --features planted-bugs --test explorer -- --nocapture no_order
+	COPYCAT_SIM_VOTERS=2 COPYCAT_SIM_FIRST=1000000 COPYCAT_SIM_SEEDS=$(SEEDS_OF_TWO) \
+		$(CARGO) test --profile quick --features planted-bugs --test simulation -- --nocapture random_faults
 	$(CARGO) test --profile quick --features planted-bugs --test simulation -- --nocapture --include-ignored
 	$(CARGO) test --profile quick --test cluster -- --nocapture
 	.ci/fuzz "$${CARGO_TARGET_DIR:-target}/quick/copycat" 500
