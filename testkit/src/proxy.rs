@@ -1,11 +1,13 @@
-//! A TCP proxy between two servers, which can be cut.
+//! A TCP proxy between two servers, which can be cut and slowed. Servers send on the connections that they dial, so one in
+//! front of a server slows what the others send to it, and nothing else.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the proxy does with connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +18,22 @@ pub enum Link {
     Cut,
     /// Takes connections and bytes, and passes nothing on. What is held passes when the link opens again.
     Silent,
+    /// Passes on everything, but what those send who dialed so much later.
+    Slow(Duration),
+    /// What is on its way arrives in its time, and all that comes from now on is lost. A connection that lost something ends
+    /// when the link opens again.
+    Fading,
 }
 
 const TICK: Duration = Duration::from_millis(20);
+/// Bytes that one direction of a connection holds back. With so many it reads no more.
+const HELD: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 struct Shared {
     link: AtomicU8,
+    /// Of a slow link, in milliseconds.
+    delay: AtomicU64,
     /// Goes up with each cut: connections of an older one end.
     cuts: AtomicU64,
     over: AtomicBool,
@@ -33,7 +44,9 @@ impl Shared {
         match self.link.load(Ordering::SeqCst) {
             0 => Link::Open,
             1 => Link::Cut,
-            _ => Link::Silent,
+            2 => Link::Silent,
+            3 => Link::Slow(Duration::from_millis(self.delay.load(Ordering::SeqCst))),
+            _ => Link::Fading,
         }
     }
 }
@@ -80,6 +93,12 @@ impl Proxy {
             Link::Open => 0,
             Link::Cut => 1,
             Link::Silent => 2,
+            Link::Slow(delay) => {
+                let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                self.shared.delay.store(delay, Ordering::SeqCst);
+                3
+            }
+            Link::Fading => 4,
         };
         self.shared.link.store(code, Ordering::SeqCst);
         if link == Link::Cut {
@@ -99,7 +118,7 @@ impl Drop for Proxy {
 
 fn connection(client: &TcpStream, target: SocketAddr, shared: &Shared) {
     let cuts = shared.cuts.load(Ordering::SeqCst);
-    while shared.link() == Link::Silent {
+    while matches!(shared.link(), Link::Silent | Link::Fading) {
         thread::sleep(TICK);
     }
     if shared.link() == Link::Cut {
@@ -107,32 +126,76 @@ fn connection(client: &TcpStream, target: SocketAddr, shared: &Shared) {
     }
     let Ok(server) = TcpStream::connect_timeout(&target, Duration::from_secs(2)) else { return };
     thread::scope(|scope| {
-        scope.spawn(|| pump(client, &server, shared, cuts));
-        scope.spawn(|| pump(&server, client, shared, cuts));
+        scope.spawn(|| pump(client, &server, shared, cuts, true));
+        scope.spawn(|| pump(&server, client, shared, cuts, false));
     });
 }
 
-fn pump(from: &TcpStream, to: &TcpStream, shared: &Shared, cuts: u64) {
+/// Bytes of one direction of a connection on their way.
+#[derive(Default)]
+struct Pipe {
+    held: VecDeque<(Instant, Vec<u8>)>,
+    bytes: usize,
+    /// Something is missing behind what is held.
+    broken: bool,
+    /// Nothing more comes.
+    ended: bool,
+}
+
+impl Pipe {
+    fn take(&mut self, bytes: &[u8], link: Link) {
+        let delay = if let Link::Slow(delay) = link { delay } else { Duration::ZERO };
+        if link == Link::Fading || self.broken {
+            self.broken = true;
+        } else {
+            self.held.push_back((Instant::now() + delay, bytes.to_vec()));
+            self.bytes += bytes.len();
+        }
+    }
+
+    /// Writes what is due.
+    fn pass(&mut self, to: &mut impl Write, link: Link) -> std::io::Result<()> {
+        while let Some((due, bytes)) = self.held.front()
+            && (link == Link::Open || Instant::now() >= *due)
+        {
+            to.write_all(bytes)?;
+            self.bytes -= bytes.len();
+            self.held.pop_front();
+        }
+        Ok(())
+    }
+
+    fn is_over(&self, link: Link) -> bool {
+        self.held.is_empty() && (self.ended || self.broken && link != Link::Fading)
+    }
+}
+
+fn pump(from: &TcpStream, to: &TcpStream, shared: &Shared, cuts: u64, slowed: bool) {
     let _ = from.set_read_timeout(Some(TICK));
     let _ = to.set_nodelay(true);
     let (mut from_half, mut to_half) = (from, to);
     let mut buffer = vec![0; 64 * 1024];
+    let mut pipe = Pipe::default();
     while shared.cuts.load(Ordering::SeqCst) == cuts {
-        if shared.link() == Link::Silent {
+        let link = shared.link();
+        // A byte that was read as the link went silent waits with the others.
+        if link == Link::Silent {
+            thread::sleep(TICK);
+            continue;
+        }
+        if pipe.pass(&mut to_half, link).is_err() || pipe.is_over(link) {
+            break;
+        }
+        if pipe.ended || pipe.bytes >= HELD {
             thread::sleep(TICK);
             continue;
         }
         match from_half.read(&mut buffer) {
-            Ok(0) => break,
-            // A byte that was read as the link went silent waits with the others.
-            Ok(n) => {
-                while shared.link() == Link::Silent && shared.cuts.load(Ordering::SeqCst) == cuts {
-                    thread::sleep(TICK);
-                }
-                if shared.cuts.load(Ordering::SeqCst) != cuts || to_half.write_all(&buffer[..n]).is_err() {
-                    break;
-                }
-            }
+            Ok(0) => pipe.ended = true,
+            Ok(n) => match shared.link() {
+                Link::Slow(_) if !slowed => pipe.take(&buffer[..n], Link::Open),
+                link => pipe.take(&buffer[..n], link),
+            },
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
             Err(_) => break,
         }
@@ -194,5 +257,45 @@ mod tests {
         let mut held = [0];
         stream.read_exact(&mut held).unwrap();
         assert_eq!(held, [10]);
+    }
+
+    #[test]
+    fn a_slow_link_passes_everything_later_and_a_fading_one_what_was_on_its_way() {
+        let proxy = Proxy::start("127.0.0.1:0".parse().unwrap(), echo()).unwrap();
+        let mut stream = connect(&proxy);
+        assert_eq!(ping(&mut stream, 1).unwrap(), 1);
+        let delay = Duration::from_millis(300);
+        proxy.set(Link::Slow(delay));
+        let begin = Instant::now();
+        assert_eq!(ping(&mut stream, 2).unwrap(), 2);
+        assert!(begin.elapsed() >= delay);
+        stream.write_all(&[3]).unwrap();
+        // On its way by then, unless this machine sleeps.
+        thread::sleep(delay / 3);
+        proxy.set(Link::Fading);
+        stream.write_all(&[4]).unwrap();
+        stream.set_read_timeout(Some(delay * 3)).unwrap();
+        let mut answer = [0];
+        assert!(stream.read_exact(&mut answer).is_err(), "the answer was lost: {answer:?}");
+        proxy.set(Link::Open);
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(matches!(stream.read(&mut answer), Ok(0) | Err(_)), "there is a gap in it");
+        assert_eq!(ping(&mut connect(&proxy), 5).unwrap(), 5);
+    }
+
+    #[test]
+    fn what_is_on_its_way_arrives_over_a_fading_link() {
+        let mut pipe = Pipe::default();
+        let slow = Link::Slow(Duration::from_millis(50));
+        pipe.take(b"a", slow);
+        pipe.take(b"b", Link::Fading);
+        pipe.take(b"c", slow);
+        let mut passed = Vec::new();
+        assert!(!pipe.is_over(Link::Fading));
+        while passed.is_empty() {
+            pipe.pass(&mut passed, Link::Fading).unwrap();
+        }
+        assert_eq!(passed, b"a");
+        assert!(!pipe.is_over(Link::Fading) && pipe.is_over(Link::Open));
     }
 }

@@ -279,7 +279,7 @@ impl Server {
     }
 }
 
-/// Three servers. A test that fails prints the ends of their logs.
+/// Three servers, if not said otherwise. A test that fails prints the ends of their logs.
 pub struct Cluster {
     pub servers: Vec<Server>,
     // Last, so that the servers are gone when it is removed.
@@ -300,12 +300,17 @@ impl Cluster {
 
     /// The same, with more arguments.
     pub fn start_with(more: &[&str], prepare: impl Fn(u64, &Path, &str)) -> Self {
+        Self::start_some(3, more, prepare)
+    }
+
+    /// The same, with so many servers.
+    pub fn start_some(count: u16, more: &[&str], prepare: impl Fn(u64, &Path, &str)) -> Self {
         let directory = Directory::new();
-        let first = free_ports(9);
-        let listed = |i: u16| local(first + 6 + i);
-        let bootstrap = (0..3).map(|i| format!("{}={}", i + 1, listed(i))).collect::<Vec<_>>().join(",");
-        let servers = (0..3).map(|i| {
-            let (http, peer) = (local(first + i), local(first + 3 + i));
+        let first = free_ports(3 * count);
+        let listed = |i: u16| local(first + 2 * count + i);
+        let bootstrap = (0..count).map(|i| format!("{}={}", i + 1, listed(i))).collect::<Vec<_>>().join(",");
+        let servers = (0..count).map(|i| {
+            let (http, peer) = (local(first + i), local(first + count + i));
             let id = u64::from(i) + 1;
             let data = directory.join(&format!("server-{id}"));
             prepare(id, &data, &bootstrap);

@@ -16,6 +16,7 @@ mod errors;
 mod examples;
 mod failover;
 mod frames;
+mod fresh;
 mod fuzz;
 mod handmade;
 mod harness;

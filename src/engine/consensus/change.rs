@@ -315,8 +315,8 @@ impl Configuration {
     pub(super) fn replace_dead(&self, known: &Known<'_>) -> Option<Self> {
         use MemberType::{Active, Passive, Reserve};
         let alive = |id: &ServerId| self.is_available(*id) && (known.heard)(*id);
-        let count = |of: MemberType| self.of_type(of).filter(alive).count();
-        let first = |of: MemberType, living: bool| self.of_type(of).find(|id| alive(id) == living);
+        // One that has not answered this leader yet may just have joined: it is missing when it is marked so.
+        let count = |of: MemberType| self.of_type(of).filter(|&id| self.is_available(id)).count();
         let total = |of: MemberType| self.of_type(of).count();
         let (actives, passives) = (self.wanted.0 as usize, self.wanted.1 as usize);
         let dead = |of: MemberType| self.of_type(of).find(|&id| !self.is_available(id));
@@ -333,7 +333,7 @@ impl Configuration {
         {
             (id, Active, format!("in place of server {gone}, which is not heard"))
         } else if count(Passive) < passives
-            && let Some(id) = first(Reserve, true)
+            && let Some(id) = self.of_type(Reserve).find(alive)
         {
             (id, Passive, "a passive member was wanting".to_string())
         } else if count(Passive) >= passives
@@ -516,6 +516,22 @@ mod tests {
         assert_eq!(wanted(&half, &turn(2, Passive)), (2, 2));
         assert_eq!(wanted(&half, &remove(2)), (2, 1));
         assert_eq!(wanted(&c, &remove(3)), (2, 1), "before anything was replaced");
+    }
+
+    #[test]
+    fn who_has_joined_a_moment_ago_is_not_missing() {
+        let mut c = of(&[Active, Active, Active, Passive, Passive, Reserve]);
+        // The leader has not yet heard the fifth, and does not say of it that it is unavailable.
+        let silent = Known { me: 1, heard: &|id| id != 5, caught_up: &|_| true };
+        assert_eq!(c.replace_dead(&silent), None);
+        // Nor does it promote whom it has not heard.
+        lose(&mut c, 3);
+        let promoted = c.replace_dead(&Known { me: 1, heard: &|id| id != 3 && id != 4, caught_up: &|_| true });
+        assert_eq!(promoted.map(|c| types(&c)), Some(vec![Active, Active, Active, Passive, Active, Reserve]));
+        let nobody = Known { me: 1, heard: &|id| id < 3, caught_up: &|_| true };
+        assert_eq!(c.replace_dead(&nobody), None);
+        lose(&mut c, 5);
+        assert_eq!(c.replace_dead(&nobody), None, "the reserve has not answered either");
     }
 
     #[test]
