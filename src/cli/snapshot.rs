@@ -91,17 +91,19 @@ impl<R: Read> Read for Copying<R> {
 /// A new file, for its owner alone: all keys and values will be in there. What is left of an earlier try, or was put there by
 /// somebody else, is taken away, and never written to or through.
 fn create(part: &Path) -> io::Result<File> {
-    match fs::remove_file(part) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
+    match fs::symlink_metadata(part).map(|found| found.file_type()) {
+        Ok(kind) if kind.is_file() || kind.is_symlink() => fs::remove_file(part)?,
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is no regular file, and is left alone")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
     File::options().write(true).create_new(true).mode(0o600).open(part)
 }
 
 /// Writes a backup to a file, and verifies it on its way.
-fn copy(from: impl Read, part: &Path) -> Result<(Header, u64), Failure> {
+fn copy(from: impl Read, to: File, part: &Path) -> Result<(Header, u64), Failure> {
     let failed = |e: io::Error| Failure::new(format!("{}: {e}", part.display()));
-    let mut copy = Copying { from, to: create(part).map_err(failed)?, bytes: 0, failed: None };
+    let mut copy = Copying { from, to, bytes: 0, failed: None };
     let reader = Reader::new(BufReader::with_capacity(1 << 20, &mut copy));
     let verified = reader.and_then(Reader::verify);
     if let Some(e) = copy.failed {
@@ -145,7 +147,8 @@ impl Save {
     fn download(&self, part: &Path) -> Result<(Header, u64), Failure> {
         let failed = |e: io::Error| Failure::new(format!("{}: {e}", part.display()));
         let body = self.target.client().download("/v1/snapshots/latest")?;
-        let copied = copy(body, part)?;
+        let to = create(part).map_err(|e| Failure::new(format!("{}: {e}", part.display())))?;
+        let copied = copy(body, to, part)?;
         if self.force {
             fs::rename(part, &self.file).map_err(failed)?;
         } else {
@@ -215,9 +218,24 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_told_with_the_file() {
-        let failure = copy(&[7; 2_000_000][..], Path::new("/dev/full")).expect_err("it takes nothing");
+        let to = |device: &str| File::options().write(true).open(device).expect("the device opens");
+        let from = &[7; 2_000_000][..];
+        let failure = copy(from, to("/dev/full"), Path::new("/dev/full")).expect_err("it takes nothing");
         assert!(failure.text.starts_with("/dev/full: No space left"), "{}", failure.text);
-        let failure = copy(&[7; 2_000_000][..], Path::new("/dev/null")).expect_err("it is no backup");
+        let failure = copy(from, to("/dev/null"), Path::new("/dev/null")).expect_err("it is no backup");
         assert!(!failure.text.contains("/dev/null"), "{}", failure.text);
+    }
+
+    #[test]
+    fn only_a_regular_file_or_a_link_is_replaced() {
+        let directory = std::env::temp_dir().join(format!("copycat-part-{}", std::process::id()));
+        fs::create_dir_all(directory.join("part")).expect("a directory is made");
+        let refused = create(&directory.join("part")).expect_err("a directory is left alone");
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        let part = directory.join("file");
+        fs::write(&part, "an earlier try").expect("a file is written");
+        drop(create(&part).expect("it is replaced"));
+        assert_eq!(fs::read(&part).expect("it is read"), b"");
+        fs::remove_dir_all(&directory).expect("the directory goes");
     }
 }
