@@ -228,6 +228,14 @@ impl Requests {
         Some(pending)
     }
 
+    /// Whoever had it is lost, and with it what became of it. Returns whether it may be handed over again.
+    pub(super) fn lose(&mut self, id: RequestId) -> Option<bool> {
+        let pending = self.by_id.get_mut(&id)?;
+        let repeatable = pending.is_repeatable();
+        pending.uncertain |= repeatable;
+        Some(repeatable)
+    }
+
     /// Nobody has it: it is tried again by [`take_parked`](Self::take_parked).
     pub(super) fn park(&mut self, id: RequestId) {
         if let Some(pending) = self.by_id.get_mut(&id) {
@@ -409,6 +417,22 @@ mod tests {
         for refusal in [Refusal::TooLarge, Refusal::Malformed, mismatch] {
             assert_eq!(pending.refused(refusal), refusal, "so it was refused before, too");
         }
+    }
+
+    #[test]
+    fn what_was_lost_and_is_parked_again_may_have_had_an_effect() {
+        let mut r = Requests::new(0);
+        let submit = |sequence| Submit::Command { operation: Vec::new(), mode: 0, session: 7, sequence, key: None };
+        let mut admit = |request| r.admit(remote(1), request, Duration::ZERO, Duration::ZERO).expect("room");
+        let (known, once) = (admit(Request::Submit(submit(1))), admit(Request::Submit(submit(0))));
+        for id in [known, once] {
+            r.get_mut(id).expect("there").place = Place::Leader(3);
+        }
+        assert_eq!((r.lose(known), r.lose(once), r.lose(77)), (Some(true), Some(false), None));
+        r.park(known);
+        let pending = r.get_mut(known).expect("there");
+        assert!(pending.may_have_effect(), "so nobody is told that there was no leader, and nothing was done");
+        assert_eq!(pending.refused(Refusal::NoLeader), Refusal::LeaderLost);
     }
 
     #[test]

@@ -294,4 +294,46 @@ mod tests {
         }
         assert_eq!(Record::decode(&[]), Found::Blank);
     }
+
+    type Steps = std::sync::Arc<std::sync::Mutex<Vec<String>>>;
+
+    /// A file that tells what is done with it, and in which order.
+    struct Told(&'static str, Steps);
+    struct ToldFlush(&'static str, Steps);
+
+    impl Flush for ToldFlush {
+        fn run(&self) -> io::Result<()> {
+            self.1.lock().expect("no test panics with it").push(format!("flush {}", self.0));
+            Ok(())
+        }
+    }
+
+    impl DiskFile for Told {
+        type Flush = ToldFlush;
+
+        fn len(&self) -> u64 {
+            RECORD as u64
+        }
+
+        fn bytes(&self) -> &[u8] {
+            &[]
+        }
+
+        fn write(&mut self, _offset: u64, _data: &[u8]) {
+            self.1.lock().expect("no test panics with it").push(format!("write {}", self.0));
+        }
+
+        fn flusher(&self, _range: std::ops::Range<u64>) -> ToldFlush {
+            ToldFlush(self.0, Steps::clone(&self.1))
+        }
+    }
+
+    #[test]
+    fn one_copy_is_durable_before_the_other_is_touched() {
+        let steps = Steps::default();
+        let files = [Told("a", Steps::clone(&steps)), Told("b", Steps::clone(&steps))];
+        let record = Record { counter: 1, born: true, era: 0, meta: Meta::default() };
+        MetaFiles { files }.save(&record).expect("it works");
+        assert_eq!(*steps.lock().expect("no test panics with it"), ["write a", "flush a", "write b", "flush b"]);
+    }
 }

@@ -164,3 +164,21 @@ impl Sequencing {
         std::mem::take(&mut self.held).into_values().flat_map(|held| held.requests).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_command_whose_time_is_over_is_refused_and_never_carried_out() {
+        let mut sequencing = Sequencing::default();
+        let submit = Submit::Command { operation: Vec::new(), mode: 0, session: 7, sequence: 3, key: None };
+        let until = Duration::from_millis(100);
+        assert_eq!(sequencing.hold((7, 3), 1, 5, submit.clone(), until), None);
+        assert_eq!(sequencing.hold((7, 3), 2, 5, submit.clone(), until), None, "a repeat joins it");
+        assert_eq!(sequencing.hold((7, 3), 3, 6, submit, until), Some(true), "another command does not");
+        assert!(sequencing.overdue(Duration::from_millis(99)).is_empty());
+        assert_eq!(sequencing.overdue(until), [(7, 1), (7, 2)]);
+        assert!(sequencing.take(7, 3).is_none(), "its turn comes too late");
+    }
+}

@@ -128,12 +128,10 @@ impl<M: StateMachine> Driver<M> {
 
     /// Whoever had this request is lost: it is handed over again if a repeat of it is known for one.
     pub(super) fn lost(&mut self, now: Now, id: RequestId) {
-        let Some(pending) = self.requests.get_mut(id) else { return };
-        if pending.is_repeatable() {
-            pending.uncertain = true;
-            self.park(now, id);
-        } else {
-            self.finish(id, Err(Refusal::LeaderLost));
+        match self.requests.lose(id) {
+            Some(true) => self.park(now, id),
+            Some(false) => self.finish(id, Err(Refusal::LeaderLost)),
+            None => {}
         }
     }
 

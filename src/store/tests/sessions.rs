@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::encode;
+use crate::engine::machine::Topic;
 use crate::engine::sessions::{
     DEFAULT_WINDOW_MS, EndReason, KeepAlive, Keyed, Limits, Register, SessionError, Unregister,
 };
@@ -152,6 +153,20 @@ fn a_wait_is_given_up_by_the_log_and_one_that_queues_stays() {
 }
 
 #[test]
+fn a_place_that_stays_is_not_given_up_by_a_later_wait() {
+    let mut m = Machine::new();
+    let [a, b] = [m.session(), m.session()];
+    m.lock(a, EXCLUSIVE, 0, false);
+    m.lock(b, EXCLUSIVE, 0, true);
+    assert!(matches!(m.lock(b, EXCLUSIVE, 500, false), Output::Queued { position: 1, .. }));
+    m.pass(600);
+    assert_eq!(m.queue(), [b], "it was told that it is queued until it is granted");
+    m.unlock(a);
+    assert_eq!(m.holders().first().map(|&(session, _)| session), Some(b));
+    assert_eq!(m.told(b).len(), 1, "and it hears of the grant by an event");
+}
+
+#[test]
 fn a_lock_never_passes_to_one_that_ends_by_the_same_entry() {
     let mut m = Machine::new();
     let [a, b, c] = [m.session(), m.session(), m.session()];
@@ -229,6 +244,47 @@ fn a_watch_tells_of_its_keys_until_it_is_gone() {
     assert_eq!(m.told(s).last().map(|(_, events)| events.len()), Some(1));
     m.close(&[s]);
     assert!(m.0.machine().watches == Watches::default() && m.0.machine().parts.is_empty(), "nothing is left");
+}
+
+#[test]
+fn a_watch_on_a_prefix_tells_of_the_key_that_is_the_prefix_itself() {
+    let mut m = Machine::new();
+    let s = m.session();
+    m.watch(s, Target::Prefix(b"a/".to_vec()), false);
+    m.put("a/", "itself", Condition::Always);
+    m.delete("a/", Condition::Always);
+    m.put("a", "shorter", Condition::Always);
+    assert_eq!(m.told(s).len(), 2);
+}
+
+#[test]
+fn whoever_waits_for_a_session_is_woken_by_its_events_polls_and_end() {
+    let mut m = Machine::new();
+    let s = m.session();
+    m.watch(s, Target::Prefix(b"a/".to_vec()), false);
+    m.0.listen(true);
+    let woken = |m: &mut Machine| m.0.take_touched().contains(&Topic::Session(s));
+    m.put("b", "not watched", Condition::Always);
+    assert!(!woken(&mut m));
+    m.put("a/1", "watched", Condition::Always);
+    assert!(woken(&mut m), "an event");
+    let poll = KeepAlive { session: s, poll: true, ..KeepAlive::default() };
+    m.entry(Kind::KeepAlive, 0, &encode(&vec![poll]));
+    assert!(woken(&mut m), "a newer poll");
+    m.close(&[s]);
+    assert!(woken(&mut m), "the end");
+}
+
+#[test]
+fn a_session_that_is_asked_for_twice_under_one_key_is_one() {
+    let mut m = Machine::new();
+    let limits = Limits { events: 1000, event_bytes: 1 << 20 };
+    let key = Some(String::from("k"));
+    let register = Register { timeout_ms: 1000, name: String::new(), key, limits, window_ms: DEFAULT_WINDOW_MS };
+    let first = m.entry(Kind::Register, 0, &register.encode());
+    assert!(matches!(first, Some(Outcome::Registered { .. })));
+    assert_eq!(m.entry(Kind::Register, 0, &register.encode()), first);
+    assert_eq!(m.0.sessions().len(), 1);
 }
 
 #[test]

@@ -146,6 +146,27 @@ fn nothing_new_is_sent_into_a_session_that_may_be_over() {
 }
 
 #[test]
+fn a_session_surely_lives_from_when_its_sign_of_life_was_sent_not_from_when_that_was_answered() {
+    let (mut world, mut core, mut program) = connected();
+    let sign = |frame: &ToServer| match frame {
+        ToServer::Request { id, request: Request::KeepAlive { .. } } => Some(*id),
+        _ => None,
+    };
+    let id = loop {
+        if let Some(id) = world.on_the_way.iter().find_map(sign) {
+            break id;
+        }
+        world.now = core.deadline().expect("a sign of life is due");
+        world.turn(&mut core, &mut program);
+    };
+    let (sent, timeout) = (world.now, settings(true).timeout);
+    let output = Outcome::KeptAlive { timeout_ms: 20_000, event_index: 0 };
+    let response = Response { index: 9, term: 1, event_index: None, output, consistency: None };
+    core.told(sent + Duration::from_secs(3), ToClient::Reply { id, result: Ok(response) });
+    assert_eq!(core.valid_until(), Some(sent + timeout - timeout / DRIFT));
+}
+
+#[test]
 fn a_client_that_does_not_recover_fails_what_it_has_and_says_what_became_of_it() {
     let (mut world, mut core, mut program) = (World::default(), Core::new(settings(false)), Program::default());
     world.heal(&mut core, &mut program);
