@@ -436,7 +436,7 @@ fn three_servers_on_full_disks_serve_what_they_have() {
         return;
     };
     let mounts = std::cell::RefCell::new(mounts);
-    let small = ["--segment-size", "2097152"];
+    let small = ["--segment-size", "2097152", "--largest-entry", "1048576"];
     let mut cluster = Cluster::start_with(&small, |_, data, _| mounts.borrow_mut().mount(data));
     let mounts = mounts.into_inner();
     put_many(cluster.servers[0].http, 0..50);

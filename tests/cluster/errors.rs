@@ -3,6 +3,7 @@
 use crate::harness::{Cluster, Directory, Said, ask, copycat, free_ports, local, server_arguments, turn};
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// One line on standard error, with all of these in it.
@@ -63,6 +64,7 @@ fn a_foreign_file_in_the_data_directory() {
     let directory = Directory::new();
     let data = directory.join("d");
     fs::create_dir_all(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(data.join("holiday.jpg"), b"not ours").unwrap();
     assert_refused(&copycat(&alone(&data, 1)), &["holiday.jpg", "move"]);
     assert_eq!(fs::read(data.join("holiday.jpg")).unwrap(), b"not ours");

@@ -1,6 +1,6 @@
 //! No answer from the past: by a leader that gave its vote up and was overtaken, and by servers that were all killed.
 
-use crate::harness::{Cluster, PATIENCE, get, json, long, peek, turn, wait_for};
+use crate::harness::{Cluster, PATIENCE, Server, get, json, long, peek, turn, wait_for};
 use copycat_testkit::Rng;
 use copycat_testkit::http::{Answer, Client, Lost};
 use copycat_testkit::proxy::Link;
@@ -102,7 +102,7 @@ fn overtaken(cluster: &Cluster, round: u64) -> bool {
     let demotion = format!("{{\"type\":\"passive\",\"configuration\":{configuration}}}");
     // Whatever the other one says of the demotion is lost.
     cluster.servers[OLD].link(Link::Fading);
-    let reached = thread::scope(|scope| {
+    thread::scope(|scope| {
         scope.spawn(|| {
             let path = "/v1/cluster/members/1?timeout=5s";
             drop(Client::new(old, PATIENCE).request("POST", path, &[], demotion.as_bytes()));
@@ -134,8 +134,7 @@ fn overtaken(cluster: &Cluster, round: u64) -> bool {
             assert_eq!(found, fresh);
         }
         reached
-    });
-    reached
+    })
 }
 
 #[test]
@@ -224,7 +223,7 @@ fn restart_all(cluster: &mut Cluster, rounds: u64, written: &AtomicU64, answers:
         }
         more(written, 50);
         answers.iter().for_each(|of| more(of, 20));
-        cluster.servers.iter_mut().for_each(|server| server.kill());
+        cluster.servers.iter_mut().for_each(Server::kill);
         let mut order: Vec<usize> = (0..addresses.len()).collect();
         order.rotate_left(usize::try_from(rng.below(3)).unwrap());
         for at in order {

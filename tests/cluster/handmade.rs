@@ -1,6 +1,7 @@
 //! Frames of both protocols made by hand, byte by byte: the product's own encoder would refuse to make most of them.
 
 use crate::harness::PATIENCE;
+use copycat::engine::{NamedSettings, Settings, encode};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -138,7 +139,8 @@ impl Peer {
     pub fn hello(&self, cluster: u128) -> Vec<u8> {
         let magic = u32::from_le_bytes(*b"CCAT").into();
         let head = numbers(&[magic, 4, cluster, 0, self.from, self.identity]);
-        [head, self.purpose.clone(), text(self.http.as_bytes()), text(self.peer.as_bytes())].concat()
+        let settings = [encode(&Settings::default()), encode(&NamedSettings::default())].concat();
+        [head, self.purpose.clone(), text(self.http.as_bytes()), text(self.peer.as_bytes()), settings].concat()
     }
 
     pub fn greet(&self, to: SocketAddr, cluster: u128) -> TcpStream {
