@@ -5,11 +5,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a connection waits for room; then it may be closed for the others' sake,
+/// The time that a connection waits for room before it may be closed for the others,
 const PATIENCE: Duration = Duration::from_secs(5);
 /// but one in so long a time: what it gives back serves others that wait.
 const CLOSING: Duration = Duration::from_millis(250);
-/// How often one that waits looks.
+/// The interval at which a waiting connection looks again.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// So many bytes for all. A clone is the same budget.
